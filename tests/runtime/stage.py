@@ -305,6 +305,8 @@ def leftovers(runtime: Runtime) -> dict[str, int]:
         "viewers": len(runtime.viewer_registry.viewers),
         "feeds": len(runtime.viewer_registry._feeds),
         "followed": len(runtime.viewer_registry._followed),
+        "replays": len(runtime.viewer_registry.replays.logs),
+        "replayed bytes": runtime.viewer_registry.replays.held_bytes,
         "shields": len(runtime._parts.tasks._shields),
         "saves": runtime.saving.under_way,
     }

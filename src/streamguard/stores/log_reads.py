@@ -126,6 +126,10 @@ class LogReads:
         """`StreamLog.meta`, for a caller whose read was refused; it takes no turn."""
         return await self._store.meta(ref)
 
+    async def check_position(self, ref: StreamRef, at: Position) -> tuple[StreamMeta | None, bool]:
+        """`StreamLog.check_position`; it takes no turn."""
+        return await self._store.check_position(ref, at)
+
     async def _acquire(self, owner: str) -> None:
         if self._free > 0:
             self._free -= 1

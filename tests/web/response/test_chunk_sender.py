@@ -14,6 +14,7 @@ from starlette.types import Message
 
 from streamguard.runtime import Viewer, ViewerCutError
 from streamguard.runtime.viewing.feed import CHUNK_BYTES, Feed
+from streamguard.runtime.viewing.replays import Replays
 from streamguard.stores.log_reads import LogReads
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.records import Terminal
@@ -48,7 +49,7 @@ class Window:
         ref = StreamRef(SessionKey("ana", "chat-1"), new_stream_id())
         self.feed = Feed(protocol, ref.stream_id, start=Position(0, 0), limit_bytes=1_000_000)
         self.viewer = Viewer(
-            reads=LogReads(MemoryStore(), 1),
+            replays=Replays(LogReads(MemoryStore(), 1), log_bytes=1_000_000),
             subject=Named(ref),
             protocol=protocol,
             feed=self.feed,

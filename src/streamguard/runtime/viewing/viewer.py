@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from ...cursor import Cursor
 from ...deadlines import Deadline
-from ...decoding import decoding
 from ...errors import LogBrokenError, StoreCorruptError, StoreError, StreamGuardError
 from ...faults import Fault, FaultCode, Phase, Severity
 from ...retrying import Backoff
-from ...values import Event, EventKind, Position, StreamRef, Subject
+from ...values import Position, StreamRef, Subject
 from ...wire.base import WireProtocol
 from ...wire.sse import KEEP_ALIVE
 from .feed import CHUNK_BYTES, Feed
-from .log_events import LOG_UNREADABLE, is_tombstone
+from .log_chunk import LogChunk, LogEnd
+from .log_events import LOG_UNREADABLE
+from .replays import Replay, Replays
 from .resume import why_broken
-
-if TYPE_CHECKING:
-    from ...stores.log_reads import LogReads
 
 __all__ = ["Viewer", "ViewerCutError"]
 
@@ -61,7 +58,8 @@ class Viewer:
         "_over",
         "_patience_seconds",
         "_read_up_to",
-        "_reads",
+        "_replay",
+        "_replays",
         "_rest",
         "cut_reason",
         "feed",
@@ -81,7 +79,7 @@ class Viewer:
     def __init__(
         self,
         *,
-        reads: LogReads,
+        replays: Replays,
         subject: Subject,
         protocol: WireProtocol,
         feed: Feed | None,
@@ -94,7 +92,9 @@ class Viewer:
     ) -> None:
         """`protocol` is that of a viewer without a feed; a feed's viewers have the feed's. `ids`: whether blocks carry
         ids; None: as the protocol's blocks do by themselves. `keep_alive` is for a viewer whose blocks carry none."""
-        self._reads = reads
+        self._replays = replays
+        self._replay: Replay | None = None
+        """The stream's log, while this reads from it."""
         self.subject: Subject = subject
         """The stream."""
         self.ref: StreamRef = subject.ref
@@ -180,7 +180,7 @@ class Viewer:
             if self._over:
                 return b""
             if feed is None or self.position < feed.base:
-                return self._replay(None if feed is None else feed.last_id)
+                return self._next_of_log(None if feed is None else feed.last_id)
             if feed.ended:
                 if feed.complete:
                     self._over = True
@@ -193,7 +193,7 @@ class Viewer:
                 return self._keep_alive_bytes() or None
             return None
 
-    async def _replay(self, last_id: int | None) -> bytes:
+    async def _next_of_log(self, last_id: int | None) -> bytes:
         """Up to 64 KiB of the log after the position; empty when its events have no wire form or the log ended.
 
         Events past `last_id`, if it is given, are not in the log: a viewer that fell behind there cannot catch up.
@@ -204,27 +204,20 @@ class Viewer:
         after = self._read_up_to
         if after.seq != self.position and feed is not None:
             after = feed.position(self.position)
-        events = await self._read(after)
-        parts: list[bytes] = []
-        for event in events:
-            if last_id is not None and event.seq > last_id:
-                break
-            if feed is not None and event.seq > feed.emitted:
-                break  # the feed will bring it
-            if event.kind is EventKind.TERMINAL:
-                if is_tombstone(event.data):
-                    break
-                self._over = True
-            cursor = str(Cursor(self.ref.stream_id, event.epoch, event.seq)) if self.ids else None
-            with decoding(self._unreadable):
-                parts.append(self.protocol.frame(event, cursor))
-            self.position = event.seq
-            self._read_up_to = Position(event.epoch, event.seq)
-        if not parts:  # a tombstone: what came before it was not the whole stream
+        chunk = await self._read(after)
+        last = chunk.last
+        for up_to in (last_id, None if feed is None else feed.emitted):  # the feed will bring what comes after
+            if up_to is not None and up_to < last.seq:
+                last = Position(last.epoch, up_to)
+        if last.seq <= after.seq:  # a tombstone: what came before it was not the whole stream
             raise self._gone("not_registered")
-        if feed is not None and self.position >= feed.base and feed.position(self.position) != self._read_up_to:
-            raise self._gone("cursor_ahead")  # the log has other events by now than the feed
-        return self._in_pieces(b"".join(parts))
+        self._over = chunk.end is LogEnd.WHOLE and last == chunk.last
+        self.position, self._read_up_to = last.seq, last
+        if feed is not None and last.seq >= feed.base:
+            self._leave_log()
+            if feed.position(last.seq) != last:
+                raise self._gone("cursor_ahead")  # the log has other events by now than the feed
+        return self._in_pieces(chunk.bytes_between(after.seq, last.seq))
 
     def _in_pieces(self, chunk: bytes) -> bytes:
         """The chunk, or its first piece: the single write of a large event would look like one that hangs."""
@@ -237,20 +230,27 @@ class Viewer:
         piece, self._rest = bytes(self._rest[:CHUNK_BYTES]), self._rest[CHUNK_BYTES:]
         return piece
 
-    async def _read(self, after: Position) -> Sequence[Event]:
-        """The log's events after event `after`, at least one. A failing store is asked again within the viewer's
-        patience.
+    def _leave_log(self) -> None:
+        replay, self._replay = self._replay, None
+        if replay is not None:
+            replay.leave()
+
+    async def _read(self, after: Position) -> LogChunk:
+        """The log's next events after event `after`. A failing store is asked again within the viewer's patience.
 
         Raises:
             ViewerCutError: the log does not go on from there any more, or the store failed for too long.
         """
+        replay = self._replay
+        if replay is None:
+            replay = self._replay = self._replays.join(self.ref)
         retries = STORE_BACKOFF.retries(Deadline.after(self._patience_seconds))
         while True:
             try:
                 with suppress(LogBrokenError):
-                    if events := await self._reads.replay(self.ref, after, max_bytes=CHUNK_BYTES):
-                        return events
-                raise self._gone(why_broken(await self._reads.meta(self.ref), after.seq))
+                    if (chunk := await replay.chunk(after, self.protocol, ids=self.ids)) is not None:
+                        return chunk
+                raise self._gone(why_broken(await replay.record(), after.seq))
             except StoreCorruptError as exc:  # asking again does not help
                 raise self._unreadable() from exc
             except StoreError as exc:
@@ -308,6 +308,7 @@ class Viewer:
     def close(self) -> None:
         """Leave the stream. Idempotent; never waits."""
         on_close, self._on_close = self._on_close, _nothing
+        self._leave_log()
         if self.feed is not None:
             self.feed.viewers.discard(self)
             if self._on_news is not None:

@@ -19,6 +19,7 @@ from ...wire.sse import KEEP_ALIVE
 from .feed import Feed
 from .follower import Follower
 from .presence import Presence
+from .replays import Replays
 from .viewer import Viewer
 
 __all__ = ["ViewerRegistry"]
@@ -40,7 +41,8 @@ class ViewerRegistry:
     ) -> None:
         self._store = store
         self._settings = settings
-        self._reads = reads
+        self.replays: Replays = Replays(reads, log_bytes=settings.viewer_backlog_bytes)
+        """The logs that are being replayed here."""
         self._local = local
         self._start = start
         self._observe = observe
@@ -85,7 +87,7 @@ class ViewerRegistry:
     ) -> Viewer:
         """A viewer of a feed; without a feed, of a closed stream's log."""
         viewer = Viewer(
-            reads=self._reads,
+            replays=self.replays,
             subject=subject,
             protocol=protocol,
             feed=feed,
