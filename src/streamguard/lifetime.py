@@ -24,6 +24,7 @@ from .telemetry import SentryObserver, StructlogObserver
 from .telemetry.observers import checked_observers
 from .web.access.anonymous import Anonymous
 from .web.access.identity import Authenticate
+from .web.application.frozen_start import freeze_start
 from .web.application.servers import ServerPatience, ServerWatch
 from .web.misuse import Misuse
 
@@ -80,7 +81,11 @@ class Lifetime:
         Reconciler(runtime).supervise()
         self._signals = ShutdownSignals(self._on_signal)
         self._signals.install()
-        self._server = ServerWatch(self.begin_drain, self._check_patience)
+        self._server = ServerWatch(
+            self.begin_drain,
+            on_found=self._check_patience,
+            on_serving=freeze_start if self._settings.freeze_start else None,
+        )
         runtime.supervise("server", self._server.run)
         for observation in advice:
             runtime.observe(observation)

@@ -169,6 +169,11 @@ class Settings(BaseModel):
     """How many events, commits and gaps between commits are measured singly each second, per process, for observers
     that make histograms; 0 for none. What is counted is counted whole."""
 
+    freeze_start: bool = True
+    """Whether a process that a server runs takes the objects of its start out of garbage collection, once, as soon as
+    the guard has started (`gc.collect`, then `gc.freeze`). Otherwise a full collection visits all of them, and every
+    stream waits for it: about 50 ms. Tests and the command line never do so."""
+
     debug: bool = False
     """Development mode, as `StreamGuard(debug=True)` or `STREAMGUARD_DEBUG=1` set it: logs have tracebacks, and faults
     send the exception's class and text to the client. Never use it in production: the text may hold anything."""

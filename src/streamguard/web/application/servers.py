@@ -55,11 +55,18 @@ class ServerWatch:
     Args:
         on_stop: called once, when the server stops.
         on_found: called once, with the patience of a server that is found and does not wait for ever.
+        on_serving: called once, when a server is found in a process that runs no test.
     """
 
-    def __init__(self, on_stop: Callable[[], None], on_found: Callable[[ServerPatience], None] | None = None) -> None:
+    def __init__(
+        self,
+        on_stop: Callable[[], None],
+        on_found: Callable[[ServerPatience], None] | None = None,
+        on_serving: Callable[[], object] | None = None,
+    ) -> None:
         self._on_stop = on_stop
         self._on_found = on_found
+        self._on_serving = on_serving
         self._server: _Server | None = None
 
     @property
@@ -67,7 +74,7 @@ class ServerWatch:
         """Whether a developer waits for the process to end: under a server that reloads, or in a test."""
         if self._server is not None:
             return self._server.development
-        return "pytest" in sys.modules and "PYTEST_CURRENT_TEST" in os.environ
+        return _in_a_test()
 
     async def run(self) -> None:
         """Find the server, and poll it until it stops. Returns if there is none."""
@@ -78,6 +85,8 @@ class ServerWatch:
                 break
         else:
             return
+        if self._on_serving is not None and not isinstance(self._server, _TestClient) and not _in_a_test():
+            self._on_serving()
         patience = self._server.patience
         if self._on_found is not None and patience is not None and not self._server.development:
             self._on_found(patience)
@@ -193,6 +202,11 @@ class _TestClient:
     stopping = False
     development = True
     patience = None
+
+
+def _in_a_test() -> bool:
+    """Whether this is pytest's own process: a process that it starts inherits the variable, but not the module."""
+    return "pytest" in sys.modules and "PYTEST_CURRENT_TEST" in os.environ
 
 
 def _find_server() -> _Server | None:
