@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,7 +11,7 @@ from typing import Final, Protocol, Self, runtime_checkable
 from .faults import Fault
 from .values import StreamRef, Subject
 
-__all__ = ["MEASUREMENTS", "ClosableObserver", "Observation", "Observer", "Signal"]
+__all__ = ["MEASUREMENTS", "ClosableObserver", "Observation", "Observer", "SelectiveObserver", "Signal"]
 
 
 class Signal(StrEnum):
@@ -191,6 +192,18 @@ class Observer(Protocol):
     """
 
     def __call__(self, observation: Observation, /) -> None: ...
+
+
+class SelectiveObserver(ABC):
+    """An observer that says what it would be told in vain: an observation that nobody wants is not made."""
+
+    @abstractmethod
+    def __call__(self, observation: Observation, /) -> None:
+        """See `Observer`."""
+
+    @abstractmethod
+    def wants(self, signal: Signal, /) -> bool:
+        """Whether an observation of that name would come to anything now."""
 
 
 @runtime_checkable

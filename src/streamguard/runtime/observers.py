@@ -6,15 +6,16 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from types import TracebackType
 from typing import Final
 
 from ..contained import passes
 from ..faults import Fault
 from ..log_lines import LOGGER, LogEvent, log_line
-from ..observations import MEASUREMENTS, ClosableObserver, Observation, Observer, Signal
+from ..observations import MEASUREMENTS, ClosableObserver, Observation, Observer, SelectiveObserver, Signal
 from ..scopes import ScopedObserver, StreamContext, TracingObserver, completed
 from ..stores.damage import Unreadable
 from ..wire.base import LeftOut, ToolNews
@@ -24,6 +25,9 @@ from .request import Ending, StreamRequest
 
 __all__ = ["Observers"]
 
+Failed = Callable[[Observer, str, BaseException], None]
+Wants = Callable[[Signal], bool]
+
 _FACTS: Final = frozenset(Signal) - MEASUREMENTS
 CLOSE_SECONDS: Final = 2.0
 """How long each observer may take to close."""
@@ -31,7 +35,48 @@ SLOW_SECONDS: Final = 0.1
 """An observer that takes longer for one call is told of in the log: nothing else runs meanwhile."""
 
 
-class Observers:
+class _SinkScopes:
+    """The scopes of all sinks around one piece of work. `failed` is told of each that raised."""
+
+    __slots__ = ("_context", "_entered", "_failed", "_sinks")
+
+    def __init__(self, sinks: Sequence[ScopedObserver], context: StreamContext, failed: Failed) -> None:
+        self._sinks = sinks
+        self._context = context
+        self._failed = failed
+        self._entered: list[tuple[Observer, AbstractContextManager[object]]] | None = None
+        """Those that have one, in order."""
+
+    def __enter__(self) -> None:
+        for sink in self._sinks:
+            try:
+                own = sink.scope(self._context)
+                if type(own) is nullcontext:  # the usual case: the host has not set up what the sink is for
+                    continue
+                own.__enter__()
+            except BaseException as exc:
+                if isinstance(exc, KeyboardInterrupt):
+                    raise
+                self._failed(sink, f"scope {self._context.work}", exc)
+            else:
+                self._entered = [*(self._entered or ()), (sink, own)]
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._entered is None:
+            return
+        # Sinks are told of no exception: they could keep its text.
+        for sink, own in reversed(self._entered):
+            try:
+                own.__exit__(None, None, None)
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+                self._failed(sink, f"scope {self._context.work}", error)
+
+
+class Observers(SelectiveObserver):
     """Calls many observers as one, each with the signals that it asked for. An exception of one is counted in `errors`,
     logged the first time, and goes no further. One that takes long is logged the first time too."""
 
@@ -40,20 +85,23 @@ class Observers:
         """How many calls of an observer raised."""
         self._told_of: set[int] = set()
         self._slow: set[int] = set()
-        self._by_signal: dict[Signal, tuple[Observer, ...]] = {}
+        self._by_signal: dict[Signal, tuple[tuple[Observer, Wants | None], ...]] = {}
+        """Who may be told of a signal; beside some of them, whether they want it at this moment."""
         observers = tuple(observers)
         self._scoped = tuple(observer for observer in observers if isinstance(observer, ScopedObserver))
         self._tracing = tuple(observer for observer in observers if isinstance(observer, TracingObserver))
         self._closable = tuple(observer for observer in observers if isinstance(observer, ClosableObserver))
-        told = [(observer, _signals_of(observer)) for observer in observers]
+        told = [(observer, _signals_of(observer), _wants_of(observer)) for observer in observers]
         for signal in Signal:
-            self._by_signal[signal] = tuple(observer for observer, signals in told if signal in signals)
+            self._by_signal[signal] = tuple((observer, wants) for observer, signals, wants in told if signal in signals)
 
     def __call__(self, observation: Observation, /) -> None:
-        told = self._by_signal[observation.name]
-        if told and (observation.trace is None or observation.request_id is None):
-            observation = completed(observation)
-        for observer in told:
+        incomplete = observation.trace is None or observation.request_id is None
+        for observer, wants in self._by_signal[observation.name]:
+            if wants is not None and not wants(observation.name):
+                continue
+            if incomplete:
+                observation, incomplete = completed(observation), False
             began = time.perf_counter()
             try:
                 returned: object = observer(observation)  # type: ignore[func-returns-value] # a host's may return any
@@ -81,7 +129,7 @@ class Observers:
 
     def wants(self, signal: Signal) -> bool:
         """Whether anybody is told of this: what nobody is told of need not be found out."""
-        return bool(self._by_signal[signal])
+        return any(wants is None or wants(signal) for _, wants in self._by_signal[signal])
 
     def _was_slow(self, observer: Observer, signal: str, seconds: float) -> None:
         if id(observer) not in self._slow:
@@ -98,31 +146,9 @@ class Observers:
                 fields = {"observer": type(observer).__name__, "error": type(error).__name__, "at": signal}
                 log_line(LOGGER, logging.ERROR, LogEvent.OBSERVER_FAILED, fields)
 
-    @contextmanager
-    def scope(self, context: StreamContext, /) -> Iterator[None]:
+    def scope(self, context: StreamContext, /) -> AbstractContextManager[object]:
         """Every sink's own scope around a piece of work. A sink's exception is counted and goes no further."""
-        entered: list[tuple[Observer, AbstractContextManager[object]]] = []
-        for observer in self._scoped:
-            try:
-                own = observer.scope(context)
-                own.__enter__()
-            except BaseException as exc:
-                if isinstance(exc, KeyboardInterrupt):
-                    raise
-                self._failed(observer, f"scope {context.work}", exc)
-            else:
-                entered.append((observer, own))
-        try:
-            yield
-        finally:
-            # Sinks are told of no exception: they could keep its text.
-            for sink, own in reversed(entered):
-                try:
-                    own.__exit__(None, None, None)
-                except BaseException as exc:
-                    if isinstance(exc, KeyboardInterrupt):
-                        raise
-                    self._failed(sink, f"scope {context.work}", exc)
+        return _SinkScopes(self._scoped, context, self._failed)
 
     def traceparent(self) -> str | None:
         """The trace that the present task belongs to, as the first sink that knows one says: the host's own before the
@@ -141,6 +167,8 @@ class Observers:
 
     def opened(self, stream: LiveStream) -> None:
         """A stream was registered, or begins without a log."""
+        if not self.wants(Signal.STREAM_OPENED):
+            return
         fields: dict[str, str | bool | float] = {
             "protocol": stream.protocol.name,
             "binding": stream.request.binding,
@@ -213,6 +241,11 @@ def _where_it_is(stream: LiveStream) -> dict[str, str | bool | int]:
         "seq": stream.feed.emitted,
         "epoch": stream.epoch,
     }
+
+
+def _wants_of(observer: Observer) -> Wants | None:
+    """Whom to ask whether an observer wants a signal at a moment; None for one that wants all that it asked for."""
+    return observer.wants if isinstance(observer, SelectiveObserver) else None
 
 
 def _signals_of(observer: Observer) -> frozenset[Signal]:

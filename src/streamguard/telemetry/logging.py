@@ -14,7 +14,7 @@ import structlog
 
 from ..faults import ABANDONED, DRAINING, FaultCode, Severity
 from ..log_lines import LOGGER, LogEvent, is_logged, log_line
-from ..observations import Observation, Signal
+from ..observations import Observation, SelectiveObserver, Signal
 from ..scopes import StreamContext, current_stream
 from ..values import trace_id_of
 from .reasons import told_reason
@@ -62,7 +62,7 @@ _SEVERITIES: Final = {
 }
 
 
-class StructlogObserver:
+class StructlogObserver(SelectiveObserver):
     """Logs every observation to the logger `streamguard`: through structlog in whatever way the host configured it, or
     else through the standard library's logger of that name. Owners appear as hashes. A client's mistake is logged as a
     warning.
@@ -91,7 +91,7 @@ class StructlogObserver:
         self._debug = debug
         self._repeats = None if repeats is None else Repeats(repeats, clock)
 
-    def __call__(self, observation: Observation) -> None:
+    def __call__(self, observation: Observation, /) -> None:
         """Log one observation."""
         level, repeats = _level_of(observation), self._repeats
         if repeats is not None:
@@ -103,6 +103,12 @@ class StructlogObserver:
         if repeats is not None and level >= logging.WARNING and not repeats.admits(observation.name, level, fields):
             return
         log_line(LOGGER, level, observation.name, fields, error=observation.error if self._debug else None)
+
+    def wants(self, signal: Signal, /) -> bool:
+        """Whether a line would be logged now: of this signal, or of lines that were left out."""
+        if signal in _FAULTS or (self._repeats is not None and self._repeats.waiting):
+            return True
+        return is_logged(LOGGER, _LEVELS.get(signal, logging.INFO))
 
     def scope(self, context: StreamContext) -> AbstractContextManager[None]:
         """Bind the stream's ids to structlog's context variables, where the host configured structlog."""

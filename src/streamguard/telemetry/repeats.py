@@ -66,6 +66,11 @@ class Repeats:
         self._due_at = min(self._due_at, known.begun + WINDOW_SECONDS)
         return False
 
+    @property
+    def waiting(self) -> bool:
+        """Whether lines were left out that are still to be told of."""
+        return bool(self._over) or self._due_at < float("inf")
+
     def due(self, *, all_of_them: bool = False) -> Iterator[LeftOut]:
         """Kinds of which lines were left out in a minute that is over; with `all_of_them` in any."""
         now = self._clock()

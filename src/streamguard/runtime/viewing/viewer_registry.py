@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 import anyio
 
-from ...observations import Observation, Observer, Signal
+from ...observations import Observation, SelectiveObserver, Signal
 from ...settings import Settings
 from ...stores.log_reads import LogReads
 from ...stores.records import StreamMeta
@@ -37,7 +37,7 @@ class ViewerRegistry:
         reads: LogReads,
         local: Callable[[StreamRef], Feed | None],
         start: Callable[[Callable[[], Awaitable[None]]], None],
-        observe: Observer,
+        observe: SelectiveObserver,
     ) -> None:
         self._store = store
         self._settings = settings
@@ -100,8 +100,9 @@ class ViewerRegistry:
         )
         self.viewers.add(viewer)
         viewer.remote = feed is not None and self._local(subject.ref) is not feed
-        fields = {"remote": viewer.remote}
-        self._observe(Observation.about(subject, Signal.VIEWER_JOINED, fields=fields))
+        if self._observe.wants(Signal.VIEWER_JOINED):
+            fields = {"remote": viewer.remote}
+            self._observe(Observation.about(subject, Signal.VIEWER_JOINED, fields=fields))
         return viewer
 
     def follow(self, ref: StreamRef, feed: Feed) -> None:
@@ -148,14 +149,15 @@ class ViewerRegistry:
 
     def _closed(self, viewer: Viewer) -> None:
         self.viewers.discard(viewer)
-        seconds = asyncio.get_running_loop().time() - viewer.opened_at
-        self._observe(
-            Observation.about(
-                viewer.subject,
-                Signal.VIEWER_LEFT,
-                fields={"reason": viewer.left_reason, "seconds": seconds, "remote": viewer.remote},
+        if self._observe.wants(Signal.VIEWER_LEFT):
+            seconds = asyncio.get_running_loop().time() - viewer.opened_at
+            self._observe(
+                Observation.about(
+                    viewer.subject,
+                    Signal.VIEWER_LEFT,
+                    fields={"reason": viewer.left_reason, "seconds": seconds, "remote": viewer.remote},
+                )
             )
-        )
         feed = viewer.feed
         if feed is None or feed.viewers:
             return

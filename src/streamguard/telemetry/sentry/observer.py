@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import sentry_sdk
 from sentry_sdk.utils import capture_internal_exceptions
 
-from ...observations import Observation, Observer, Signal
+from ...observations import Observation, Observer, SelectiveObserver, Signal
 from ...scopes import StreamContext, TracingObserver, current_stream
 from ..safety import id_text, short_hash
 from .breadcrumbs import Trails
@@ -35,7 +35,7 @@ TAGS: Final = ("stream_id", "message_id", "request_id", "session_hash")
 _ROUNDS: Final = frozenset({Signal.RECONCILE_STARTED, Signal.RECONCILED})
 
 
-class SentryObserver:
+class SentryObserver(SelectiveObserver):
     """Captures every fault that someone should look at, if the host has initialised Sentry; never initialises it.
 
     Captured are faults of severity `error` and `fatal`, and `not_resumable`; a client's own mistakes, a user's stop
@@ -74,10 +74,14 @@ class SentryObserver:
         self._captured: OrderedDict[tuple[str, str], None] = OrderedDict()
         keep_ours_apart()
 
-    def __call__(self, observation: Observation) -> None:
+    def wants(self, signal: Signal, /) -> bool:
+        """Whether the host has set Sentry up."""
+        return _set_up(sentry_sdk.get_client())
+
+    def __call__(self, observation: Observation, /) -> None:
         """Capture the observation, if it is worth it and new. Does not wait for the network."""
         client = sentry_sdk.get_client()
-        if not client.is_active() or client.transport is None:  # not initialised, or without a DSN
+        if not _set_up(client):
             return
         with capture_internal_exceptions():
             self._tell(client, observation)
@@ -89,6 +93,8 @@ class SentryObserver:
 
     def traceparent(self) -> str | None:
         """The present span of Sentry's, as W3C trace context; None unless spans are made."""
+        if self._wants_spans is False:
+            return None
         return self._spans.traceparent() if self._traces(sentry_sdk.get_client()) else None
 
     def _traces(self, client: BaseClient) -> bool:
@@ -136,9 +142,14 @@ class SentryObserver:
         the host sets or captures there is about this stream alone, and names it in tags and in the context
         `streamguard`."""
         client = sentry_sdk.get_client()
-        if not client.is_active() or client.transport is None:
+        if not _set_up(client):
             return nullcontext()
         return _isolated(context, self._spans if self._traces(client) else None)
+
+
+def _set_up(client: BaseClient) -> bool:
+    """Whether that is a client with a DSN, and not the one that stands for none."""
+    return client.is_active() and client.transport is not None
 
 
 def _at_work(observation: Observation) -> dict[str, object]:
