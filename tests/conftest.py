@@ -9,7 +9,7 @@ import sys
 import threading
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -23,9 +23,10 @@ from .harness.mariadb import MariaDBServer
 from .harness.postgres import PostgresServer
 from .harness.proxy import FaultProxy
 from .harness.redis import DATABASES, RedisServer
-from .harness.redis_cluster import RedisCluster
 from .harness.sentry import leftovers
 from .tiers import EXAMPLES, Tier, is_looked_at, only, processes_refused, slow_first, tier_of
+
+pytest_plugins = ["tests.harness.redis_fixtures"]
 
 # The package asks for it when a suite is first used; some tests import a suite's parts before that.
 pytest.register_assert_rewrite(
@@ -192,56 +193,6 @@ def own_redis() -> Iterator[Callable[..., RedisServer]]:
             immortal += server.keys_without_ttl()
         server.close()
     assert not immortal, f"keys without a TTL: {immortal[:10]}"
-
-
-@pytest.fixture(scope="session")
-def redis_cluster() -> Iterator[RedisCluster]:
-    """The run's shared cluster of three masters without replicas; slots may move in it. It has one database, so a test
-    that writes asks for `redis_cluster_url`. Whoever kills or pauses a node takes `own_redis_cluster`."""
-    with RedisCluster() as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def redis_cluster_url(redis_cluster: RedisCluster) -> Iterator[str]:
-    """URL of the shared cluster, empty; afterwards migrations are finished, and every key must have a TTL."""
-    redis_cluster.flush()
-    yield redis_cluster.url
-    for migration in tuple(redis_cluster.migrations):
-        migration.finish()
-    immortal = redis_cluster.keys_without_ttl()
-    redis_cluster.flush()
-    assert not immortal, f"keys without a TTL: {immortal[:10]}"
-
-
-@pytest.fixture
-def own_redis_cluster() -> Iterator[Callable[..., RedisCluster]]:
-    """Starts a cluster for this test alone, whose nodes may be killed, paused and put behind proxies:
-    `own_redis_cluster(replicas=1, node_timeout_seconds=1, proxied=True)`, as `RedisCluster`. All is killed at the
-    end."""
-    with ExitStack() as stack:
-
-        def start(
-            *,
-            masters: int = 3,
-            replicas: int = 0,
-            node_timeout_seconds: float = 15.0,
-            config: dict[str, str] | None = None,
-            aof: bool = False,
-            proxied: bool = False,
-        ) -> RedisCluster:
-            return stack.enter_context(
-                RedisCluster(
-                    masters=masters,
-                    replicas=replicas,
-                    node_timeout_seconds=node_timeout_seconds,
-                    config=config,
-                    aof=aof,
-                    proxied=proxied,
-                )
-            )
-
-        yield start
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,16 @@ SERVERS: Final = ("redis", "postgres", "mariadb", "sqlite")
 where tests keep messages in it, they keep streams in Redis."""
 
 STARTING_FIXTURES: Final = frozenset(
-    {"redis_server", "own_redis", "redis_cluster", "own_redis_cluster", "postgres_server", "mariadb_server"}
+    {
+        "mariadb_server",
+        "own_redis",
+        "own_redis_cluster",
+        "own_redis_sentinels",
+        "postgres_server",
+        "redis_cluster",
+        "redis_of_kind",
+        "redis_server",
+    }
 )
 """The fixtures that start servers; others that do, ask for one of these."""
 

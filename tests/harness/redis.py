@@ -142,14 +142,8 @@ class RedisServer:
         answer: object = self._unparsed.execute_command(*words)  # type: ignore[no-untyped-call] # redis-py
         return answer
 
-    def start(self) -> None:
-        """Start the process and wait until it answers PING.
-
-        Raises:
-            AssertionError: it runs already, or does not answer within thirty seconds; the message has its log.
-        """
-        if self.running:
-            raise AssertionError("this redis-server is running already")
+    def arguments(self) -> list[str]:
+        """What the program is started with."""
         options = {
             "bind": "127.0.0.1",
             "port": str(self.port),
@@ -161,10 +155,19 @@ class RedisServer:
             "appendfsync": "everysec",
             **self.config,
         }
-        arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+        return [word for name, value in options.items() for word in (f"--{name}", value)]
+
+    def start(self) -> None:
+        """Start the process and wait until it answers PING.
+
+        Raises:
+            AssertionError: it runs already, or does not answer within thirty seconds; the message has its log.
+        """
+        if self.running:
+            raise AssertionError("this redis-server is running already")
         with self._log_path.open("ab") as log:  # what it says before it opens its log: wrong options
             self._process = subprocess.Popen(
-                [self.binary(), *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+                [self.binary(), *self.arguments()], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
         wait_until(self._ready, description=f"redis-server answers on port {self.port}", timeout=_START_SECONDS)
 
@@ -191,6 +194,10 @@ class RedisServer:
             for path in self.directory.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.start()
+
+    def flush(self, database: int = 0) -> None:
+        """Delete every key of a database."""
+        self.client(database).flushdb()
 
     def keys_without_ttl(self, database: int = 0) -> list[bytes]:
         """Every key of a database that would live for ever."""

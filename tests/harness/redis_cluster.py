@@ -180,6 +180,11 @@ class RedisCluster:
         """`redis+cluster://` URL that names every node."""
         return "redis+cluster://" + ",".join(f"127.0.0.1:{node.public_port}" for node in self.nodes)
 
+    def database_url(self, database: int) -> str:
+        """As `url`: a cluster has database 0 alone."""
+        assert database == 0
+        return self.url
+
     # -- who has what -------------------------------------------------------------------------------------------------
 
     def masters(self) -> list[ClusterNode]:
@@ -217,12 +222,16 @@ class RedisCluster:
         for node in self.masters():
             yield from node.client().scan_iter(count=1000)
 
-    def keys_without_ttl(self) -> list[bytes]:
+    def keys_without_ttl(self, database: int = 0) -> list[bytes]:
         """Every key that would live for ever."""
+        assert database == 0
         return [key for node in self.masters() for key in node.keys_without_ttl()]
 
-    def flush(self) -> None:
-        """Delete every key."""
+    def flush(self, database: int = 0) -> None:
+        """Finish every migration and delete every key."""
+        assert database == 0
+        for migration in tuple(self.migrations):
+            migration.finish()
         for node in self.masters():
             node.client().flushall()
 

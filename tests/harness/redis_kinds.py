@@ -1,0 +1,76 @@
+"""A Redis behind TLS, and one whose account may do what the documentation lists and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from .certificates import Certificates
+from .redis import RedisServer, free_port
+from .redis_binaries import has_tls, redis_binary
+from .tools import missing
+
+__all__ = ["PASSWORD", "AccountRedisServer", "TlsRedisServer", "documented_account"]
+
+PASSWORD: Final = "se/cret:with@marks"
+"""Of the account, with characters that a URL has to encode."""
+
+_ENCODED: Final = "se%2Fcret%3Awith%40marks"
+_PAGE: Final = Path(__file__).parents[2] / "docs" / "reference" / "redis.md"
+
+
+def documented_account() -> list[str]:
+    """The command in `docs/reference/redis.md` that makes an account, in words; its password is `PASSWORD`."""
+    (line,) = [line for line in _PAGE.read_text().splitlines() if line.startswith("ACL SETUSER streamguard ")]
+    return [word.replace("<password>", PASSWORD) for word in line.split()]
+
+
+class AccountRedisServer(RedisServer):
+    """Its URLs log in as the documented account, which may do nothing else. `client` is the administrator's."""
+
+    def start(self) -> None:
+        super().start()
+        self.command(*documented_account())
+
+    def database_url(self, database: int) -> str:
+        return f"redis://streamguard:{_ENCODED}@127.0.0.1:{self.port}/{database}"
+
+
+class TlsRedisServer(RedisServer):
+    """Its URLs speak TLS and name the authority that signed the server's certificate. `client` does without TLS.
+
+    Args:
+        certificates: of the server, and of clients.
+        ask_clients: whether clients need a certificate too; URLs name one then.
+        binary: finds the program. Skips the test if it was built without TLS.
+    """
+
+    def __init__(
+        self, certificates: Certificates, *, ask_clients: bool = False, binary: Callable[[], str] = redis_binary
+    ) -> None:
+        self.tls_port = free_port()
+        self._certificates = certificates
+        self._asks = ask_clients
+        super().__init__(
+            binary=binary,
+            config={
+                "tls-port": str(self.tls_port),
+                "tls-cert-file": str(certificates.server.path),
+                "tls-key-file": str(certificates.server.key),
+                "tls-ca-cert-file": str(certificates.authority.path),
+                "tls-auth-clients": "yes" if ask_clients else "no",
+            },
+        )
+
+    def start(self) -> None:
+        if not has_tls(self.binary()):
+            missing("this redis-server has no TLS: `apt-get install redis-server`")
+        super().start()
+
+    def database_url(self, database: int) -> str:
+        """`rediss://` URL of one of the numbered databases."""
+        own = self._certificates.client
+        identity = f"&ssl_certfile={own.path}&ssl_keyfile={own.key}" if self._asks else ""
+        authority = self._certificates.authority.path
+        return f"rediss://127.0.0.1:{self.tls_port}/{database}?ssl_ca_certs={authority}{identity}"
