@@ -9,11 +9,16 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from .cells import cells_of, run_cells
+from .acceptance import marks_of
+from .cells import cells_of
+from .contenders import contenders
+from .contenders.contract import Store
 from .machine import facts, steal_seconds
-from .plan import FULL, QUICK, Sizes, Target
+from .metrics import rows_of
+from .plan import FULL, QUICK, Sizes
 from .processes import BenchmarkError, RedisProcess
-from .report import as_json, as_markdown, marks_of, replaced, rows_of
+from .report import as_json, as_markdown, replaced
+from .rounds import run_cells
 
 
 def main(arguments: list[str] | None = None, sizes: Sizes | None = None) -> int:
@@ -24,7 +29,7 @@ def main(arguments: list[str] | None = None, sizes: Sizes | None = None) -> int:
         sizes: the sizes of the run, instead of the two that `--quick` chooses between.
 
     Returns:
-        0; 1 if a cell was invalid, or a mark was missed under `--assert-marks`; 2 if the run was not possible.
+        0; 1 if a cell was invalid, or a floor was missed under `--assert-marks`; 2 if the run was not possible.
     """
     options = _parser().parse_args(arguments)
     if options.into is not None:
@@ -40,12 +45,13 @@ def main(arguments: list[str] | None = None, sizes: Sizes | None = None) -> int:
     started, stolen, load = time.monotonic(), steal_seconds(), os.getloadavg()[0]
     with ExitStack() as stack:
         try:
-            needed = Target.REDIS in options.targets
+            names = options.contenders or [name for cell in cells for name in cell.contenders]
+            needed = any(contenders()[name].store is Store.REDIS for name in names)
             redis_process = stack.enter_context(RedisProcess()) if needed else None
             results = run_cells(
                 cells,
                 rounds=options.rounds or sizes.rounds,
-                targets=options.targets,
+                only=options.contenders,
                 redis_process=redis_process,
                 say=lambda text: print(text, file=sys.stderr, flush=True),
             )
@@ -67,24 +73,29 @@ def main(arguments: list[str] | None = None, sizes: Sizes | None = None) -> int:
     (options.out / "report.json").write_text(as_json(about, results, rows, marks))
     if options.into is not None:
         options.into.write_text(replaced(options.into.read_text(), table))
-    invalid = any(measured.problems for result in results for measured in result.targets.values())
-    missed = options.assert_marks and not all(mark.passed for mark in marks if mark.asserted)
+    invalid = any(measured.problems for result in results for measured in result.contenders.values())
+    missed = options.assert_marks and not all(mark.floor is None or mark.reaches(mark.floor) for mark in marks)
     return 1 if invalid or missed else 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=sys.modules["benchmarks"].__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round, under a minute; figures are rough")
+    parser.add_argument("--quick", action="store_true", help="one short round; figures are rough")
     parser.add_argument("--rounds", type=int, default=0, help=f"rounds per cell (default {FULL.rounds})")
     parser.add_argument("--only", nargs="+", metavar="CELL", help="these cells only")
     parser.add_argument(
-        "--targets", nargs="+", type=Target, choices=list(Target), default=list(Target), help="these servers only"
+        "--contenders",
+        nargs="+",
+        metavar="NAME",
+        choices=list(contenders()),
+        default=[],
+        help="these servers, instead of each cell's own",
     )
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="where report.md and report.json go")
     parser.add_argument(
         "--into", type=Path, metavar="PAGE", help="also put the table into this Markdown page, between its markers"
     )
-    parser.add_argument("--assert-marks", action="store_true", help="exit with 1 when a mark is missed")
+    parser.add_argument("--assert-marks", action="store_true", help="exit with 1 when a figure is below its floor")
     return parser
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 import time
 from collections.abc import Awaitable, Coroutine
@@ -25,13 +26,8 @@ MEASURED: Final = TypeAdapter(Measured)
 
 _SETTLE_SECONDS: Final = 0.15
 """Time after the last byte. A guarded server still cleans up then, which is part of a stream's cost."""
-_OPENING_SECONDS: Final = 0.005
-"""Time between the openings of two paced streams: simultaneous requests would queue behind each other."""
 _LEAD_SECONDS: Final = 0.4
 """Time from the last opening to the measured window, so that the work of the openings is done by then."""
-_GOLDEN: Final = 0.6180339887
-"""Multiples of this number modulo one are spread evenly, for any count. With phases in round milliseconds, streams
-would tick together, and servers that send at once would get batches for free."""
 
 
 class Connection(asyncio.Protocol):
@@ -73,6 +69,7 @@ class _Run:
 
     def __init__(self, load: Load) -> None:
         self.load = load
+        self.nonce = f"b{os.getpid():x}t{time.monotonic_ns():x}"
         self.gauge = RedisGauge(load.redis_port)
         self.window_ns = (0, 0)
         self.cpu_us = 0.0
@@ -86,29 +83,35 @@ class _Run:
 
     async def connect(self, count: int, port: int | None = None) -> list[Connection]:
         """Accepted, idle connections, because the time of connecting is not measured."""
-        loop = asyncio.get_running_loop()
-        made = [await loop.create_connection(Connection, "127.0.0.1", port or self.load.port) for _ in range(count)]
+        made = [await self._connected(port) for _ in range(count)]
         await asyncio.sleep(_SETTLE_SECONDS)
-        return [connection for _, connection in made]
+        return made
+
+    async def _connected(self, port: int | None = None) -> Connection:
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(Connection, "127.0.0.1", port or self.load.port)
+        return connection
 
     def _keep(self, stream: int, connection: Connection, *, measured: bool = True) -> None:
-        expected = Expected(stream, self.load.events, self.load.guarded, self.load.protocol)
+        expected = Expected(stream, self.load.events, self.load.wire)
         (self.answers if measured else self.unmeasured).append((expected, connection.transcript))
 
-    def post(self, stream: int, *, phase: float = 0.0, hold: bool = False) -> bytes:
+    def post(self, stream: int, *, hold: bool = False) -> bytes:
         load = self.load
-        query = f"stream={stream}&events={load.events}&gap={load.gap_seconds}&phase={phase:.6f}&hold={int(hold)}"
+        query = f"stream={stream}&events={load.events}&gap={load.gap_seconds}&hold={int(hold)}"
         return (
-            f"POST /{load.protocol}?{query} HTTP/1.1\r\nHost: bench\r\nX-User: user-{stream}\r\n"
-            "Content-Length: 0\r\nConnection: close\r\n\r\n"
+            f"POST {load.wire.path}?{query} HTTP/1.1\r\nHost: bench\r\nX-User: user-{stream}\r\n"
+            f"X-Session: {self._session(stream)}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         ).encode()
 
-    def get(self, session_id: str, stream: int) -> bytes:
-        """A resume, from the beginning, of the session whose owner made `stream`."""
-        return (
-            f"GET /{self.load.protocol}/{quote(session_id, safe='')}/stream HTTP/1.1\r\nHost: bench\r\n"
-            f"X-User: user-{stream}\r\nConnection: close\r\n\r\n"
-        ).encode()
+    def get(self, made: Transcript, stream: int) -> bytes:
+        """A resume, from the beginning, of the answer `made` for `stream`."""
+        session = quote(made.session_id or self._session(stream), safe="")
+        path = (self.load.wire.resume or "").replace("{session}", session)
+        return (f"GET {path} HTTP/1.1\r\nHost: bench\r\nX-User: user-{stream}\r\nConnection: close\r\n\r\n").encode()
+
+    def _session(self, stream: int) -> str:
+        return f"{self.nonce}-{stream}"
 
     # -- the measured time -----------------------------------------------------------------------------------------
 
@@ -155,37 +158,44 @@ class _Run:
             self._keep(stream, connection)
 
     async def paced(self) -> None:
-        """Every connection has a stream of its own. `VIEWERS` on a bare server uses this too, because a bare server
-        cannot share a stream."""
-        load = self.load
-        connections = await self.connect(load.streams)
+        connections: list[Connection] = []
 
-        async def open_all() -> None:
-            for stream, connection in enumerate(connections):
-                connection.ask(self.post(stream, phase=stream * _GOLDEN % 1 * load.gap_seconds))
-                await asyncio.sleep(_OPENING_SECONDS)
+        async def work() -> None:
+            await self._open_all(connections)
+            for connection in connections:
+                await connection.ended
 
-        await self._paced_window(open_all(), connections)
+        await self._measure(work(), settle=_SETTLE_SECONDS)
         for stream, connection in enumerate(connections):
             self._keep(stream, connection)
 
+    async def _open_all(self, connections: list[Connection]) -> None:
+        """Every stream has a new connection, and a time to begin: a late request does not delay the next."""
+        due = time.monotonic()
+        for stream in range(self.load.streams):
+            connection = await self._connected()
+            connections.append(connection)
+            connection.ask(self.post(stream))
+            due += self.load.stagger_seconds
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+
     async def viewers(self) -> None:
-        if not self.load.guarded:
-            await self.paced()
-            return
         load = self.load
+        if load.wire.resume is None:  # it cannot share a stream, so every connection has its own
+            connections: list[Connection] = []
+            await self._paced_window(self._open_all(connections), connections)
+            for stream, connection in enumerate(connections):
+                self._keep(stream, connection)
+            return
         (maker,) = await self.connect(1)
         views = await self.connect(load.streams - 1, load.view_port)
 
         async def open_all() -> None:
             maker.ask(self.post(0))
             await maker.first
-            session_id = maker.transcript.session_id
-            if session_id is None:
-                return  # the transcripts will report the reason
             for view in views:
-                view.ask(self.get(session_id, 0))
-                await asyncio.sleep(_OPENING_SECONDS)
+                view.ask(self.get(maker.transcript, 0))
+                await asyncio.sleep(load.stagger_seconds)
 
         await self._paced_window(open_all(), [maker, *views])
         for connection in (maker, *views):
@@ -206,16 +216,14 @@ class _Run:
 
     async def replay(self) -> None:
         load = self.load
+        resumes = load.wire.resume is not None
         requests = [self.post(stream) for stream in range(load.repeats)]
-        if load.guarded:
+        if resumes:
             (maker,) = await self.connect(1)
             maker.ask(self.post(0))
             await maker.ended
             self._keep(0, maker, measured=False)
-            session_id = maker.transcript.session_id
-            if session_id is None:
-                return  # the transcript will report the reason
-            requests = [self.get(session_id, 0)] * load.repeats
+            requests = [self.get(maker.transcript, 0)] * load.repeats
         connections = await self.connect(len(requests), load.view_port)
 
         async def work() -> None:
@@ -225,7 +233,19 @@ class _Run:
 
         await self._measure(work(), settle=_SETTLE_SECONDS)
         for number, connection in enumerate(connections):
-            self._keep(0 if load.guarded else number, connection)
+            self._keep(0 if resumes else number, connection)
+
+    async def reread(self) -> None:
+        """Ask once more for an answer, unmeasured: a contender without ids shows so that it logged."""
+        wire = self.load.wire
+        if wire.resume is None or wire.ids or not self.answers:
+            return
+        expected, made = self.answers[-1]
+        (view,) = await self.connect(1)
+        view.ask(self.get(made, expected.stream))
+        await view.ended
+        logged = replace(wire, ids="ids=1" in wire.resume)
+        self.unmeasured.append((replace(expected, wire=logged), view.transcript))
 
     async def idle(self) -> None:
         """Measure only memory. Some streams run first, so that everything that is built once exists before counting."""
@@ -272,7 +292,7 @@ class _Run:
 
     def _figures(self, readings: list[Reading]) -> Measured:
         begin, end = self.window_ns
-        windowed = self.load.kind in (Kind.PACED, Kind.VIEWERS)
+        windowed = self.load.kind is Kind.VIEWERS
         lags = [
             arrived - made
             for reading in readings
@@ -317,6 +337,7 @@ async def run(load: Load) -> Measured:
     try:
         async with asyncio.timeout(load.timeout_seconds):
             await kinds[load.kind]()
+            await job.reread()
     except TimeoutError:
         return Measured(problems=[f"not done within {load.timeout_seconds:.0f} s"])
     finally:

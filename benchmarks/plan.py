@@ -1,4 +1,4 @@
-"""What a run consists of: targets, sizes, and the `Load` of a load process."""
+"""What a run consists of: sizes, and the `Load` of a load process."""
 
 from __future__ import annotations
 
@@ -6,22 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["FULL", "QUICK", "Kind", "Load", "Measured", "Protocol", "Sizes", "Spread", "Target"]
+from .contenders.contract import Wire
 
-
-class Target(StrEnum):
-    """The server under test."""
-
-    BARE = "bare"
-    MEMORY = "memory"
-    REDIS = "redis"
-
-
-class Protocol(StrEnum):
-    """The form of an event on the wire. The bare server writes the same form by hand."""
-
-    PLAIN = "plain"
-    UI_MESSAGE = "ui-message"
+__all__ = ["FULL", "PHASES", "QUICK", "Kind", "Load", "Measured", "Phase", "Sizes", "Spread"]
 
 
 class Kind(StrEnum):
@@ -32,9 +19,11 @@ class Kind(StrEnum):
     ONE_BY_ONE = "one by one"
     """One stream after the other; events come as fast as possible."""
     PACED = "paced"
-    """All streams side by side, each with one event per gap. Only the time with all of them open is measured."""
+    """All streams side by side, opened one after the other, each with one event per gap. Measured from the first
+    request to the last byte: opening and ending are part of the cost."""
     VIEWERS = "viewers"
-    """Like `PACED`. On a guarded server there is one stream, and all connections except its own are viewers of it."""
+    """Like `PACED`, and only the time with all of them open is measured. On a contender that resumes there is one
+    stream, and all connections except its own are viewers of it."""
     REPLAY = "replay"
     """One finished stream, requested again and again. A bare server makes it anew each time."""
     IDLE = "idle"
@@ -51,8 +40,7 @@ class Load:
     """Everything that one load process has to do, sent to it as JSON."""
 
     kind: Kind
-    guarded: bool
-    protocol: Protocol
+    wire: Wire
     port: int
     pids: tuple[int, ...]
     """The server processes whose CPU time is read."""
@@ -60,6 +48,8 @@ class Load:
     events: int
     """Events per stream."""
     gap_seconds: float = 0.0
+    stagger_seconds: float = 0.005
+    """Time between the openings of two paced streams: simultaneous requests would queue behind each other."""
     view_port: int | None = None
     """Port of another worker that serves viewers and replays; None: `port` serves them."""
     redis_port: int | None = None
@@ -104,6 +94,24 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class Phase:
+    """The timing of a paced case. With round numbers, streams tick together, and a server that sends at once gets
+    batches for free; so there are several."""
+
+    gap_seconds: float
+    """Time between two events of a stream."""
+    stagger_seconds: float
+    """Time between the openings of two streams."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.gap_seconds * 1000:g}-{self.stagger_seconds * 1000:g}"
+
+
+PHASES: Final = (Phase(0.02, 0.002), Phase(0.0217, 0.0011), Phase(0.037, 0.0017))
+
+
+@dataclass(frozen=True, slots=True)
 class Sizes:
     """The sizes of a run."""
 
@@ -112,8 +120,8 @@ class Sizes:
     burst_streams: int
     one_by_one: int
     paced_streams: int
-    paced_gap_seconds: float
-    paced_events: int
+    paced_events: tuple[int, ...]
+    """Events per stream: a case of each."""
     short_streams: int
     viewers: int
     viewers_gap_seconds: float
@@ -123,8 +131,6 @@ class Sizes:
     idle_streams: int
     passing_requests: int
     telemetry_events: int
-    ui_message: bool
-    """Whether bursts and the paced case are repeated in AI SDK's protocol."""
 
 
 FULL: Final = Sizes(
@@ -133,8 +139,7 @@ FULL: Final = Sizes(
     burst_streams=100,
     one_by_one=30,
     paced_streams=200,
-    paced_gap_seconds=0.02,
-    paced_events=400,
+    paced_events=(100, 250),
     short_streams=200,
     viewers=50,
     viewers_gap_seconds=0.01,
@@ -144,7 +149,6 @@ FULL: Final = Sizes(
     idle_streams=500,
     passing_requests=200_000,
     telemetry_events=2_000,
-    ui_message=True,
 )
 
 QUICK: Final = Sizes(
@@ -153,8 +157,7 @@ QUICK: Final = Sizes(
     burst_streams=100,
     one_by_one=10,
     paced_streams=200,
-    paced_gap_seconds=0.02,
-    paced_events=175,
+    paced_events=(100, 250),
     short_streams=100,
     viewers=50,
     viewers_gap_seconds=0.01,
@@ -164,5 +167,4 @@ QUICK: Final = Sizes(
     idle_streams=200,
     passing_requests=40_000,
     telemetry_events=1_000,
-    ui_message=False,
 )

@@ -20,8 +20,10 @@ from typing import Final, Self
 
 import redis
 
+from .contenders import module_of
+from .contenders.contract import Contender, Store
 from .load import LOAD, MEASURED
-from .plan import Load, Measured, Target
+from .plan import Load, Measured
 
 __all__ = ["BenchmarkError", "ChildProcess", "RedisProcess", "ServerProcess", "carry_out", "place"]
 
@@ -114,12 +116,12 @@ class RedisProcess(ChildProcess):
 
 
 class ServerProcess(ChildProcess):
-    """One uvicorn worker with uvloop and httptools that serves a target on a free port."""
+    """One uvicorn worker with uvloop and httptools that serves a contender on a free port."""
 
-    def __init__(self, target: Target, redis_process: RedisProcess | None = None) -> None:
-        super().__init__(f"the {target} server")
-        self.target = target
-        self.redis = redis_process if target is Target.REDIS else None
+    def __init__(self, contender: Contender, redis_process: RedisProcess | None = None) -> None:
+        super().__init__(f"the server of {contender.name}")
+        self.contender = contender
+        self.redis = redis_process if contender.store is Store.REDIS else None
         self._url = self.redis.url if self.redis is not None else "memory://"
         self.port = 0
 
@@ -127,7 +129,9 @@ class ServerProcess(ChildProcess):
         with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
             self.port = listener.getsockname()[1]
             fd = listener.fileno()
-            self._spawn([sys.executable, "-m", "benchmarks.serve", self.target, str(fd), self._url], pass_fds=(fd,))
+            module = module_of(self.contender.name).__name__
+            arguments = ["-m", "benchmarks.serve", module, self.contender.name, str(fd), self._url]
+            self._spawn([sys.executable, *arguments], pass_fds=(fd,))
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             self._check_running()

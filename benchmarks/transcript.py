@@ -6,15 +6,14 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from .contenders.contract import Wire
 from .pieces import PIECE
-from .plan import Protocol
 
 __all__ = ["Expected", "Reading", "Transcript", "percentiles"]
 
 _SESSION: Final = re.compile(rb"^x-session-id: *(\S+)\r$", re.IGNORECASE | re.MULTILINE)
 _ID: Final = re.compile(rb"^id: ?1\.[0-9a-f]+\.\d+\.(\d+)$", re.MULTILINE)
 _LAST_CHUNK: Final = b"0\r\n\r\n"
-_END: Final = {Protocol.PLAIN: b"event: streamguard.end", Protocol.UI_MESSAGE: b"data: [DONE]"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +22,7 @@ class Expected:
 
     stream: int
     events: int
-    guarded: bool
-    """Whether each event must carry a cursor. An event without one was not logged, and the cell would measure degraded
-    mode."""
-    protocol: Protocol
+    wire: Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +75,9 @@ class Transcript:
             arrived.append(self.times[which])
         if len(made) != expected.events:
             return f"{name}: {len(made)} of {expected.events} events: {raw[-300:].decode(errors='replace')!r}"
-        if expected.guarded:
-            if _END[expected.protocol] not in raw:
-                return f"{name}: no end in band: {raw[-300:].decode(errors='replace')!r}"
+        if expected.wire.end.encode() not in raw:
+            return f"{name}: no end in band: {raw[-300:].decode(errors='replace')!r}"
+        if expected.wire.ids:
             blocks = [block for block in body.split(b"\n\n") if PIECE.search(block)]
             ids = [int(found[1]) for block in blocks if (found := _ID.search(block))]
             if len(ids) != expected.events or ids != sorted(set(ids)):

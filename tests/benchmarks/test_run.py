@@ -21,8 +21,7 @@ TINY = Sizes(
     burst_streams=3,
     one_by_one=2,
     paced_streams=4,
-    paced_gap_seconds=0.02,
-    paced_events=80,
+    paced_events=(10, 20),
     short_streams=2,
     viewers=3,
     viewers_gap_seconds=0.02,
@@ -32,13 +31,12 @@ TINY = Sizes(
     passing_requests=400,
     telemetry_events=20,
     idle_streams=3,
-    ui_message=True,
 )
 
 
 def test_a_tiny_run_delivers_every_event_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     redis_binary()  # skips, or fails in CI, with the install command
-    cells = ["burst-1", "burst-many-ui", "viewers-elsewhere", "replay", "idle"]
+    cells = ["burst-1", "burst-100", "paced-10-20-2", "viewers-elsewhere", "replay", "idle"]
 
     code = main(["--only", *cells, "--out", str(tmp_path)], sizes=TINY)
 
@@ -53,19 +51,19 @@ def test_a_tiny_run_delivers_every_event_and_reports(tmp_path: Path, capsys: pyt
             assert len(measured["rounds"]) == 1
             assert measured["rounds"][0]["problems"] == []
     by_name = {cell["name"]: cell["results"] for cell in report["cells"]}
-    for target in ("bare", "memory", "redis"):
-        assert by_name["burst-1"][target]["rounds"][0]["events"] == 2 * 40
-        assert by_name["burst-many-ui"][target]["rounds"][0]["events"] == 3 * 40
-        assert by_name["replay"][target]["rounds"][0]["events"] == 2 * 60
-    assert by_name["burst-1"]["redis"]["commands"]["evalsha"] > 0
-    assert {mark["name"] for mark in report["marks"] if mark["asserted"]} >= {"paced: server CPU, × bare"}
+    for name in ("bare", "plain", "response", "middleware"):
+        assert by_name["burst-1"][name]["rounds"][0]["events"] == 2 * 40
+        assert by_name["burst-100"][name]["rounds"][0]["events"] == 3 * 40
+        assert by_name["paced-10-20-2"][name]["rounds"][0]["events"] == 4 * 10
+        assert by_name["replay"][name]["rounds"][0]["events"] == 2 * 60
+    assert by_name["burst-1"]["plain"]["commands"]["evalsha"] > 0
     assert all(row["figures"] for row in report["rows"])
 
 
 def test_streams_are_whole_with_every_observer_and_with_none(tmp_path: Path) -> None:
     cells = ["telemetry", "telemetry-alone"]
 
-    code = main(["--only", *cells, "--targets", "bare", "memory", "--out", str(tmp_path)], sizes=TINY)
+    code = main(["--only", *cells, "--out", str(tmp_path)], sizes=TINY)
 
     report = json.loads((tmp_path / "report.json").read_text())
     rounds = {
@@ -74,7 +72,7 @@ def test_streams_are_whole_with_every_observer_and_with_none(tmp_path: Path) -> 
         for target, result in cell["results"].items()
     }
     assert {key: measured["problems"] for key, measured in rounds.items()} == {
-        (name, target): [] for name in cells for target in ("bare", "memory")
+        (name, target): [] for name in cells for target in ("bare", "plain-memory")
     }
     assert all(measured["stream_cpu_us"] > 0 for measured in rounds.values())
     assert code == 0
@@ -82,7 +80,7 @@ def test_streams_are_whole_with_every_observer_and_with_none(tmp_path: Path) -> 
 
 def test_an_unknown_cell_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--only", "burst", "--out", str(tmp_path)]) == 2
-    assert "burst-many" in capsys.readouterr().out
+    assert "burst-100" in capsys.readouterr().out
 
 
 def test_only_what_clients_send_is_counted_as_sent(redis_server: RedisServer, redis_database: int) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
+from benchmarks.contenders.contract import Wire
 from benchmarks.pieces import PIECE_BYTES, as_plain_block, as_ui_block, piece
-from benchmarks.plan import Protocol
 from benchmarks.transcript import Expected, Reading, Transcript, percentiles
 
 HEAD = (
@@ -23,12 +25,12 @@ def transcript(*parts: bytes) -> Transcript:
     return Transcript(asked=0, chunks=list(parts), times=list(range(1, len(parts) + 1)))
 
 
-def bare(events: int, protocol: Protocol = Protocol.PLAIN) -> Expected:
-    return Expected(STREAM, events, guarded=False, protocol=protocol)
+def bare(events: int) -> Expected:
+    return Expected(STREAM, events, Wire())
 
 
 def guarded(events: int) -> Expected:
-    return Expected(STREAM, events, guarded=True, protocol=Protocol.PLAIN)
+    return Expected(STREAM, events, Wire(ids=True, end="event: streamguard.end"))
 
 
 def logged(seq: int) -> bytes:
@@ -42,12 +44,11 @@ def test_a_piece_has_the_size_that_figures_are_quoted_for() -> None:
     assert len(piece(0, 1)) == len(piece(99_999, 999_999)) == PIECE_BYTES
 
 
-@pytest.mark.parametrize("protocol", list(Protocol))
-def test_a_complete_response_gives_its_events_with_their_times(protocol: Protocol) -> None:
-    form = as_plain_block if protocol is Protocol.PLAIN else as_ui_block
+@pytest.mark.parametrize("form", [as_plain_block, as_ui_block])
+def test_a_complete_response_gives_its_events_with_their_times(form: Callable[[int, int], bytes]) -> None:
     answer = transcript(HEAD, chunk(form(STREAM, 1)), chunk(form(STREAM, 2) + form(STREAM, 3)), LAST)
 
-    reading = answer.read(bare(3, protocol))
+    reading = answer.read(bare(3))
 
     assert isinstance(reading, Reading)
     assert reading.arrived == [2, 3, 3]
