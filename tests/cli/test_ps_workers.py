@@ -27,7 +27,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.processes]
 APP = "tests.apps.chat:application"
 READ_ONLY = (
     "ACL SETUSER oncall on >secret resetkeys ~streamguard:* nocommands +evalsha +script|load +select +time "
-    "+get +exists +hget +hmget +xrange +xlen +zrange +zrangebyscore +zrevrangebyscore +zscore +zcard +zcount +pttl"
+    "+get +exists +hget +hmget +xrange +xrevrange +xlen +zrange +zrangebyscore +zrevrangebyscore +zscore +zcard "
+    "+zcount +pttl"
 )
 
 

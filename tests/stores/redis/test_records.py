@@ -127,7 +127,7 @@ def test_a_hint_that_is_cut_off_is_an_empty_one(cut: int) -> None:
 
 @pytest.mark.parametrize("reply", [None, 3, [], [b"0"], [0, b"a", b"1", b"", b"", b"more"]])
 def test_a_script_that_answers_something_else_is_reported(reply: Reply) -> None:
-    sealing = SealStream(meta_key=b"key", epoch=1, last_seq=b"1", seal=b"{}", usage=b"", held=b"")
+    sealing = SealStream(meta_key=b"key", log_key=b"log", epoch=1, last_seq=b"1", seal=b"{}", usage=b"", held=b"")
     with pytest.raises(StoreCorruptError, match="unexpected"):
         read_answer("seal", sealing, reply)
     with pytest.raises(StoreCorruptError, match="unexpected"):

@@ -13,8 +13,9 @@ from .driver import DRIVER_ERRORS, CommandError, Reply, error_code
 __all__ = ["checked", "concerns_record", "mapped_error", "mapped_errors", "refused_error"]
 
 _UNUSABLE: Final = re.compile(
-    r"attempt to |bad argument|hash value is not|is not an integer|is not a valid float|equal or smaller than the"
-    r"|would overflow|too many results to unpack|: Expected |Found too many nested|invalid (?:token|number|expire)"
+    r"attempt to |bad argument|hash value is not|is not an integer|Invalid stream ID|is not a valid float"
+    r"|equal or smaller than the|would overflow|too many results to unpack"
+    r"|: Expected |Found too many nested|invalid (?:token|number|expire)"
 )
 """Errors of Lua, cjson and Redis within a script about a value that no script of ours wrote. Errors about a command (it
 is unknown, not allowed, there is no memory) do not match."""

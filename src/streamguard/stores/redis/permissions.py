@@ -35,6 +35,8 @@ SCRIPTED: Final = (
     ("HINCRBY", "@", "f", "1"),
     ("XADD", "@", "NOMKSTREAM", "*", "f", "v"),
     ("XRANGE", "@", "-", "+"),
+    ("XREVRANGE", "@", "+", "-", "COUNT", "1"),
+    ("XSETID", "@", "1-1"),
     ("XLEN", "@"),
     ("ZADD", "@", "XX", "1", "m"),
     ("ZREM", "@", "m"),
@@ -72,8 +74,8 @@ _REFUSED: Final = re.compile(
     "[Uu]nknown (?:Redis )?command"
 )
 """Redis 6.2 hides the code of an error within a script, and says it in words."""
-_HARMLESS: Final = re.compile(r"WRONGTYPE|wrong kind of value|not an integer")
-"""The command was allowed; the key is of another type, as intended for most."""
+_HARMLESS: Final = re.compile(r"WRONGTYPE|wrong kind of value|not an integer|no such key")
+"""The command was allowed; the key is of another type, as intended for most, or missing."""
 
 
 class Permissions:

@@ -28,6 +28,7 @@ _SOURCES: Final = read_scripts(
     {
         "@FORMAT_VERSION@": FORMAT_VERSION,
         "@META_FIELDS@": ", ".join(f"'{field}'" for field in META_FIELDS.values()),
+        **{f"@{name.upper()}_AT@": at for at, name in enumerate(META_FIELDS, 1)},
         "@STREAMS_OF_A_MESSAGE@": _STREAMS_OF_A_MESSAGE,
         "@ENDED_UNCOUNTED@": ENDED_UNCOUNTED,
         **{f"@{name}@": f"'{field}'" for name, field in RECORD_FIELDS.items()},

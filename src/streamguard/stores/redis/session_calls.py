@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from ...lua import Call, FarKey, Key, Rest
-from .stream_calls import MetaCall, StoredStreamCall
+from .stream_calls import StoredStreamCall, StreamCall
 
 __all__ = [
     "CALLS",
@@ -154,7 +154,7 @@ class SessionStreams(Call[SessionStreamsAnswer], script="session_streams"):
     skipped: int
 
 
-class RequestStop(MetaCall[bytes], script="request_stop"):
+class RequestStop(StreamCall[bytes], script="request_stop"):
     """Ask a stream's writer to stop."""
 
 

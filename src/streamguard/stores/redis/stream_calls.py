@@ -84,7 +84,7 @@ class CheckPosition(StreamCall[PositionAnswer], script="check_position"):
     entry_id: str
 
 
-class MarkWatched(MetaCall[int], script="mark_watched"):
+class MarkWatched(StreamCall[int], script="mark_watched"):
     """Have appends publish a stream's events for a while."""
 
     watch_note_key: Key
@@ -125,7 +125,7 @@ class SealAnswer(NamedTuple):
     held: bytes | None = None
 
 
-class SealStream(MetaCall[SealAnswer], script="seal"):
+class SealStream(StreamCall[SealAnswer], script="seal"):
     """Decide how a stream ended; the first decision stands."""
 
     epoch: Digits

@@ -162,12 +162,12 @@ class RedisLog(StreamLog):
 
     async def _mark_watched(self, refs: Sequence[StreamRef]) -> None:
         watched_ms = milliseconds(WATCHED_SECONDS)
-        keys = [self._redis.keys.stream(ref) for ref in refs]
+        marks = [
+            MarkWatched(meta_key=keys.meta, log_key=keys.log, watch_note_key=keys.watch_note, watched_ms=watched_ms)
+            for keys in map(self._redis.keys.stream, refs)
+        ]
         # One that cannot be marked is read by its subscriber now and then.
-        await self._redis.call_each(
-            "subscribe",
-            [MarkWatched(meta_key=key.meta, watch_note_key=key.watch_note, watched_ms=watched_ms) for key in keys],
-        )
+        await self._redis.call_each("subscribe", marks)
 
 
 def _entry_id(at: Position) -> str:

@@ -134,7 +134,8 @@ class RedisRegistry(StreamRegistry):
         await self._redis.ask("release_slot", Command.on(self._redis.keys.owner(owner), "ZREM", stream_id))
 
     async def request_stop(self, ref: StreamRef) -> StopReply:
-        answer = await self._redis.call("request_stop", RequestStop(meta_key=self._redis.keys.stream(ref).meta))
+        keys = self._redis.keys.stream(ref)
+        answer = await self._redis.call("request_stop", RequestStop(meta_key=keys.meta, log_key=keys.log))
         if answer == b"newer":
             raise newer_format(ref, "request_stop")
         return StopReply(answer.decode())

@@ -177,8 +177,10 @@ class RedisWrites(StreamWrites):
 
     def _seal(self, ref: StreamRef, epoch: int, seal: Seal) -> SealStream:
         last_seq, body, usage, held = _seal_fields(seal)
+        keys = self._redis.keys.stream(ref)
         return SealStream(
-            meta_key=self._redis.keys.stream(ref).meta,
+            meta_key=keys.meta,
+            log_key=keys.log,
             epoch=epoch,
             last_seq=last_seq,
             seal=body,

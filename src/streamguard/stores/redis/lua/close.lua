@@ -14,6 +14,7 @@
 --@include fields
 --@include reset_unless_sorted
 --@include publish_change
+--@include shut
 local version, stored_epoch, state, last_seq, stop, watched_until, seal_seq, seal, usage, held = unpack(redis.call('HMGET',
   meta_key, @version@, @epoch@, @state@, @last_seq@, @stop@, @watched_until@, @seal_seq@, @seal@, @usage@, @held@))
 if not version then return {GONE, 0, 0} end
@@ -27,6 +28,7 @@ local standing = (seal_seq or '') .. '|' .. (seal or '') .. '|' .. (usage or '')
 if standing_seal ~= '' and standing ~= standing_seal then return {NOT_SEALED, last, stop} end
 local hint = {struct.pack('>BI8I8', stop, last + 1, tonumber(epoch))}
 local before, damaged = last, false
+reopen(log_key, epoch, last)
 for i = events_from, #ARGV, 2 do
   local kind, data = ARGV[i], ARGV[i + 1]
   last = last + 1
@@ -54,6 +56,7 @@ if damaged then
   redis.call('HSET', meta_key, @lost@, 1)
   hint = {struct.pack('>BI8I8', stop, 0, 0)}
 end
+shut(log_key, epoch)
 redis.call('HSET', meta_key, @state@, 'c', @last_seq@, last, @closed_ms@, at, @persisted@, persisted, @quota@, quota,
   @ttl_ms@, retention_ms)
 if has_payload then redis.call('HSET', meta_key, @payload@, payload) end

@@ -16,6 +16,8 @@
 --@include reset_unless_sorted
 --@include publish_change
 --@include decide
+--@include last_of
+--@include shut
 local at = now_ms()
 local record = fields(meta_key, @version@, @epoch@, @state@, @last_seq@, @lost@, @stop@, @watched_until@, @began_us@,
   @last_writer@)
@@ -33,11 +35,13 @@ elseif not whole then -- another worker's, or ended: not this one's to change
   return {fenced and FENCED or SEALED, 0, 0}
 end
 if version then
-  if fenced then return {FENCED, tonumber(last_seq), tonumber(stop)} end
+  last_seq = last_of(log_key, last_seq)
+  if fenced then return {FENCED, last_seq, tonumber(stop)} end
   if state ~= 'o' then
-    return {state == 'c' and lost ~= '0' and DUPLICATE or SEALED, tonumber(last_seq), tonumber(stop)}
+    return {state == 'c' and lost ~= '0' and DUPLICATE or SEALED, last_seq, tonumber(stop)}
   end
   redis.call('HSET', meta_key, @lost@, 1, @lease_until@, at + lease_ms)
+  shut(log_key, stored_epoch)
 else
   local erased, at_us = redis.pcall('GET', erased_key), now_us()
   local began = at_us - age_us
@@ -48,7 +52,7 @@ else
   local watch_note = redis.pcall('GET', watch_note_key)
   redis.call('UNLINK', log_key) -- a log that outlived its record belongs to no stream
   stored_epoch = epoch == '' and digits(at_us) or epoch
-  last_seq, stop, began_us = '0', '0', digits(began)
+  last_seq, stop, began_us = 0, '0', digits(began)
   watched_until = type(watch_note) == 'string' and tonumber(watch_note) and watch_note or '0'
   redis.call('HSET', meta_key, @epoch@, stored_epoch, @state@, 'o', @last_seq@, 0, @lost@, 1, @stop@, 0,
     @watched_until@, watched_until, @ttl_ms@, retention_ms, @lease_until@, at + lease_ms, @version@, @FORMAT_VERSION@,
@@ -72,17 +76,18 @@ end
 if reset_unless_sorted(streams_key) then redis.call('HSET', session_key, 'lost', 1) end -- `erase` searches for the streams that no list names
 redis.call('ZADD', streams_key, 'NX', 0, stream_id)
 if not version and movable then forget_message(session_key, stream_id) end -- of a record of its that expired
-if version and last_seq == '0' and movable then -- its first item may have decided more than was registered
+if version and last_seq == 0 and movable then -- its first item may have decided more than was registered
   local known = {}
   for at = identity_from, #ARGV, 2 do known[ARGV[at]] = ARGV[at + 1] end
   decide(meta_key, session_key, known[@protocol@], known[@client_version@] or '', known[@message_id@], stream_id)
 end
-local last = tonumber(last_seq)
+local last = last_seq
 stop = tonumber(stop)
 if ends then
   if active == stream_id then redis.call('HDEL', session_key, 'active') end
   -- Not NOMKSTREAM: should the log be gone altogether, its tombstone still says so, under the right number.
   local entry_id = stored_epoch .. '-' .. (last + 1)
+  reopen(log_key, stored_epoch, last)
   local added = redis.pcall('XADD', log_key, entry_id, 't', terminal)
   if type(added) == 'table' and added.err then
     if not (string.find(added.err, 'WRONGTYPE', 1, true) or string.find(added.err, 'equal or smaller', 1, true)) then
@@ -91,6 +96,7 @@ if ends then
     redis.call('UNLINK', log_key)
     redis.call('XADD', log_key, entry_id, 't', terminal)
   end
+  shut(log_key, stored_epoch)
   redis.call('HSET', meta_key, @state@, 'c', @last_seq@, last + 1, @closed_ms@, at, @persisted@, persisted,
     @quota@, quota, @ttl_ms@, retention_ms, @seal@, seal, @seal_seq@, last, @usage@, '', @held@, '')
   if tonumber(watched_until) > at then

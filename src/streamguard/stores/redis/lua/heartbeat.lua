@@ -5,10 +5,11 @@
 --@include status
 --@include now_ms
 --@include extend_ttl
+--@include last_of
 local stored_epoch, state, last_seq, lost, stop =
   unpack(redis.call('HMGET', meta_key, @epoch@, @state@, @last_seq@, @lost@, @stop@))
 if not stored_epoch then return {GONE, 0, 0} end
-local last = tonumber(last_seq)
+local last = last_of(log_key, last_seq)
 stop = tonumber(stop)
 if stored_epoch ~= epoch then return {FENCED, last, stop} end
 if state == 'c' then return {SEALED, last, stop} end

@@ -8,6 +8,8 @@
 --@include is_newer
 --@include snapshot
 --@include publish_change
+--@include last_of
+--@include shut
 local at = now_ms()
 local version, epoch, state, lease_until, stop, last_seq, last_writer, taken_seq = unpack(redis.call('HMGET', meta_key,
   @version@, @epoch@, @state@, @lease_until@, @stop@, @last_seq@, @last_writer@, @taken_seq@))
@@ -21,12 +23,14 @@ elseif expected_epoch ~= '' and expected_epoch ~= epoch then
 elseif not force and tonumber(lease_until) > at then
   status = LEASED
 else
+  last_seq = last_of(log_key, last_seq)
   -- No epoch is issued twice, not even after a rollback took back the last one.
   local next_epoch = math.max(epoch + 1, now_us())
   -- Who wrote the last event: the epoch that ends here, unless it wrote none.
-  local writer = last_writer and tonumber(last_seq) <= tonumber(taken_seq) and last_writer or epoch
+  local writer = last_writer and last_seq <= tonumber(taken_seq) and last_writer or epoch
   redis.call('HSET', meta_key, @epoch@, digits(next_epoch), @lease_until@, at + lease_ms, @last_writer@, writer,
-    @taken_seq@, last_seq)
+    @last_seq@, last_seq, @taken_seq@, last_seq)
+  shut(log_key, digits(next_epoch))
   publish_change(meta_key, tonumber(stop))
 end
 return {status, snapshot(meta_key, log_key, at)}
