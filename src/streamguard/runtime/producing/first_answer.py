@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 
 from ...deadlines import Deadline
 from ...faults import Fault
@@ -32,9 +31,11 @@ class FirstAnswer:
         """Wait for the first event that may be shown. One waiter. Cancelling it changes nothing."""
         feed = self._backlog.feed
         if feed.visible == 0 and not is_over() and self.state is not Answer.FAILED:
-            with suppress(TimeoutError):
-                async with Deadline.after(timeout_seconds).limit():
-                    await self._backlog.wait_until_shown()
+            patience = Deadline.after(timeout_seconds).call(self._backlog.wake_request)
+            try:
+                await self._backlog.wait_until_shown()
+            finally:
+                patience.cancel()
         if self.state is Answer.FAILED:  # even when the stream's end is visible by now
             return FirstItem.FAILED
         if self.state is Answer.WAITING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from .phases import Phase, move
 
@@ -12,12 +13,13 @@ __all__ = ["Lifecycle"]
 class Lifecycle:
     """Moves through the phases, and wakes everybody who waits for one. `phase` is changed by `move_to` alone."""
 
-    __slots__ = ("_ending", "_finished", "phase")
+    __slots__ = ("_on_finished", "_waiting", "phase")
 
     def __init__(self) -> None:
         self.phase: Phase = Phase.PRODUCING
-        self._ending = asyncio.Event()
-        self._finished = asyncio.Event()
+        self._waiting: list[tuple[bool, asyncio.Future[None]]] = []
+        """Who waits, and whether that is for `FINISHED`: nobody, for most of a stream's life."""
+        self._on_finished: Callable[[], None] | None = None
 
     def move_to(self, phase: Phase) -> None:
         """Go on to `phase`.
@@ -26,14 +28,40 @@ class Lifecycle:
             IllegalMoveError: it cannot follow the present one.
         """
         self.phase = move(self.phase, phase)
-        self._ending.set()
-        if phase is Phase.FINISHED:
-            self._finished.set()
+        finished = phase is Phase.FINISHED
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for for_finished, woken in waiting:
+                if for_finished and not finished:
+                    self._waiting.append((for_finished, woken))
+                elif not woken.done():
+                    woken.set_result(None)
+        if finished and self._on_finished is not None:
+            self._on_finished()
+
+    def when_finished(self, callback: Callable[[], None]) -> None:
+        """Call this, and no other, once the stream is over; now, if it is."""
+        if self.phase is Phase.FINISHED:
+            callback()
+        else:
+            self._on_finished = callback
 
     async def ending(self) -> None:
         """Wait until nothing more will be produced. Any number of waiters; cancelling one changes nothing."""
-        await self._ending.wait()
+        if self.phase is Phase.PRODUCING:
+            await self._wait(for_finished=False)
 
     async def finished(self) -> None:
         """Wait until the stream is over. Any number of waiters; cancelling one changes nothing."""
-        await self._finished.wait()
+        if self.phase is not Phase.FINISHED:
+            await self._wait(for_finished=True)
+
+    async def _wait(self, *, for_finished: bool) -> None:
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter = (for_finished, woken)
+        self._waiting.append(waiter)
+        try:
+            await woken
+        finally:
+            if not woken.done() or woken.cancelled():
+                self._waiting.remove(waiter)

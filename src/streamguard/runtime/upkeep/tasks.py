@@ -1,7 +1,8 @@
 """The tasks of a runtime: background ones that run again when they crash, and one-off ones whose crash is contained.
 
-All are in one task group, so none outlives the runtime; and none can end it, so that a crash of one stream harms no
-other. The group has a task of its own, because a guard may be entered in one task and left in another.
+None outlives the runtime, and none can end it, so that a crash of one stream harms no other. Background tasks are in a
+task group, which has a task of its own, because a guard may be entered in one task and left in another. One-off tasks
+are plain ones, each in a cancel scope of its own: a task in the group took three times as long to begin.
 """
 
 from __future__ import annotations
@@ -45,7 +46,11 @@ class Tasks:
         self.adopted: set[asyncio.Task[None]] = set()
         """Running tasks that were begun elsewhere."""
         self._group: TaskGroup | None = None
+        self._one_off: set[asyncio.Task[None]] = set()
+        self._scopes: set[anyio.CancelScope] = set()
+        """Those that one-off tasks run in."""
         self._shields: set[anyio.CancelScope] = set()
+        """Those that only `close` cancels."""
         self._closing = False
         self.crashes: dict[str, int] = {}
         """How often each background task was restarted."""
@@ -74,10 +79,12 @@ class Tasks:
         """Cancel every task that still runs, shielded ones too, and wait for them."""
         self._closing = True
         self.group.cancel_scope.cancel()
-        for scope in self._shields:
+        for scope in (*self._scopes, *self._shields):
             scope.cancel()
         with anyio.CancelScope(shield=True):
             await asyncio.wait({self._holder})
+            while self._one_off:  # one may begin another
+                await asyncio.wait(self._one_off)
         if not self._holder.cancelled():
             self._holder.result()
 
@@ -145,19 +152,31 @@ class Tasks:
             task.result()
 
     def _begin(self, run: Callable[[*Args], Awaitable[None]], args: tuple[*Args], *, shielded: bool) -> None:
-        self.group.start_soon(self._contained, run, args, shielded)
+        _ = self.group
+        task = asyncio.get_running_loop().create_task(self._contained(run, args, shielded), name="streamguard-task")
+        self._one_off.add(task)
+        task.add_done_callback(self._ended)
         self.started += 1
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._one_off.discard(task)
+        self.started -= 1
+        self._on_ended()
 
     async def shielded(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
         """Run `run` in the present task; only `close` cancels it."""
-        with anyio.CancelScope(shield=True) as scope:
+        await self._scoped(run, args, shield=True)
+
+    async def _scoped(self, run: Callable[[*Args], Awaitable[None]], args: tuple[*Args], *, shield: bool) -> None:
+        scopes = self._shields if shield else self._scopes
+        with anyio.CancelScope(shield=shield) as scope:
             if self._closing:
                 scope.cancel()
-            self._shields.add(scope)
+            scopes.add(scope)
             try:
                 await run(*args)
             finally:
-                self._shields.discard(scope)
+                scopes.discard(scope)
 
     @property
     def group(self) -> TaskGroup:
@@ -175,17 +194,12 @@ class Tasks:
 
     async def _contained(self, run: Callable[[*Args], Awaitable[None]], args: tuple[*Args], shielded: bool) -> None:
         try:
-            if shielded:
-                await self.shielded(run, *args)
-            else:
-                await run(*args)
+            await self._scoped(run, args, shield=shielded)
         except BaseException as exc:
-            if _is_over(exc):
+            if passes(exc) and not isinstance(exc, asyncio.CancelledError):
                 raise
+            # A cancellation by `close` ends with its scope; a stray one is a crash like any other.
             self._observe(_crash(exc))
-        finally:
-            self.started -= 1
-            self._on_ended()
 
     async def _supervised(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         crashes = 0

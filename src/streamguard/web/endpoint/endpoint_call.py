@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import typing
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from functools import partial
 from typing import Final, cast
 
 import anyio.to_thread
@@ -81,11 +82,8 @@ class EndpointResult:
     async def wait(self, stream: LiveStream) -> Response | ResponseHead | None:
         """Wait for the response that the endpoint returned, or its head; None for an iterator, and when the stream
         ends before the endpoint returned."""
-        ended = asyncio.ensure_future(stream.ended())
-        try:
-            await asyncio.wait({self._known, ended}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ended.cancel()
+        stream.lifecycle.when_finished(partial(self.resolve, None))
+        await self._known
         return self._returned
 
 

@@ -21,6 +21,7 @@ from ..headers import RawHeaders
 from ..middleware.base_http_middleware import break_connection, runs_in_base_http_middleware
 from ..middleware.exchange import Exchange, Placement, ResponseState, exchange_of
 from .chunk_sender import ChunkSender
+from .disconnect_watch import DisconnectWatch
 from .timed_viewer import TimedViewer
 
 __all__ = ["StreamResponse"]
@@ -104,24 +105,11 @@ class StreamResponse(Response):
         state = ResponseState.CUT_SHORT
         failure: Exception | None = None
         call = exchange.call
-        async with anyio.create_task_group() as group:
-
-            async def watch() -> None:
-                nonlocal state, failure
-                try:
-                    while (await receive())["type"] != "http.disconnect":
-                        pass
-                    if state is ResponseState.WHOLE:  # a server also says so when it needs nothing more
-                        return
-                    state = ResponseState.CLIENT_LEFT
-                except Exception as exc:  # noqa: BLE001 -- raised below, where no group wraps it
-                    failure = exc
-                group.cancel_scope.cancel()
-
-            viewer.on_drop = group.cancel_scope.cancel
+        with anyio.CancelScope() as sending:
+            watch = DisconnectWatch(receive, on_left=sending.cancel)
+            viewer.on_drop = sending.cancel
             if call is not None:
-                call.on_detach(group.cancel_scope.cancel)
-            group.start_soon(watch)
+                call.on_detach(sending.cancel)
             try:
                 start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
                 times = event_times()
@@ -130,16 +118,22 @@ class StreamResponse(Response):
                 viewer.on_drop = None
                 viewer.close()
                 exchange.response = state = ResponseState.WHOLE
+                watch.end()  # a server also says that the client left when it needs nothing more
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             except ViewerCutError as exc:
                 state = await self._cut_short(viewer, exc, send)
             except OSError:  # ASGI 2.4: how `send` tells that the client left
                 state = ResponseState.CLIENT_LEFT
-            except Exception as exc:  # noqa: BLE001 -- as above
+            except Exception as exc:  # noqa: BLE001 -- raised below, after the watch
                 failure = exc
-            group.cancel_scope.cancel()
+            finally:
+                watch.end()
+        await watch.ended()
         if call is not None:
             call.on_detach(None)
+        if watch.client_left:
+            state = ResponseState.CLIENT_LEFT
+        failure = failure or watch.failure
         if failure is not None:
             raise failure
         return state
