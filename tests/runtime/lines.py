@@ -12,6 +12,7 @@ from streamguard.errors import StoreUnavailableError
 from streamguard.stores.appends import AppendReply, AppendRequest
 from streamguard.stores.records import Hint
 from streamguard.stores.store import StreamStore
+from streamguard.stores.worker_hints import WorkerHint
 from streamguard.testing._passing import PassingStore
 from streamguard.values import StreamRef
 
@@ -89,4 +90,17 @@ class Line(Gated, PassingStore):
 
         await self._pass("subscribe" if data else "listen", nothing)
         async with self.inner.subscribe(ref, hear, data=data):
+            yield
+
+    @asynccontextmanager
+    async def _listening(self, worker: str, on_hint: Callable[[WorkerHint], None]) -> AsyncIterator[None]:
+        def hear(hint: WorkerHint) -> None:
+            if not self.deaf and not self.down and "listen" not in self.broken:
+                on_hint(hint)
+
+        async def nothing() -> None:
+            pass
+
+        await self._pass("listen", nothing)
+        async with self.inner.subscribe_worker(worker, hear):
             yield

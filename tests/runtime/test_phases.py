@@ -34,7 +34,6 @@ INDEPENDENT = {
     (Backlog, "_shown_told"): "whether its first event was told of, which comes once in any state of the log",
     (Backlog, "ended"): "the log has its end, however the writer came to know",
     (Backlog, "full"): "it says what the producer does next, in any state of the log",
-    (Activity, "listening"): "whether the store's hints are heard",
     (Activity, "request_waits"): "whether the first request waits",
 }
 """Every boolean of a stream and its parts, with the reason why no other one follows from it."""

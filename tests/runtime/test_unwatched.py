@@ -27,9 +27,8 @@ SHORT = 0.2
 
 
 async def begun(worker: Worker, model: Model, *, after: float | None = SHORT) -> LiveStream:
-    """A stream with one event in its log, whose writer listens to the store already."""
+    """A stream with one event in its log."""
     stream = await worker.start(model, worker.request(abandon_after_seconds=after))
-    stream.activity.listening = True  # or the watchdog would ask the store for its record too
     await wait_until_async(lambda: stream.acked > 0, description="it is logged")
     return stream
 

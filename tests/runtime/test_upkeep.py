@@ -11,7 +11,7 @@ from streamguard.errors import StoreUnavailableError
 from streamguard.observations import Observation, Signal
 from streamguard.retrying import Backoff
 from streamguard.runtime import LiveStream, Runtime, StreamRequest
-from streamguard.runtime.upkeep import leases
+from streamguard.runtime.upkeep import worker_channel
 from streamguard.runtime.upkeep.tasks import Tasks
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import SessionKey, StreamRef
@@ -152,7 +152,7 @@ async def test_stray_cancellations_are_contained(memory: MemoryStore) -> None:
 
 
 async def test_listeners_try_again(memory: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "LISTEN_RETRY", Backoff(0.01, 0.01))
+    monkeypatch.setattr(worker_channel, "RETRY", Backoff(0.01, 0.01))
     line = Line(memory)
     line.errors["listen"] = [StoreUnavailableError("no", operation="subscribe")] * 3
     async with working(line, quick(heartbeat_seconds=5.0, lease_seconds=10.0)) as worker:

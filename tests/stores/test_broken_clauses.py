@@ -140,6 +140,55 @@ BROKEN = {
     "nobody is told of a withdrawal": Broken(
         Suite.test_subscribers_are_told_of_a_withdrawal, "withdraw", "publish_change(meta_key, 0)", ""
     ),
+    "a worker is not told of a stop": Broken(
+        Suite.test_a_worker_is_told_of_a_stop, "request_stop", "tell_worker(meta_key, worker, epoch, 1)", ""
+    ),
+    "only the first stop is told": Broken(
+        Suite.test_a_worker_is_told_of_every_stop,
+        "request_stop",
+        "tell_worker(meta_key, worker, epoch, 1)",
+        "if redis.call('HSETNX', meta_key, 'told', 1) == 1 then tell_worker(meta_key, worker, epoch, 1) end",
+    ),
+    "a worker is told under the epoch that ended": Broken(
+        Suite.test_a_worker_is_told_that_another_took_a_stream_over,
+        "take_over",
+        "tell_worker(meta_key, old_worker, next_epoch, stop)",
+        "tell_worker(meta_key, old_worker, epoch, stop)",
+    ),
+    "the worker that took a stream over is told of that": Broken(
+        Suite.test_a_worker_is_told_that_another_took_a_stream_over,
+        "take_over",
+        "tell_worker(meta_key, old_worker, next_epoch, stop)",
+        "tell_worker(meta_key, worker, next_epoch, stop)",
+    ),
+    "a refused takeover is told": Broken(
+        Suite.test_a_refused_takeover_tells_nobody,
+        "take_over",
+        "  status = LEASED\n",
+        "  status = LEASED tell_worker(meta_key, old_worker, epoch + 1, stop)\n",
+    ),
+    "a stream stays with the worker that lost it": Broken(
+        Suite.test_whoever_took_a_stream_over_is_told,
+        "take_over",
+        "redis.call('HSET', meta_key, 'wk', worker)",
+        "",
+    ),
+    "a worker is not told of an erasure": Broken(
+        Suite.test_a_worker_is_told_of_an_erasure, "erase", "tell_worker(meta_key, worker, 0, 0)", ""
+    ),
+    "a worker is told that what ended was erased": Broken(
+        Suite.test_what_ended_is_no_news_to_a_worker,
+        "erase",
+        "if state ~= 'c' then tell_worker(meta_key, worker, 0, 0) end",
+        "tell_worker(meta_key, worker, 0, 0)",
+    ),
+    "all workers are told": Broken(
+        Suite.test_a_worker_is_told_of_its_own_streams_only,
+        "request_stop",
+        "tell_worker(meta_key, worker, epoch, 1)",
+        "for _, all in ipairs(redis.call('PUBSUB', 'CHANNELS', '*:w:*')) do "
+        "tell_worker(meta_key, string.match(all, ':w:(.*)'), epoch, 1) end",
+    ),
     "a stream is closed under another seal of the same outcome": Broken(
         Suite.test_one_step_closes_only_under_the_seal_that_stands,
         "close",

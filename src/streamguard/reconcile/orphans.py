@@ -7,7 +7,6 @@ for one stream, one takes it. Workers divide the work into partitions, so that n
 from __future__ import annotations
 
 import asyncio
-import secrets
 from contextlib import suppress
 from typing import Final
 
@@ -60,7 +59,6 @@ class OrphanSweep:
         self._runtime = runtime
         self._told = told or Rounds(runtime.observe, Tally())
         self._measuring = StoreMeasuring(runtime)
-        self._worker = secrets.token_hex(8)
         self._rounds = 0
         self._sweeps = 0
         self.last_success: float | None = None
@@ -75,7 +73,7 @@ class OrphanSweep:
             await asyncio.sleep(jittered(settings.sweep_seconds))
             if runtime.draining:
                 with suppress(StoreError):
-                    await runtime.store.partition(self._worker, lease_seconds=0.0)
+                    await runtime.store.partition(self._runtime.worker, lease_seconds=0.0)
                 return
             if runtime.breaker.healthy_seconds < settings.lease_seconds:
                 continue
@@ -113,7 +111,7 @@ class OrphanSweep:
         """This worker's partition of the work; None now and then, for all of it."""
         settings = self._runtime.settings
         counts = min(settings.sweep_seconds * PARTITION_SWEEPS, settings.lease_seconds - settings.heartbeat_seconds)
-        partition = await self._runtime.store.partition(self._worker, lease_seconds=counts)
+        partition = await self._runtime.store.partition(self._runtime.worker, lease_seconds=counts)
         self._told.shared(partition)
         self._rounds += 1
         return None if self._rounds % (PARTITIONED_ROUNDS + 1) == 0 else partition
@@ -239,6 +237,9 @@ class OrphanSweep:
         """The stream's record under an epoch of this worker's; None when another worker was faster, or its writer came
         back."""
         reply = await self._runtime.store.take_over(
-            meta.ref, lease_seconds=self._runtime.settings.lease_seconds, expected_epoch=meta.epoch
+            meta.ref,
+            lease_seconds=self._runtime.settings.lease_seconds,
+            expected_epoch=meta.epoch,
+            worker=self._runtime.worker,
         )
         return reply.meta if reply.status is Status.OK else None

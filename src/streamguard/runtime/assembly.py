@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
 
 from ..charging.outbox_processor import OutboxProcessor
@@ -23,7 +24,6 @@ from ..saving.save_outbox import SaveOutbox
 from ..saving.service import Saving
 from ..saving.stored_replies import StoredReplies
 from ..saving.target_clients import TargetClients
-from ..scopes import Work, bound
 from ..settings import Settings
 from ..stores.breaker import Breaker
 from ..stores.log_reads import LogReads
@@ -48,7 +48,6 @@ from .opening.steps_in_doubt import StepsInDoubt
 from .opening.stream_factory import StreamFactory
 from .producing.live_streams import LiveStreams
 from .producing.log_tally import LogTally
-from .producing.stream import LiveStream
 from .producing.writer import Writer
 from .sessions import Sessions
 from .store_lifetimes import StoreLifetimes
@@ -60,6 +59,7 @@ from .upkeep.readiness import Readiness
 from .upkeep.tasks import Tasks
 from .upkeep.unwatched import Unwatched
 from .upkeep.watchdog import Watchdog
+from .upkeep.worker_channel import WorkerChannel
 from .upkeep.worker_reporter import WorkerCounters, WorkerReporter
 from .viewing.viewer_registry import ViewerRegistry
 from .viewing.viewer_reports import ViewerReports
@@ -89,6 +89,8 @@ class Assembly:
         self.one_ended: asyncio.Event = asyncio.Event()
         """Set whenever something that the drain waits for may have ended."""
         changed = self.one_ended.set
+        self.worker: str = secrets.token_hex(12)
+        """The id of this runtime among all workers: new for each runtime, never used again."""
         self.tasks: Tasks = Tasks(observe=observe, on_ended=changed)
         start = self.tasks.start
 
@@ -104,7 +106,9 @@ class Assembly:
         self.viewer_registry: ViewerRegistry = ViewerRegistry(
             store, settings, reads=reads, local=self.streams.feed_of, start=start, observe=observe
         )
-        self.viewer_reports: ViewerReports = ViewerReports(store, settings, viewers=self.viewer_registry.all)
+        self.viewer_reports: ViewerReports = ViewerReports(
+            store, settings, self.worker, viewers=self.viewer_registry.all
+        )
         tally = None
         if observe.wants(Signal.LOG_WRITTEN):
             tally = LogTally(settings.samples_per_second, clock=self.clock.loop.time)
@@ -196,6 +200,7 @@ class Assembly:
             refusals=refusals,
             end_soon=self.takeover.end_soon,
             run_detached=self.tasks.run_detached,
+            worker=self.worker,
         )
         factory = StreamFactory(
             settings,
@@ -205,6 +210,7 @@ class Assembly:
             writer=self.writer,
             viewers=self.viewer_registry,
             observe=observe,
+            worker=self.worker,
         )
         registration = Registration(
             store,
@@ -260,13 +266,15 @@ class Assembly:
 
         # Upkeep.
         self.leases: Leases = Leases(store, self.breaker, settings, streams=lambda: list(self.streams.values()))
+        self.worker_channel: WorkerChannel = WorkerChannel(
+            store, self.worker, named=self.streams.named, leases=self.leases
+        )
         self.watchdog: Watchdog = Watchdog(
             settings,
             self.clock,
             streams=self.streams.values,
             viewers=self.viewer_registry.all,
             abandon=self.stream_tasks.abandon,
-            listen=self._listen,
             unwatched=Unwatched(store, start=start),
             observe=observe,
         )
@@ -308,14 +316,11 @@ class Assembly:
             self.breaker,
             settings,
             self.clock,
+            self.worker,
             streams=self.streams.values,
             health=self.health.check,
             counters=counters,
         )
-
-    def _listen(self, stream: LiveStream) -> None:
-        with bound(stream, Work.WATCH):
-            self.tasks.start(self.leases.listen, stream)
 
     def supervise(self) -> None:
         """Run the parts that run for as long as the process lives."""
@@ -324,6 +329,7 @@ class Assembly:
         supervise("breaker", self.breaker.run)
         supervise("readiness", lambda: self.readiness.run(on_probe=self.health.check))
         supervise("leases", self.leases.run)
+        supervise("worker channel", self.worker_channel.run)
         supervise("watchdog", self.watchdog.run)
         supervise("viewers", self.viewer_reports.run)
         supervise("worker report", self.worker_reporter.run)

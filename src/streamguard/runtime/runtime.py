@@ -86,6 +86,8 @@ class Runtime:
         )
         self.streams: LiveStreams = parts.streams
         """The streams that this process produces."""
+        self.worker: str = parts.worker
+        """The id of this runtime among all workers."""
         self.clock: LoopClock = parts.clock
         self.breaker: Breaker = parts.breaker
         self.readiness: Readiness = parts.readiness

@@ -48,8 +48,10 @@ from .roles.work_sharing import WorkSharing
 from .roles.worker_reports import Depths, ReportedWorker, WorkerReports
 from .schemes import StoreFactory, make_store
 from .store import EndpointStore, StreamStore
+from .worker_hints import MISSED_HINTS, WorkerHint
 
 __all__ = [
+    "MISSED_HINTS",
     "Append",
     "AppendCache",
     "AppendReply",
@@ -90,6 +92,7 @@ __all__ = [
     "ViewerReports",
     "Withdrawn",
     "WorkSharing",
+    "WorkerHint",
     "WorkerReports",
     "ended_meta",
     "make_store",

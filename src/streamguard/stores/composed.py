@@ -36,6 +36,7 @@ from .roles.viewer_reports import ViewerReports
 from .roles.work_sharing import WorkSharing
 from .roles.worker_reports import Depths, ReportedWorker, WorkerReports
 from .store import StreamStore
+from .worker_hints import WorkerHint
 
 __all__ = ["ComposedStore", "Roles"]
 
@@ -156,10 +157,21 @@ class ComposedStore(StreamStore):
     ) -> Coroutine[Any, Any, list[AppendReply]]:
         return self._writes.heartbeat(claims, lease_seconds=lease_seconds, ttl_seconds=ttl_seconds, consumed=consumed)
 
+    def subscribe_worker(self, worker: str, on_hint: Callable[[WorkerHint], None]) -> AbstractAsyncContextManager[None]:
+        return self._writes.subscribe_worker(worker, on_hint)
+
     def take_over(
-        self, ref: StreamRef, *, lease_seconds: float, expected_epoch: int | None = None, force: bool = False
+        self,
+        ref: StreamRef,
+        *,
+        lease_seconds: float,
+        expected_epoch: int | None = None,
+        force: bool = False,
+        worker: str = "",
     ) -> Coroutine[Any, Any, TakeoverReply]:
-        return self._writes.take_over(ref, lease_seconds=lease_seconds, expected_epoch=expected_epoch, force=force)
+        return self._writes.take_over(
+            ref, lease_seconds=lease_seconds, expected_epoch=expected_epoch, force=force, worker=worker
+        )
 
     def seal(self, ref: StreamRef, epoch: int, seal: Seal) -> Coroutine[Any, Any, tuple[Status, Seal | None]]:
         return self._writes.seal(ref, epoch, seal)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from ..errors import ConfigurationError, StoreForbiddenError
@@ -35,6 +36,7 @@ from .roles.viewer_reports import ViewerReports
 from .roles.work_sharing import WorkSharing
 from .roles.worker_reports import Depths, ReportedWorker, WorkerReports
 from .store import StreamStore
+from .worker_hints import WorkerHint
 
 __all__ = ["PartialStore", "complete", "lacking_roles"]
 
@@ -156,8 +158,18 @@ class _NoWrites(StreamWrites):
     ) -> list[AppendReply]:
         return [_GONE for _ in claims]
 
+    @asynccontextmanager
+    async def subscribe_worker(self, worker: str, on_hint: Callable[[WorkerHint], None]) -> AsyncIterator[None]:
+        yield
+
     async def take_over(
-        self, ref: StreamRef, *, lease_seconds: float, expected_epoch: int | None = None, force: bool = False
+        self,
+        ref: StreamRef,
+        *,
+        lease_seconds: float,
+        expected_epoch: int | None = None,
+        force: bool = False,
+        worker: str = "",
     ) -> TakeoverReply:
         return TakeoverReply(Status.GONE, None)
 

@@ -193,6 +193,9 @@ class NewStream:
     """The request that began it; None where that is not known."""
     trace: str | None = None
     """That request's trace, a W3C `traceparent`; None where there is none."""
+    worker: str = ""
+    """The worker that writes it, as `StreamWrites.subscribe_worker` knows that worker; empty for one that is told
+    nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +249,8 @@ class StreamMeta:
     """As `NewStream.request_id`."""
     trace: str | None = None
     """As `NewStream.trace`."""
+    worker: str = ""
+    """The worker that writes it now: `NewStream.worker`, or the one that took it over."""
 
     @property
     def end(self) -> Position:

@@ -29,6 +29,7 @@ from ..stores.records import (
 from ..stores.registrations import Full, Occupied, Registered, StopReply, Withdrawn
 from ..stores.roles.worker_reports import Depths, ReportedWorker
 from ..stores.store import StreamStore
+from ..stores.worker_hints import WorkerHint
 from ..values import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, Usage
 
 __all__ = ["PassingMessageStore", "PassingStore"]
@@ -189,12 +190,32 @@ class PassingStore(StreamStore):
             ),
         )
 
+    def subscribe_worker(self, worker: str, on_hint: Callable[[WorkerHint], None]) -> AbstractAsyncContextManager[None]:
+        return self._listening(worker, on_hint)
+
+    @asynccontextmanager
+    async def _listening(self, worker: str, on_hint: Callable[[WorkerHint], None]) -> AsyncIterator[None]:
+        async def enter() -> None:
+            """The part that can fail, as of `subscribe`."""
+
+        await self._pass("subscribe_worker", enter)
+        async with self.inner.subscribe_worker(worker, on_hint):
+            yield
+
     async def take_over(
-        self, ref: StreamRef, *, lease_seconds: float, expected_epoch: int | None = None, force: bool = False
+        self,
+        ref: StreamRef,
+        *,
+        lease_seconds: float,
+        expected_epoch: int | None = None,
+        force: bool = False,
+        worker: str = "",
     ) -> TakeoverReply:
         return await self._pass(
             "take_over",
-            lambda: self.inner.take_over(ref, lease_seconds=lease_seconds, expected_epoch=expected_epoch, force=force),
+            lambda: self.inner.take_over(
+                ref, lease_seconds=lease_seconds, expected_epoch=expected_epoch, force=force, worker=worker
+            ),
         )
 
     async def request_stop(self, ref: StreamRef) -> StopReply:

@@ -15,8 +15,9 @@ from streamguard.faults import Fault, FaultCode
 from streamguard.stores.damage import RecordKind, Unreadable
 from streamguard.stores.records import Hint, Seal, Status, Terminal
 from streamguard.stores.redis import RedisStore
-from streamguard.stores.redis.codec import decode_hint, decode_seal, decode_text, pack_held, seal_json, usage_json
+from streamguard.stores.redis.codec import decode_seal, decode_text, pack_held, seal_json, usage_json
 from streamguard.stores.redis.driver import Reply
+from streamguard.stores.redis.hints import decode_hint
 from streamguard.stores.redis.keys import Keys
 from streamguard.stores.redis.namespace import read_answer
 from streamguard.stores.redis.stream_calls import SealStream

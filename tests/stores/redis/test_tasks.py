@@ -129,7 +129,7 @@ async def test_subscribers_outlive_the_end_of_their_reader(
             if name == "_subscribe":  # which is used again once the connection is gone
                 log = store._log
                 assert isinstance(log, RedisLog)
-                log._subscriptions.get()._connection._raw.transport.abort()  # type: ignore[union-attr]
+                log.channels._subscriptions.get()._connection._raw.transport.abort()  # type: ignore[union-attr]
             else:
                 await put(store, ref, 1, b"a")
             await hints.until(lambda seen: Hint(0, (), False) in seen, description="the hint to look")

@@ -56,6 +56,11 @@ class Admission:
         """
         ref = StreamRef(request.key, request.stream_id or new_stream_id())
         stream = self._make(request, ref, budget)
+        with self._streams.expected(stream):
+            return await self._open(stream, budget)
+
+    async def _open(self, stream: LiveStream, budget: Budget) -> LiveStream | StreamMeta:
+        request = stream.request
         if request.demand is None:
             return await self._registration.register(stream, budget)
         record = await self._record(request.key, budget)

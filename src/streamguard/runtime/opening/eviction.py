@@ -25,6 +25,7 @@ class Eviction:
 
     `end_soon` runs the end of a stream that this process has taken over, its seal included, in a task of the runtime's.
     `run_detached` runs a step in such a task and returns its result: cancelling the caller lets the step go on.
+    `worker` is this runtime's id among all workers.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Eviction:
         refusals: Refusals,
         end_soon: Callable[[StreamMeta, Outcome], None],
         run_detached: Callable[[Callable[[], Awaitable[bool]]], Awaitable[bool]],
+        worker: str,
     ) -> None:
         self._store = store
         self._settings = settings
@@ -45,6 +47,7 @@ class Eviction:
         self._refusals = refusals
         self._end_soon = end_soon
         self._run_detached = run_detached
+        self._worker = worker
 
     async def take_over(
         self, meta: StreamMeta, *, stopped: bool, force: bool = False, budget: Budget | None = None
@@ -84,7 +87,11 @@ class Eviction:
             reply = await ask_once(
                 budget,
                 lambda: self._store.take_over(
-                    meta.ref, lease_seconds=self._settings.lease_seconds, expected_epoch=meta.epoch, force=force
+                    meta.ref,
+                    lease_seconds=self._settings.lease_seconds,
+                    expected_epoch=meta.epoch,
+                    force=force,
+                    worker=self._worker,
                 ),
             )
         except StoreUnavailableError:
@@ -106,7 +113,11 @@ class Eviction:
         if current is None or current.state is not StreamState.OPEN or current.epoch == meta.epoch:
             return  # gone, ended by another, or not taken: the next request finds it as it was
         reply = await self._store.take_over(
-            meta.ref, lease_seconds=self._settings.lease_seconds, expected_epoch=current.epoch, force=True
+            meta.ref,
+            lease_seconds=self._settings.lease_seconds,
+            expected_epoch=current.epoch,
+            force=True,
+            worker=self._worker,
         )
         if reply.status is Status.OK and reply.meta is not None:
             self._end_soon(reply.meta, outcome)

@@ -34,6 +34,7 @@ class StreamFactory:
         writer: Writer,
         viewers: ViewerRegistry,
         observe: Observers,
+        worker: str,
     ) -> None:
         self._settings = settings
         self._bindings = bindings
@@ -42,6 +43,7 @@ class StreamFactory:
         self._viewers = viewers
         self._observe = observe
         self._callbacks = StreamCallbacks(
+            worker=worker,
             submit=writer.submit,
             on_degraded=self._degraded,
             on_superseded=self._superseded,

@@ -26,8 +26,6 @@ class Activity:
     """When the watchdog last found a new item, or had another reason to call the stream alive."""
     cancelled_at: float | None = None
     """When its producer was cancelled."""
-    listening: bool = False
-    """The store's stop requests for it are subscribed to."""
     called_at: float | None = None
     """When its endpoint was called."""
     first_item_at: float | None = None

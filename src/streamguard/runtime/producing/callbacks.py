@@ -1,4 +1,4 @@
-"""What a stream tells the runtime that it belongs to."""
+"""What a stream knows of the runtime that it belongs to, and what it tells it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ S = TypeVar("S")
 class StreamCallbacks(Generic[S]):
     """The same for every stream of a runtime. None of these may block."""
 
+    worker: str
+    """The id of the runtime among all workers, under which its streams are registered."""
     submit: Callable[[Backlog], None]
     """Tells the writer that events wait."""
     on_degraded: Callable[[S, str], None]

@@ -1,8 +1,9 @@
-"""The registry of the streams that this process produces, indexed by stream, by session and by owner."""
+"""The registry of the streams that this process produces, indexed by stream, by id, by session and by owner."""
 
 from __future__ import annotations
 
-from collections.abc import ValuesView
+from collections.abc import Iterator, ValuesView
+from contextlib import contextmanager
 from typing import TypeVar
 
 from ...values import SessionKey, StreamRef
@@ -19,6 +20,8 @@ class LiveStreams:
 
     def __init__(self) -> None:
         self._all: dict[StreamRef, LiveStream] = {}
+        self._by_id: dict[str, LiveStream] = {}
+        """Also those that are being registered."""
         self._by_session: dict[SessionKey, dict[StreamRef, LiveStream]] = {}
         self._by_owner: dict[str, dict[StreamRef, LiveStream]] = {}
 
@@ -26,7 +29,7 @@ class LiveStreams:
         return len(self._all)
 
     def __setitem__(self, ref: StreamRef, stream: LiveStream) -> None:
-        self._all[ref] = stream
+        self._all[ref] = self._by_id[ref.stream_id] = stream
         self._by_session.setdefault(ref.key, {})[ref] = stream
         self._by_owner.setdefault(ref.key.owner, {})[ref] = stream
 
@@ -34,10 +37,26 @@ class LiveStreams:
         """The stream of that name, if this process produces it."""
         return self._all.get(ref)
 
+    @contextmanager
+    def expected(self, stream: LiveStream) -> Iterator[None]:
+        """While entered, the stream is registered: other workers may already want something of it."""
+        stream_id = stream.ref.stream_id
+        self._by_id[stream_id] = stream
+        try:
+            yield
+        finally:
+            if stream.ref not in self._all:
+                self._by_id.pop(stream_id, None)
+
+    def named(self, stream_id: str) -> LiveStream | None:
+        """The stream of that id, if this process produces or registers it."""
+        return self._by_id.get(stream_id)
+
     def discard(self, ref: StreamRef) -> None:
         """Forget a stream; an unknown one is ignored."""
         if self._all.pop(ref, None) is None:
             return
+        self._by_id.pop(ref.stream_id, None)
         _discard(self._by_session, ref.key, ref)
         _discard(self._by_owner, ref.key.owner, ref)
 

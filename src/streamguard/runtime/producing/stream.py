@@ -189,7 +189,7 @@ class LiveStream:
     def enter(self, meta: StreamMeta) -> None:
         """The store registered it so, before its first event."""
         self.log.enter(meta)
-        self.stopped = meta.stop_requested
+        self.stopped = self.stopped or meta.stop_requested
         self.backlog.begin_epoch(meta.epoch)
         self.feed.begin_epoch(meta.epoch)
 

@@ -43,6 +43,7 @@ def new_stream_of(stream: LiveStream) -> NewStream:
         client_version=stream.protocol.client_version,
         request_id=stream.request_id,
         trace=stream.trace,
+        worker=stream.callbacks.worker,
     )
 
 
@@ -59,4 +60,5 @@ def new_stream_of_meta(meta: StreamMeta) -> NewStream:
         client_version=meta.client_version,
         request_id=meta.request_id,
         trace=meta.trace,
+        worker=meta.worker,
     )

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from typing import Final
 
-from ...errors import StoreCorruptError, StoreError, StoreUnavailableError
-from ...retrying import Backoff
+from ...errors import StoreCorruptError, StoreUnavailableError
 from ...settings import Settings
 from ...stores.appends import AppendReply
 from ...stores.breaker import Breaker
-from ...stores.records import Hint, LostLog, Status
+from ...stores.records import LostLog, Status
 from ...stores.store import StreamStore
 from ..producing.backlog import BacklogState
 from ..producing.stream import LiveStream
@@ -21,7 +19,6 @@ from ..producing.stream_records import new_stream_of
 __all__ = ["Leases"]
 
 BATCH: Final = 500
-LISTEN_RETRY: Final = Backoff(1.0, 1.0)
 
 
 class Leases:
@@ -41,25 +38,40 @@ class Leases:
         self._settings = settings
         self._streams = streams
         self._wanted = asyncio.Event()
+        self._all_wanted = False
+        self._doubtful: dict[LiveStream, None] = {}
+        """Those that `look_soon` was asked for."""
         breaker.when_closed(self.renew_soon)
 
     def renew_soon(self) -> None:
-        """Send heartbeats now: a hint says that something changed, or the store came back."""
+        """Send heartbeats of all streams now: hints may have been missed, or the store came back."""
+        self._all_wanted = True
+        self._wanted.set()
+
+    def look_soon(self, stream: LiveStream) -> None:
+        """Send one stream's heartbeat now: a hint says that it may be another worker's."""
+        self._doubtful[stream] = None
         self._wanted.set()
 
     async def run(self) -> None:
         """Send heartbeats until cancelled."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._settings.heartbeat_seconds
         while True:
             try:
-                async with asyncio.timeout(self._settings.heartbeat_seconds):  # noqa: TID251 -- a period
+                async with asyncio.timeout_at(due):  # noqa: TID251 -- a period
                     await self._wanted.wait()
             except TimeoutError:
-                pass
+                self._all_wanted = True
             self._wanted.clear()
+            everything, self._all_wanted = self._all_wanted, False
+            doubtful, self._doubtful = self._doubtful, {}
+            if everything:
+                due = loop.time() + self._settings.heartbeat_seconds
             if self._breaker.open:
                 continue
             try:
-                await self.renew_all()
+                await (self.renew_all() if everything else self._renew(doubtful))
             except StoreUnavailableError as exc:
                 self._breaker.stumbled(exc)
 
@@ -69,8 +81,13 @@ class Leases:
         Raises:
             StoreUnavailableError: the store failed; some leases may not be renewed.
         """
-        settings = self._settings
-        mine = [s for s in self._streams() if s.log.registered and not (s.degraded or s.superseded or s.log.withdrawn)]
+        await self._renew(self._streams())
+        await self._declare_lost()
+
+    async def _renew(self, streams: Iterable[LiveStream]) -> None:
+        mine = [
+            s for s in streams if s.log.registered and not (s.degraded or s.superseded or s.finished or s.log.withdrawn)
+        ]
         for batch in _batches(mine):
             acked = [stream.acked for stream in batch]
             try:
@@ -94,6 +111,9 @@ class Leases:
                         stream.backlog.put_back(reply.last_seq)
                     if reply.stop_requested:
                         stream.stop()
+
+    async def _declare_lost(self) -> None:
+        settings = self._settings
         for stream in [s for s in self._streams() if s.degraded and not s.log.disowned]:
             try:
                 reply = await self._store.declare_lost(
@@ -125,28 +145,6 @@ class Leases:
         except StoreCorruptError:
             return AppendReply(Status.CORRUPT, 0, stop_requested=False)
         return reply
-
-    async def listen(self, stream: LiveStream) -> None:
-        """Subscribe to the stop requests and takeovers of a stream until it is over: a quiet one appends nothing
-        that would tell of them."""
-
-        def on_hint(hint: Hint) -> None:
-            if hint.stop_requested:
-                stream.stop()
-            elif not (stream.finalising or stream.degraded):  # a degraded one learns it from `declare_lost`
-                self.renew_soon()
-
-        retries = LISTEN_RETRY.retries()
-        while not stream.finished:
-            try:
-                async with self._store.subscribe(stream.ref, on_hint, data=False):
-                    with suppress(StoreCorruptError):  # its heartbeat learns of that; stops are heard all the same
-                        meta = await self._store.meta(stream.ref)  # a stop from before the subscription
-                        if meta is not None and meta.stop_requested:
-                            stream.stop()
-                    await stream.ended()
-            except StoreError:
-                await retries.pause()
 
 
 def _batches(streams: list[LiveStream]) -> Iterator[list[LiveStream]]:

@@ -25,9 +25,6 @@ __all__ = ["Watchdog"]
 
 STUCK_SECONDS: Final = 1.0
 """A viewer past its backlog is dropped when its current write has hung this long."""
-LISTEN_AFTER_SECONDS: Final = 0.25
-"""A stream this old subscribes to its stop requests. Younger ones hear of them with the next append; most short ones
-never need the subscription, which would be a third of what opening and ending them costs."""
 CANCEL_GRACE_SECONDS: Final = 5.0
 """How long a cancelled endpoint may clean up before its stream ends without it."""
 
@@ -43,7 +40,6 @@ class Watchdog:
         streams: Callable[[], Iterable[LiveStream]],
         viewers: Callable[[], Iterable[Viewer]],
         abandon: Callable[[LiveStream], None],
-        listen: Callable[[LiveStream], None],
         unwatched: Unwatched,
         observe: Callable[[Observation], None],
     ) -> None:
@@ -56,8 +52,6 @@ class Watchdog:
         self._viewers = viewers
         self._abandon = abandon
         """Ends a stream that has no producer yet, or whose producer ignores its cancellation."""
-        self._listen = listen
-        """Subscribes a stream to its stop requests, which it otherwise hears of only when it appends."""
         self._unwatched = unwatched
         self._observe = observe
 
@@ -105,9 +99,6 @@ class Watchdog:
                 self._abandon(stream)
             return
         age = now - activity.opened_at
-        if not (activity.listening or stream.degraded) and age > LISTEN_AFTER_SECONDS:
-            activity.listening = True
-            self._listen(stream)
         silent = activity.silent_seconds(now, held_back=stream.backlog.over_capacity and not stream.degraded)
         if age > (request.max_stream_seconds or settings.max_stream_seconds):
             code, reason = FaultCode.TOO_LONG, "max_stream_seconds"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import secrets
 import socket
 import time
 from collections import Counter
@@ -93,6 +92,7 @@ class WorkerReporter:
         breaker: Breaker,
         settings: Settings,
         clock: LoopClock,
+        worker: str,
         *,
         streams: Callable[[], Iterable[LiveStream]],
         health: Callable[[], Health],
@@ -105,7 +105,7 @@ class WorkerReporter:
         self._streams = streams
         self._health = health
         self._counters = counters
-        self._worker = secrets.token_hex(8)
+        self._worker = worker
         self._began = time.monotonic()
         self._stalled = clock.stalled_seconds
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -22,11 +21,13 @@ REPORTS: Final = 3.0
 class ViewerReports:
     """Reports every `heartbeat_seconds`, while there are viewers. No event, viewer or request waits for a report."""
 
-    def __init__(self, store: StreamStore, settings: Settings, *, viewers: Callable[[], Iterable[Viewer]]) -> None:
+    def __init__(
+        self, store: StreamStore, settings: Settings, worker: str, *, viewers: Callable[[], Iterable[Viewer]]
+    ) -> None:
         self._store = store
         self._seconds = settings.heartbeat_seconds
         self._viewers = viewers
-        self._worker = secrets.token_hex(8)
+        self._worker = worker
 
     async def run(self) -> None:
         """Report until cancelled."""

@@ -85,6 +85,8 @@ class StreamEntry:
     expires_at: float = -math.inf
     looked_at: float = math.inf
     """When the tables look whether it expired; never after `expires_at`."""
+    worker: str = ""
+    """The worker that writes it."""
     stop_requested: bool = False
     viewed_at: float | None = None
     """When a worker other than its writer last noted a viewer."""
@@ -285,6 +287,7 @@ class StreamEntry:
             client_version=new.client_version,
             request_id=new.request_id,
             trace=new.trace,
+            worker=self.worker,
         )
 
     def _extend(self, events: Sequence[tuple[EventKind, bytes]]) -> None:

@@ -53,6 +53,7 @@ class MemoryRegistry(StreamRegistry):
         epoch = self._tables.stamp()
         stream = StreamEntry(new, ordinal=session.ordinal, epoch=epoch, began_us=epoch, ttl_seconds=ttl_seconds)
         stream.lease_until = now + lease_seconds
+        stream.worker = new.worker
         stream.stop_requested = self._tables.stops.concern(new.ref.key, now, arrived=now - arrived_seconds)
         if session.last_id != stream_id:  # else it is registered once more, after its record expired
             stream.before = session.last_id, session.last_began_us
@@ -93,6 +94,7 @@ class MemoryRegistry(StreamRegistry):
         if stream is None or stream.state is not StreamState.OPEN:
             return StopReply.ENDED
         stream.stop_requested = True
+        self._subscribers.tell_worker(stream)
         self._subscribers.tell(stream)
         return StopReply.REQUESTED if stream.lease_until > now else StopReply.EXPIRED
 
@@ -138,6 +140,8 @@ class MemoryRegistry(StreamRegistry):
             for stream in list(session.streams.values()):
                 self._tables.forget(session, stream)
                 self._tables.drop_outbox_entry(stream.ref)
+                if stream.state is not StreamState.CLOSED:
+                    self._subscribers.tell_worker(stream, gone=True)
                 self._subscribers.tell(stream)
 
     async def erasure(self, key: SessionKey) -> Erasure | None:

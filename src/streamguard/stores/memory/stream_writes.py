@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from ...values import Persisted, QuotaState, StreamRef, StreamState, Usage
 from ..appends import AppendReply, AppendRequest
 from ..records import NOTHING_CONSUMED, UNTOLD, Close, LostLog, Seal, Status, TakeoverReply
 from ..roles.stream_writes import StreamWrites
+from ..worker_hints import WorkerHint
 from .entries import StreamEntry
 from .subscribers import Subscribers
 from .tables import MemoryTables
@@ -82,8 +84,19 @@ class MemoryWrites(StreamWrites):
                 slots[ref.stream_id] = now + lease_seconds
         return AppendReply(status, stream.last_seq, stream.stop_requested)
 
+    @asynccontextmanager
+    async def subscribe_worker(self, worker: str, on_hint: Callable[[WorkerHint], None]) -> AsyncIterator[None]:
+        with self._subscribers.subscribed_worker(worker, on_hint):
+            yield
+
     async def take_over(
-        self, ref: StreamRef, *, lease_seconds: float, expected_epoch: int | None = None, force: bool = False
+        self,
+        ref: StreamRef,
+        *,
+        lease_seconds: float,
+        expected_epoch: int | None = None,
+        force: bool = False,
+        worker: str = "",
     ) -> TakeoverReply:
         now = self._tables.begin()
         stream = self._tables.find(ref)
@@ -100,6 +113,8 @@ class MemoryWrites(StreamWrites):
             stream.epoch = self._tables.stamp(after=stream.epoch)
             stream.taken = True
             stream.lease_until = now + lease_seconds
+            self._subscribers.tell_worker(stream)
+            stream.worker = worker
             self._subscribers.tell(stream)
         return TakeoverReply(status, self._tables.meta_of(stream, now))
 
@@ -138,6 +153,7 @@ class MemoryWrites(StreamWrites):
                 return _GONE
             epoch = heard if lost.epoch == UNTOLD else lost.epoch
             stream = StreamEntry(lost.new, ordinal=0, epoch=epoch, began_us=began, ttl_seconds=lost.retention_seconds)
+            stream.worker = lost.new.worker
             self._tables.add(self._tables.session_entry(ref.key), stream)
         size_bytes, last_seq = stream.size_bytes, stream.last_seq
         status = stream.declare_lost(lost, now)

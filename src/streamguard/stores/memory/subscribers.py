@@ -1,4 +1,4 @@
-"""The subscribers of streams in one process."""
+"""The subscribers of streams, and the workers that are told about theirs, in one process."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from ...values import EventKind, StreamRef
 from ..records import Hint
+from ..worker_hints import WorkerHint
 from .entries import StreamEntry
 
 __all__ = ["Subscribers"]
@@ -28,11 +30,23 @@ class _Subscriber:
             self.on_hint(hint)
 
 
+@dataclass(slots=True, eq=False)
+class _Worker:
+    on_hint: Callable[[WorkerHint], None]
+    loop: asyncio.AbstractEventLoop
+    active: bool = True
+
+    def deliver(self, hint: WorkerHint) -> None:
+        if self.active:  # as above
+            self.on_hint(hint)
+
+
 class Subscribers:
     """Tells subscribers about changes of their streams, always after the step that made them, never inside it."""
 
     def __init__(self) -> None:
         self._by_stream: dict[StreamRef, list[_Subscriber]] = {}
+        self._workers: dict[str, _Worker] = {}
 
     @contextmanager
     def subscribed(self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool) -> Iterator[None]:
@@ -48,6 +62,31 @@ class Subscribers:
             if not subscribers:
                 del self._by_stream[ref]
 
+    @contextmanager
+    def subscribed_worker(self, worker: str, on_hint: Callable[[WorkerHint], None]) -> Iterator[None]:
+        """While entered, `on_hint` is scheduled for what `tell_worker` says of this worker's streams."""
+        entered = self._workers[worker] = _Worker(on_hint, asyncio.get_running_loop())
+        try:
+            yield
+        finally:
+            entered.active = False
+            if self._workers.get(worker) is entered:
+                del self._workers[worker]
+
+    def tell_worker(self, stream: StreamEntry, *, gone: bool = False) -> None:
+        """Schedule a hint for the worker that writes the stream."""
+        worker = self._workers.get(stream.worker)
+        if worker is not None:
+            hint = WorkerHint(stream.ref.stream_id, 0 if gone else stream.epoch, stream.stop_requested)
+            self._schedule(worker.loop, partial(worker.deliver, hint))
+
+    @staticmethod
+    def _schedule(loop: asyncio.AbstractEventLoop, deliver: Callable[[], None]) -> None:
+        if loop is asyncio.get_running_loop():
+            loop.call_soon(deliver)
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(deliver)
+
     def tell(self, stream: StreamEntry, *, after_seq: int | None = None, append: bool = False) -> None:
         """Schedule a hint with the stream's events after `after_seq`, or an empty one."""
         # Hot path: without subscribers, no ref is hashed, which costs as much as the append itself.
@@ -60,10 +99,6 @@ class Subscribers:
             stream.stop_requested,
             stream.last_epoch if events else 0,
         )
-        loop = asyncio.get_running_loop()
         for subscriber in subscribers:
             if subscriber.data or not append:
-                if subscriber.loop is loop:
-                    loop.call_soon(subscriber.deliver, hint)
-                elif not subscriber.loop.is_closed():
-                    subscriber.loop.call_soon_threadsafe(subscriber.deliver, hint)
+                self._schedule(subscriber.loop, partial(subscriber.deliver, hint))

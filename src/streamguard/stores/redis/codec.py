@@ -18,7 +18,6 @@ from ...values import FORMAT_VERSION, Event, EventKind, Persisted, QuotaState, S
 from ..appends import AppendReply
 from ..records import (
     Erasure,
-    Hint,
     NewStream,
     Seal,
     Status,
@@ -39,7 +38,6 @@ __all__ = [
     "append_reply",
     "decode_erasure",
     "decode_events",
-    "decode_hint",
     "decode_meta",
     "decode_seal",
     "decode_text",
@@ -75,8 +73,6 @@ _LARGEST: Final = 2**53
 _STATES: Final = {b"o": StreamState.OPEN, b"s": StreamState.SEALED, b"c": StreamState.CLOSED}
 _KINDS: Final = {kind.encode(): kind for kind in EventKind}
 _LENGTH: Final = struct.Struct(">I")
-_HINT: Final = struct.Struct(">BQQ")
-_HINTED: Final = struct.Struct(">cI")
 
 
 def decode_text(reply: object) -> str:
@@ -185,6 +181,7 @@ def decode_meta(ref: StreamRef, snapshot: object, operation: str) -> StreamMeta 
             client_version="" if f["client_version"] is None else read_text(f["client_version"]),
             request_id=None if f["request_id"] is None else read_text(f["request_id"]),
             trace=None if f["trace"] is None else read_text(f["trace"]),
+            worker="" if f["worker"] is None else read_text(f["worker"]),
         )
 
 
@@ -239,6 +236,8 @@ def identity(new: NewStream) -> list[str | bytes]:
         named["request_id"] = new.request_id
     if new.trace is not None:
         named["trace"] = new.trace
+    if new.worker:
+        named["worker"] = new.worker
     if new.abandon_after_seconds is not None:
         named["abandon_ms"] = str(round(new.abandon_after_seconds * 1000))
     return [piece for name, value in named.items() for piece in (RECORD_FIELDS[name], value)]
@@ -351,25 +350,3 @@ def decode_events(ref: StreamRef, reply: Reply, operation: str) -> list[Event]:
             epoch, _, seq = entry_id.partition(b"-")
             events.append(Event(int(seq), _KINDS[name], data, int(epoch)))
     return events
-
-
-def decode_hint(payload: bytes) -> Hint:
-    """A published hint. Later versions may append to it; what cannot be read is an empty hint.
-
-    Layout: a byte with the stop flag, the number of the first event and its epoch in eight bytes each, big-endian, then
-    per event its kind letter, its length in four bytes and its payload.
-    """
-    try:
-        stop, first_seq, epoch = _HINT.unpack_from(payload)
-        events: list[tuple[EventKind, bytes]] = []
-        at = _HINT.size
-        while at < len(payload):
-            kind, size = _HINTED.unpack_from(payload, at)
-            at += _HINTED.size
-            events.append((_KINDS[kind], payload[at : at + size]))
-            at += size
-        if at > len(payload):
-            return Hint(0, (), False)
-    except (KeyError, struct.error):
-        return Hint(0, (), False)
-    return Hint(first_seq, tuple(events), stop == 1, epoch)

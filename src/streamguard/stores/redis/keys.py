@@ -163,6 +163,10 @@ class Keys:
         """Sorted set: the workers that share out the lease index, by when they stop counting."""
         return f"{self._namespace}:{{workers}}".encode()
 
+    def worker(self, worker: str) -> bytes:
+        """Channel: what one worker is told about the streams that it writes. Of no slot: it is for streams of all."""
+        return f"{self._namespace}:w:{worker}".encode()
+
     def viewers(self) -> tuple[bytes, bytes]:
         """Sorted set: the workers that have viewers, by when their notes about them expire; and hash: the notes."""
         prefix = f"{self._namespace}:{{viewers}}".encode()

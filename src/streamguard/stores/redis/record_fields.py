@@ -40,6 +40,7 @@ META_FIELDS: Final = MappingProxyType(
         "closed_ms": "z",  # ms on the server's clock
         "abandon_ms": "ab",  # for how long it may go on while nobody views it, ms
         "viewed_ms": "va",  # viewed outside its writer's process at, ms on the server's clock
+        "worker": "wk",  # the worker that writes it; absent for one that is told nothing
     }
 )
 """What a snapshot holds, in its order."""

@@ -72,11 +72,12 @@ class RedisStore(ComposedStore):
         )
         permissions = Permissions(address, redis.connections, chosen, redis.keys, command_seconds=command_seconds)
         leases, index = LeaseIndex(redis), OutboxIndex(redis)
+        log = RedisLog(redis, address, permissions, command_seconds=command_seconds)
         super().__init__(
             Roles(
-                log=RedisLog(redis, address, permissions, command_seconds=command_seconds),
+                log=log,
                 registry=RedisRegistry(redis, leases, index),
-                writes=RedisWrites(redis, leases, index),
+                writes=RedisWrites(redis, log.channels, leases, index),
                 outbox=RedisOutbox(redis, index),
                 claims=RedisRequestClaims(redis),
                 sharing=RedisWorkSharing(redis, leases),

@@ -113,6 +113,7 @@ class TakeOver(StreamCall[TakeOverAnswer], script="take_over"):
     lease_ms: int
     expected_epoch: str
     force: bool
+    worker: str
 
 
 class SealAnswer(NamedTuple):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from ...errors import LogBrokenError, StoreUnavailableError
-from ...loops import PerLoop
 from ...values import Event, Position, SessionKey, StreamRef
 from ..records import (
     Hint,
@@ -16,6 +15,7 @@ from ..records import (
 )
 from ..roles.stream_log import StreamLog
 from .address import Address
+from .channels import Channels
 from .codec import (
     decode_events,
     decode_meta,
@@ -28,7 +28,7 @@ from .permissions import Permissions
 from .server_facts import inspect_server
 from .session_calls import ReadSession
 from .stream_calls import CheckPosition, MarkWatched, ReadMeta
-from .subscriptions import WATCHED_SECONDS, Subscriptions
+from .subscriptions import WATCHED_SECONDS
 
 __all__ = ["RedisLog"]
 
@@ -50,18 +50,15 @@ class RedisLog(StreamLog):
         self._permissions = permissions
         self._successful_pings = 0
         """In a row."""
-        self._closed = False
-        self._subscriptions: PerLoop[Subscriptions] = PerLoop(
-            lambda: Subscriptions(
-                address, redis.keys, command_seconds=command_seconds, mark_watched=self._mark_watched
-            ),
-            Subscriptions.abandon,
+        self.channels: Channels = Channels(
+            address, redis.keys, command_seconds=command_seconds, mark_watched=self._mark_watched
         )
+        """What is subscribed to, by viewers and by workers."""
 
     async def start(self) -> list[str]:
         """Connect and load the scripts, also after `aclose`. Warns of an unreachable or old server and of an eviction
         policy."""
-        self._closed = False
+        self.channels.reopen()
         self._redis.ordered.reopen()
         self._redis.connections.reopen()
         try:
@@ -72,13 +69,7 @@ class RedisLog(StreamLog):
 
     async def aclose(self) -> None:
         """Close every connection; later calls raise `StoreUnavailableError`, until `start`."""
-        self._closed = True
-        for loop, subscriptions in self._subscriptions.pop_others():
-            with suppress(RuntimeError):  # it was closed meanwhile
-                loop.call_soon_threadsafe(subscriptions.close_soon)
-        subscriptions_here = self._subscriptions.pop()
-        if subscriptions_here is not None:
-            await subscriptions_here.aclose()
+        await self.channels.aclose()
         await self._redis.connections.aclose()
         await self._redis.ordered.aclose()
 
@@ -156,9 +147,7 @@ class RedisLog(StreamLog):
     def subscribe(
         self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool = True
     ) -> AbstractAsyncContextManager[None]:
-        if self._closed:
-            raise StoreUnavailableError("subscribe: the store is closed", operation="subscribe")
-        return self._subscriptions.get().watch(ref, on_hint, data=data)
+        return self.channels.watch(ref, on_hint, data=data)
 
     async def _mark_watched(self, refs: Sequence[StreamRef]) -> None:
         watched_ms = milliseconds(WATCHED_SECONDS)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from ...values import Persisted, QuotaState, StreamRef, Usage
@@ -17,7 +18,9 @@ from ..records import (
     TakeoverReply,
 )
 from ..roles.stream_writes import StreamWrites
+from ..worker_hints import WorkerHint
 from .appends import Appends
+from .channels import Channels
 from .codec import (
     append_reply,
     decode_meta,
@@ -48,8 +51,9 @@ __all__ = ["RedisWrites"]
 class RedisWrites(StreamWrites):
     """Appends and heartbeats keep their order; every other step is a script of its own."""
 
-    def __init__(self, redis: RedisNamespace, leases: LeaseIndex, outbox: OutboxIndex) -> None:
+    def __init__(self, redis: RedisNamespace, channels: Channels, leases: LeaseIndex, outbox: OutboxIndex) -> None:
         self._redis = redis
+        self._channels = channels
         self._leases = leases
         self._outbox = outbox
         self._appends = Appends(redis)
@@ -90,8 +94,17 @@ class RedisWrites(StreamWrites):
         self._redis.connections.post("heartbeat", self._leases.renewals(renewed, lease_seconds))
         return answers
 
+    def subscribe_worker(self, worker: str, on_hint: Callable[[WorkerHint], None]) -> AbstractAsyncContextManager[None]:
+        return self._channels.listen(worker, on_hint)
+
     async def take_over(
-        self, ref: StreamRef, *, lease_seconds: float, expected_epoch: int | None = None, force: bool = False
+        self,
+        ref: StreamRef,
+        *,
+        lease_seconds: float,
+        expected_epoch: int | None = None,
+        force: bool = False,
+        worker: str = "",
     ) -> TakeoverReply:
         keys = self._redis.keys.stream(ref)
         taken = await self._redis.call(
@@ -102,6 +115,7 @@ class RedisWrites(StreamWrites):
                 lease_ms=milliseconds(lease_seconds),
                 expected_epoch="" if expected_epoch is None else str(expected_epoch),
                 force=force,
+                worker=worker,
             ),
         )
         status = status_of(taken.status, ref, "take_over")

@@ -1,12 +1,12 @@
-"""Subscriptions to changes of streams: one subscribed connection per process, shared by all its subscribers.
+"""Subscriptions to channels of one server: one subscribed connection per process, shared by all its subscribers.
 
-Redis delivers a message at most once, so after any doubt subscribers get an empty hint, on which they read the log. The
+Redis delivers a message at most once, so after any doubt subscribers are told that they may have missed some. The
 parts:
 
 - the *reader* task connects, subscribes to all channels wanted, confirms them and hands messages on; when the
   connection breaks it starts over;
 - the *caretaker* task finds connections that died silently, keeps streams marked as watched (an append publishes its
-  events only then), and after a reconnection marks them again before it sends everyone an empty hint;
+  events only then), and after a reconnection marks them again before it tells everyone of the doubt;
 - a task that enters `subscribe` subscribes to its channels itself if the reader is connected, else leaves it to the
   reader.
 """
@@ -16,19 +16,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Final, TypeVarTuple
 
 from ...deadlines import Deadline
 from ...errors import StoreError, StoreUnavailableError
 from ...values import StreamRef
-from ..records import Hint
 from .address import Address
-from .codec import decode_hint
 from .driver import Command, CommandError, Connection, Reply
 from .errors import mapped_error, mapped_errors
-from .keys import Keys
 
-__all__ = ["WATCHED_SECONDS", "Subscriptions"]
+__all__ = ["WATCHED_SECONDS", "Subscriber", "Subscriptions"]
+
+Args = TypeVarTuple("Args")
 
 WATCHED_SECONDS: Final = 60.0
 """How long a stream counts as watched after it was marked last."""
@@ -39,49 +38,57 @@ _IDLE_SECONDS: Final = 2.0
 
 _SUBSCRIBE_AT_ONCE: Final = 1000
 
-_EMPTY: Final = Hint(0, (), False)
 
+class Subscriber:
+    """Whoever is told of the messages on some channels."""
 
-class _Subscriber:
-    """One `subscribe` that is entered."""
+    __slots__ = ("channels", "on_doubt", "on_message", "watched")
 
-    def __init__(self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool) -> None:
-        self.ref = ref
-        self.on_hint = on_hint
-        self.data = data
+    def __init__(
+        self,
+        channels: Sequence[bytes],
+        on_message: Callable[[bytes], None],
+        on_doubt: Callable[[], None],
+        *,
+        watched: StreamRef | None = None,
+    ) -> None:
+        """`on_doubt` is called when messages may have been missed. While it is entered, `watched` is marked so. The
+        callables must not raise or block."""
+        self.channels: Sequence[bytes] = channels
+        self.on_message: Callable[[bytes], None] = on_message
+        self.on_doubt: Callable[[], None] = on_doubt
+        self.watched: StreamRef | None = watched
 
 
 class _Channel:
     """A channel with subscribers in this process."""
 
     def __init__(self) -> None:
-        self.subscribers: list[_Subscriber] = []
+        self.subscribers: list[Subscriber] = []
         self.answered = asyncio.Event()
         """Set once the server confirmed it on the present connection, or `error` says why not."""
         self.error: StoreError | None = None
 
 
 class Subscriptions:
-    """The process's subscriptions. Connects at the first `subscribe` and stays connected until `aclose`."""
+    """The process's subscriptions. Connects for the first subscriber and stays connected until `aclose`."""
 
     def __init__(
         self,
         address: Address,
-        keys: Keys,
         *,
         command_seconds: float,
         mark_watched: Callable[[Sequence[StreamRef]], Awaitable[None]],
     ) -> None:
         self._connection = Connection(address)
-        self._keys = keys
         self._seconds = command_seconds
         self._mark_watched = mark_watched
         self._channels: dict[bytes, _Channel] = {}
-        self._subscribers: dict[_Subscriber, None] = {}
+        self._subscribers: dict[Subscriber, None] = {}
         self._unconfirmed: dict[bytes, int] = {}
         """Subscriptions sent on this connection and not confirmed yet: leaving and entering again sends two."""
         self._subscribing = False
-        """The reader has connected, so `subscribe` sends its own SUBSCRIBE."""
+        """The reader has connected, so whoever enters sends a SUBSCRIBE."""
         self._heard = True
         self._wanted = asyncio.Event()
         self._repair = asyncio.Event()
@@ -92,38 +99,33 @@ class Subscriptions:
     # -- entering and leaving -----------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def watch(self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool) -> AsyncIterator[None]:
-        """See `StreamLog.subscribe`. Entered once the server confirmed the subscription.
+    async def entered(self, subscriber: Subscriber) -> AsyncIterator[None]:
+        """Subscribe while entered, which is once the server confirmed all channels.
 
         Raises:
             StoreUnavailableError: it did not within the command timeout.
         """
         if self._closed:
             raise StoreUnavailableError("subscribe: the store is closed", operation="subscribe")
-        subscriber = _Subscriber(ref, on_hint, data=data)
-        names = self._names(subscriber)
+        names = subscriber.channels
         try:
-            fresh = self._join(subscriber, names)
+            fresh = self._join(subscriber)
             with mapped_errors("subscribe"):
                 async with Deadline.after(self._seconds).limit():
                     if fresh and self._subscribing:
                         await self._subscribe(fresh)
                     for name in names:
                         await self._confirmed(name)
-            if data:
-                await self._mark_watched([ref])
+            if subscriber.watched is not None:
+                await self._mark_watched([subscriber.watched])
             yield
         finally:
-            await self._leave(subscriber, names)
+            await self._leave(subscriber)
 
-    def _names(self, subscriber: _Subscriber) -> list[bytes]:
-        keys = self._keys.stream(subscriber.ref)
-        return [keys.control, keys.data] if subscriber.data else [keys.control]
-
-    def _join(self, subscriber: _Subscriber, names: Sequence[bytes]) -> list[bytes]:
+    def _join(self, subscriber: Subscriber) -> list[bytes]:
         fresh = []
         self._subscribers[subscriber] = None
-        for name in names:
+        for name in subscriber.channels:
             channel = self._channels.get(name)
             if channel is None:
                 channel = self._channels[name] = _Channel()
@@ -140,10 +142,10 @@ class Subscriptions:
         if channel.error is not None:
             raise StoreUnavailableError(str(channel.error), operation="subscribe") from channel.error
 
-    async def _leave(self, subscriber: _Subscriber, names: Sequence[bytes]) -> None:
+    async def _leave(self, subscriber: Subscriber) -> None:
         self._subscribers.pop(subscriber, None)
         gone = []
-        for name in names:
+        for name in subscriber.channels:
             channel = self._channels.get(name)
             if channel is not None and subscriber in channel.subscribers:
                 channel.subscribers.remove(subscriber)
@@ -236,7 +238,8 @@ class Subscriptions:
         if kind == b"message" and isinstance(reply[2], bytes):
             channel = self._channels.get(name)
             if channel is not None:
-                self._tell(channel.subscribers, decode_hint(reply[2]))
+                for subscriber in tuple(channel.subscribers):
+                    self._tell(subscriber.on_message, reply[2])
         elif kind == b"subscribe":
             self._confirm(name)
 
@@ -264,14 +267,14 @@ class Subscriptions:
                 channel.error = error
                 channel.answered.set()
 
-    def _tell(self, subscribers: Sequence[_Subscriber], hint: Hint) -> None:
-        for subscriber in tuple(subscribers):
-            try:
-                subscriber.on_hint(hint)
-            except Exception as exc:  # noqa: BLE001 # one subscriber's mistake must not cost the others their hints
-                asyncio.get_running_loop().call_exception_handler(
-                    {"message": "a stream subscriber raised; on_hint must not", "exception": exc}
-                )
+    @staticmethod
+    def _tell(tell: Callable[[*Args], None], *args: *Args) -> None:
+        try:
+            tell(*args)
+        except Exception as exc:  # noqa: BLE001 # one subscriber's mistake must not cost the others their messages
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "a stream subscriber raised; on_hint must not", "exception": exc}
+            )
 
     # -- the caretaker ------------------------------------------------------------------------------------------------
 
@@ -286,13 +289,14 @@ class Subscriptions:
             self._repair.clear()
             if repair or loop.time() >= renew_at:
                 renew_at = loop.time() + _RENEW_SECONDS
-                followed = {subscriber.ref for subscriber in self._subscribers if subscriber.data}
+                followed = {one.watched for one in self._subscribers if one.watched is not None}
                 try:
                     await self._mark_watched(list(followed))
                 except StoreError:
                     renew_at = loop.time()
             if repair:
-                self._tell(list(self._subscribers), _EMPTY)
+                for subscriber in list(self._subscribers):
+                    self._tell(subscriber.on_doubt)
             elif self._subscribing:
                 await self._probe()
 

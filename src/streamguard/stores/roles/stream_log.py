@@ -46,6 +46,6 @@ class StreamLog(StoreService, ABC):
         """While entered, `on_hint` is called (on the event loop, never concurrently) for every append, stop request,
         seal, takeover and close of the stream made after entering, by any process.
 
-        With `data=False` appends are left out: a stream's own writer subscribes so. After a lost connection every
-        subscriber gets an empty hint. `on_hint` must not raise or block.
+        With `data=False` appends are left out. After a lost connection every subscriber gets an empty hint. `on_hint`
+        must not raise or block.
         """

@@ -62,7 +62,8 @@ class StreamRegistry(ABC):
 
     @abstractmethod
     async def request_stop(self, ref: StreamRef) -> StopReply:
-        """Ask the stream's writer to stop: sets the flag and hands subscribers a hint."""
+        """Ask the stream's writer to stop: sets the flag, and hands the writer (`StreamWrites.subscribe_worker`) and
+        subscribers a hint."""
 
     @abstractmethod
     async def stop_pending_requests(self, key: SessionKey, *, seconds: float, limit: int) -> bool:

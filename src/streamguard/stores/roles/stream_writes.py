@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 
 from ...values import Persisted, QuotaState, StreamRef, Usage
 from ..appends import AppendReply, AppendRequest
 from ..records import NOTHING_CONSUMED, Close, LostLog, Seal, Status, TakeoverReply
+from ..worker_hints import WorkerHint
 
 __all__ = ["StreamWrites"]
 
@@ -50,13 +52,29 @@ class StreamWrites(ABC):
         """
 
     @abstractmethod
+    def subscribe_worker(self, worker: str, on_hint: Callable[[WorkerHint], None]) -> AbstractAsyncContextManager[None]:
+        """While entered, `on_hint` is called (on the event loop, never concurrently) for every stop request, takeover
+        and erasure that concerns a stream of this worker, by any process.
+
+        A stream is of the worker that `NewStream.worker` or `take_over` named last. `worker` is an id that its process
+        made at random and nobody else uses: a worker has one such subscription for all of its streams. After a lost
+        connection comes `MISSED_HINTS`. `on_hint` must not raise or block.
+        """
+
+    @abstractmethod
     async def take_over(
-        self, ref: StreamRef, *, lease_seconds: float, expected_epoch: int | None = None, force: bool = False
+        self,
+        ref: StreamRef,
+        *,
+        lease_seconds: float,
+        expected_epoch: int | None = None,
+        force: bool = False,
+        worker: str = "",
     ) -> TakeoverReply:
         """Raise the epoch and take the lease, if the lease ran out, or `force`.
 
         With `expected_epoch`, only from that epoch (else `FENCED`): of two workers that race, one wins. A hint tells
-        the old writer.
+        the worker that wrote the stream until now (`subscribe_worker`); from here on it is `worker`.
         """
 
     # -- the end ----------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from .subscriptions import SubscriptionClauses
 from .viewer_reports import ViewerReportClauses
 from .withdrawals import WithdrawalClauses
 from .work_sharing import WorkSharingClauses
+from .worker_hints import WorkerHintClauses
 from .worker_reports import WorkerReportClauses
 
 __all__ = [
@@ -54,6 +55,7 @@ class EndpointStoreSuite(
     LateDecisionClauses,
     ReadClauses,
     SubscriptionClauses,
+    WorkerHintClauses,
     LeaseClauses,
     EndClauses,
     SessionClauses,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import anyio
 
@@ -28,6 +29,8 @@ from ...values import (
     new_message_id,
     new_stream_id,
 )
+
+T = TypeVar("T")
 
 LONG_SECONDS = 60.0
 """A lease or TTL that outlasts any test."""
@@ -96,11 +99,17 @@ def epoch_of(ref: StreamRef, number: int = 1) -> int:
 
 
 async def take(
-    store: StreamStore, ref: StreamRef, *, lease: float = LONG_SECONDS, expected: int | None = None, force: bool = False
+    store: StreamStore,
+    ref: StreamRef,
+    *,
+    lease: float = LONG_SECONDS,
+    expected: int | None = None,
+    force: bool = False,
+    worker: str = "",
 ) -> TakeoverReply:
     """Take a stream; `expected` is the number of an epoch."""
     epoch = None if expected is None else epoch_of(ref, expected)
-    reply = await store.take_over(ref, lease_seconds=lease, expected_epoch=epoch, force=force)
+    reply = await store.take_over(ref, lease_seconds=lease, expected_epoch=epoch, force=force, worker=worker)
     if reply.status is Status.OK and reply.meta is not None:
         _issued.setdefault(ref, [UNTOLD]).append(reply.meta.epoch)
     return reply
@@ -229,20 +238,24 @@ def payloads(events: Sequence[Event] | Sequence[tuple[EventKind, bytes]]) -> lis
 
 
 @dataclass
-class Hints:
-    """Collects what a subscriber is told."""
+class Collected(Generic[T]):
+    """Collects what somebody is told."""
 
-    seen: list[Hint] = field(default_factory=list)
+    seen: list[T] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def __call__(self, hint: Hint) -> None:
+    def __call__(self, hint: T) -> None:
         self.seen.append(hint)
         self._arrived.set()
 
-    async def until(self, predicate: Callable[[list[Hint]], bool], *, description: str) -> None:
+    async def until(self, predicate: Callable[[list[T]], bool], *, description: str) -> None:
         """Wait until the hints so far satisfy `predicate`."""
         with anyio.move_on_after(WAIT_SECONDS):
             while not predicate(self.seen):
                 self._arrived.clear()
                 await self._arrived.wait()
         assert predicate(self.seen), f"not within {WAIT_SECONDS} s: {description}; hints were {self.seen}"
+
+
+class Hints(Collected[Hint]):
+    """Collects what a subscriber is told."""

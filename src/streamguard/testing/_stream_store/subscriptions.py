@@ -74,7 +74,7 @@ class SubscriptionClauses(Clauses):
             viewers.append(asyncio.create_task(view()))
         await asyncio.gather(writer, *viewers)
 
-    async def test_a_writer_subscribes_without_its_appends(self, store: StreamStore) -> None:
+    async def test_a_subscriber_may_leave_out_appends(self, store: StreamStore) -> None:
         ref, hints = await begin(store), Hints()
         async with store.subscribe(ref, hints, data=False):
             await put(store, ref, 1, b"a")

@@ -13,6 +13,7 @@
 --@include fields
 --@include reset_unless_sorted
 --@include publish_change
+--@include tell_worker
 local function has_newer_version(found)
   return found and found[1] and tonumber(found[1]) and is_newer(found[1])
 end
@@ -44,9 +45,10 @@ local reply, at_us = {'erased'}, now_us()
 for _, id in ipairs(ids) do
   local meta_key = meta_prefix .. id
   -- The mark is later than all it erases, whatever became of the clock meanwhile.
-  local began = fields(meta_key, @began_us@)
-  at_us = math.max(at_us, tonumber(began and began[1]) or 0)
+  local began_us, state, worker = unpack(fields(meta_key, @began_us@, @state@, @worker@) or {})
+  at_us = math.max(at_us, tonumber(began_us) or 0)
   redis.call('UNLINK', meta_key, log_prefix .. id, meta_key .. ':w')
+  if state ~= 'c' then tell_worker(meta_key, worker, 0, 0) end
   publish_change(meta_key, 0)
   reply[#reply + 1] = id
 end
