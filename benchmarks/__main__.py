@@ -6,17 +6,15 @@ import argparse
 import os
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 from .acceptance import marks_of
 from .cells import cells_of
 from .contenders import contenders
-from .contenders.contract import Store
 from .machine import facts, steal_seconds
 from .metrics import rows_of
 from .plan import FULL, QUICK, Sizes
-from .processes import BenchmarkError, RedisProcess
+from .processes import BenchmarkError, redis_version
 from .report import as_json, as_markdown, replaced
 from .rounds import run_cells
 
@@ -43,23 +41,18 @@ def main(arguments: list[str] | None = None, sizes: Sizes | None = None) -> int:
             return 2
         cells = [cell for cell in cells if cell.name in options.only]
     started, stolen, load = time.monotonic(), steal_seconds(), os.getloadavg()[0]
-    with ExitStack() as stack:
-        try:
-            names = options.contenders or [name for cell in cells for name in cell.contenders]
-            needed = any(contenders()[name].store is Store.REDIS for name in names)
-            redis_process = stack.enter_context(RedisProcess()) if needed else None
-            results = run_cells(
-                cells,
-                rounds=options.rounds or sizes.rounds,
-                only=options.contenders,
-                redis_process=redis_process,
-                say=lambda text: print(text, file=sys.stderr, flush=True),
-            )
-        except BenchmarkError as exc:
-            print(exc, file=sys.stderr)
-            return 2
+    try:
+        results = run_cells(
+            cells,
+            rounds=options.rounds or sizes.rounds,
+            only=options.contenders,
+            say=lambda text: print(text, file=sys.stderr, flush=True),
+        )
+    except BenchmarkError as exc:
+        print(exc, file=sys.stderr)
+        return 2
     about = facts() | {
-        "redis-server": "not used" if redis_process is None else f"{redis_process.version}, no persistence",
+        "redis-server": redis_version(),
         "run": f"{options.rounds or sizes.rounds} rounds in {time.monotonic() - started:.0f} s",
         "other load": f"load average {load:.1f} before and {os.getloadavg()[0]:.1f} after, about 1.5 of it the "
         f"benchmark's own; {steal_seconds() - stolen:.1f} s of CPU stolen by other virtual machines",

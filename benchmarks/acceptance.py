@@ -8,15 +8,20 @@ from dataclasses import dataclass
 from .cells import paced_name
 from .metrics import (
     COMMANDS,
+    DISTURBED_P99,
+    DISTURBED_RATIO,
     EVENT,
     FIRST_P99,
+    GROWN,
     IDLE,
+    KEYS,
     LATENCY_P50,
     LATENCY_P99,
     LOG_BYTES,
     PASSING,
     RATE,
     REDIS,
+    REPLAY_CPU,
     SERVER,
     STREAM_SERVER,
     TOTAL,
@@ -71,6 +76,9 @@ class _Rows:
     def figure(self, cell: str, metric: str, name: str = "plain") -> Middle | None:
         row = self._rows.get((cell, metric))
         return None if row is None else row.figures.get(name)
+
+    def cells(self, prefix: str) -> list[str]:
+        return list(dict.fromkeys(cell for cell, _ in self._rows if cell.startswith(prefix)))
 
     def compared(self, cell: str, metric: str, name: str = "plain") -> Middle | None:
         row = self._rows.get((cell, metric))
@@ -144,11 +152,38 @@ def _redis(found: _Rows) -> list[Mark]:
     ]
 
 
+def _growth(found: _Rows) -> list[Mark]:
+    """How much the counts differ between few and many streams, without and with finished sessions."""
+    marks = []
+    for metric in (COMMANDS, KEYS):
+        counted = [middle for cell in found.cells("counts-") if (middle := found.figure(cell, metric)) is not None]
+        values = [middle.median for middle in counted]
+        grown = None if len(values) < 2 else max(values) / min(values)
+        value = None if grown is None else Middle(grown, grown, grown)
+        marks.append(Mark("growth", f"{metric}: greatest by least, all numbers of streams and sessions", value, 1.1))
+    return marks
+
+
 def _others(found: _Rows) -> list[Mark]:
     marks = [
         Mark("resume", "replay of 1,000: whole response p50, ms", found.figure("replay", WHOLE_P50.name), 3.0),
+        Mark("resume", "50 at once: whole response p50, ms", found.figure("replay-50", WHOLE_P50.name), 30.0, 60.0),
+        Mark("resume", "50 at once: server CPU of one, ms", found.figure("replay-50", REPLAY_CPU.name), 2.0),
+        Mark(
+            "resume",
+            "replays of 10,000: neighbours' p99, × undisturbed",
+            found.figure("replay-beside", DISTURBED_RATIO.name),
+            2.0,
+        ),
         Mark("resume", "50 viewers: server CPU, µs per delivered event", found.figure("viewers", SERVER.name), 10.0),
-        Mark("stream", "idle: KiB per open stream above bare", found.compared("idle", IDLE.name), 12.0, 18.0),
+        Mark("resume", "viewers elsewhere: latency p50, ms", found.figure("viewers-elsewhere", LATENCY_P50.name), 2.0),
+        Mark("storm", "neighbours' p99 during 500 reconnects, ms", found.figure("storm", DISTURBED_P99.name), 50.0),
+        Mark("storm", "server memory grown, KiB/reconnect", found.figure("storm", GROWN.name), 64.0),
+        *(
+            Mark("stream", f"{cell}: KiB per open stream above bare", found.compared(cell, IDLE.name), 12.0, 18.0)
+            for cell in found.cells("idle-")
+        ),
+        *_growth(found),
     ]
     marks += [
         Mark(

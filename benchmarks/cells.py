@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from .plan import PHASES, Kind, Phase, Sizes
+from .plan import PHASES, Kind, Log, Phase, Sizes
 
 __all__ = ["Cell", "cells_of", "paced_name"]
 
@@ -31,6 +31,11 @@ class Cell:
     contenders: tuple[str, ...] = MAIN
     elsewhere: bool = False
     """Whether viewers and replays are requested from a second worker. Then the second worker is measured."""
+    at_once: bool = False
+    """Whether a replay makes its requests all at the same moment."""
+    log: Log = Log.PLAIN
+    finished: int = 0
+    """Sessions that are finished in `Log.FULL` before the cell."""
     count_commands: bool = False
     """Whether the cell runs once more on Redis, untimed, to count the commands sent."""
 
@@ -38,7 +43,7 @@ class Cell:
     def apart(self) -> bool:
         """Whether the servers get a processor of their own. They do if events come at a given rate and their cost is
         measured. If events come as fast as possible, half of the cost would be handing over between processors."""
-        return self.gap_seconds > 0
+        return self.gap_seconds > 0 or self.kind in (Kind.STORM, Kind.LONG_REPLAY)
 
     @property
     def delivered(self) -> int:
@@ -53,7 +58,15 @@ def paced_name(events: int, phase: Phase) -> str:
 
 def cells_of(sizes: Sizes) -> list[Cell]:
     """All cases of a run, in the order of the report."""
-    burst = f"{sizes.burst_streams} streams × {sizes.burst_events}"
+    burst = Cell(
+        "burst-100",
+        f"Burst, {sizes.burst_streams} streams × {sizes.burst_events}",
+        Kind.TOGETHER,
+        sizes.burst_streams,
+        sizes.burst_events,
+        count_commands=True,
+    )
+    paced = [_paced(sizes, events, phase) for events in sizes.paced_events for phase in PHASES]
     viewing = f"{sizes.viewers + 1} connections × {1 / sizes.viewers_gap_seconds:.0f} events/s"
     viewers = Cell(
         "viewers",
@@ -81,16 +94,8 @@ def cells_of(sizes: Sizes) -> list[Cell]:
             repeats=sizes.one_by_one,
             count_commands=True,
         ),
-        Cell(
-            "burst-100",
-            f"Burst, {burst}",
-            Kind.TOGETHER,
-            sizes.burst_streams,
-            sizes.burst_events,
-            contenders=(*MAIN, "plain-memory", "bare-ui", "ui-message"),
-            count_commands=True,
-        ),
-        *(_paced(sizes, events, phase) for events in sizes.paced_events for phase in PHASES),
+        replace(burst, contenders=(*MAIN, "plain-memory", "bare-ui", "ui-message")),
+        *paced,
         Cell(
             "short",
             f"Opening and ending, {sizes.short_streams} streams of one event",
@@ -103,7 +108,13 @@ def cells_of(sizes: Sizes) -> list[Cell]:
         _elsewhere(viewers),
         replay,
         _elsewhere(replay),
-        Cell("idle", f"Idle, {sizes.idle_streams:,} open streams", Kind.IDLE, sizes.idle_streams, 1),
+        *_resuming(sizes),
+        *(Cell(f"idle-{count}", f"Idle, {count:,} open streams", Kind.IDLE, count, 1) for count in sizes.idle_streams),
+        *_growing(sizes),
+        *(
+            replace(one, name=f"{one.name}-aof", title=f"{one.title}, append-only file", log=Log.AOF)
+            for one in (burst, paced[0])
+        ),
         Cell(
             "passing",
             "Requests that match no rule of StreamGuardMiddleware",
@@ -143,6 +154,75 @@ def _paced(sizes: Sizes, events: int, phase: Phase) -> Cell:
         stagger_seconds=phase.stagger_seconds,
         count_commands=phase is PHASES[0],
     )
+
+
+def _resuming(sizes: Sizes) -> list[Cell]:
+    long = sizes.long_replay_events
+    return [
+        Cell(
+            "replay-50",
+            f"Replay of {sizes.replay_events:,} events, {sizes.replays_at_once} at once",
+            Kind.REPLAY,
+            1,
+            sizes.replay_events,
+            repeats=sizes.replays_at_once,
+            at_once=True,
+        ),
+        Cell("replay-long", f"Replay of {long:,} events", Kind.REPLAY, 1, long, repeats=5),
+        Cell(
+            "replay-long-50",
+            f"Replay of {long:,} events, {sizes.replays_at_once} at once",
+            Kind.REPLAY,
+            1,
+            long,
+            repeats=sizes.replays_at_once,
+            at_once=True,
+            contenders=("plain",),
+        ),
+        Cell(
+            "replay-beside",
+            f"Replays of {long:,} events beside paced neighbours",
+            Kind.LONG_REPLAY,
+            1,
+            long,
+            repeats=10,
+            contenders=GUARDED,
+        ),
+        Cell(
+            "storm",
+            f"Resume storm, {sizes.storm_streams} reconnects in a second beside paced neighbours",
+            Kind.STORM,
+            sizes.storm_streams,
+            sizes.storm_events,
+            contenders=("plain",),
+        ),
+    ]
+
+
+def _growing(sizes: Sizes) -> list[Cell]:
+    cells = [
+        Cell(
+            f"counts-{count}",
+            f"Commands and keys, {count:,} streams",
+            Kind.COUNTS,
+            count,
+            20,
+            gap_seconds=0.1,
+            stagger_seconds=0.001,
+            contenders=("plain",),
+            count_commands=True,
+        )
+        for count in sizes.growth_streams
+    ]
+    done = sizes.finished_sessions
+    beside = f"{done:,} finished sessions"
+    return [
+        *cells,
+        *(
+            replace(cell, name=f"{cell.name}-full", title=f"{cell.title}, {beside}", log=Log.FULL, finished=done)
+            for cell in cells
+        ),
+    ]
 
 
 def _elsewhere(cell: Cell) -> Cell:

@@ -76,6 +76,14 @@ def _kib(size: Callable[[Measured], float | None]) -> Value:
     return lambda m: None if (found := size(m)) is None else found / 1024
 
 
+def _replay_cpu(m: Measured) -> float | None:
+    return m.server_cpu_us * m.events / m.responses / 1000 if m.responses else None
+
+
+def _disturbance(m: Measured) -> float | None:
+    return None if m.undisturbed is None or m.disturbed is None else m.disturbed.p99 / m.undisturbed.p99
+
+
 SERVER: Final = Metric("server CPU, µs/event", _server)
 REDIS: Final = Metric("Redis CPU, µs/event", lambda m: m.redis_cpu_us, Comparison.NONE)
 TOTAL: Final = Metric("server + Redis CPU, µs/event", _total)
@@ -89,6 +97,7 @@ WHOLE_P99: Final = Metric("whole response p99, ms", _p99(lambda m: m.whole), Com
 LOG_BYTES: Final = Metric("Redis memory, bytes/event", lambda m: m.redis_bytes, Comparison.NONE, digits=0)
 IDLE: Final = Metric("server memory, KiB/stream", _kib(lambda m: m.server_bytes), Comparison.DIFFERENCE)
 IDLE_REDIS: Final = Metric("Redis memory, KiB/stream", _kib(lambda m: m.redis_bytes), Comparison.NONE)
+REPLAY_CPU: Final = Metric("server CPU, ms/replay", _replay_cpu)
 PASSING: Final = Metric("one request, µs", _server, Comparison.DIFFERENCE, digits=2)
 EVENT: Final = Metric("one event, µs", _server, Comparison.DIFFERENCE, digits=2)
 EVENT_RATIO: Final = Metric("one event, µs (ratio)", _server, digits=2)
@@ -96,7 +105,12 @@ STREAM: Final = Metric("one stream of one event, µs", lambda m: m.stream_cpu_us
 STREAM_SERVER: Final = dataclasses.replace(SERVER, name="server CPU, µs/stream")
 STREAM_REDIS: Final = dataclasses.replace(REDIS, name="Redis CPU, µs/stream")
 STREAM_TOTAL: Final = dataclasses.replace(TOTAL, name="server + Redis CPU, µs/stream")
+UNDISTURBED_P99: Final = Metric("neighbours' p99 before, ms", _p99(lambda m: m.undisturbed), Comparison.NONE)
+DISTURBED_P99: Final = Metric("neighbours' p99 meanwhile, ms", _p99(lambda m: m.disturbed), Comparison.NONE)
+DISTURBED_RATIO: Final = Metric("meanwhile / before", _disturbance, Comparison.NONE, digits=2)
+GROWN: Final = Metric("server memory grown, KiB/reconnect", _kib(lambda m: m.server_bytes), Comparison.NONE)
 COMMANDS: Final = "commands sent/event"
+KEYS: Final = "keys left/stream"
 
 _BURST: Final = (RATE, SERVER, REDIS, TOTAL, FIRST_P50, FIRST_P99, LOG_BYTES)
 _METRICS: Final[dict[Kind, tuple[Metric, ...]]] = {
@@ -104,8 +118,11 @@ _METRICS: Final[dict[Kind, tuple[Metric, ...]]] = {
     Kind.TOGETHER: _BURST,
     Kind.PACED: (SERVER, REDIS, TOTAL, LATENCY_P50, LATENCY_P99, FIRST_P50, FIRST_P99),
     Kind.VIEWERS: (SERVER, REDIS, LATENCY_P50, LATENCY_P99),
-    Kind.REPLAY: (WHOLE_P50, WHOLE_P99, SERVER, REDIS),
+    Kind.REPLAY: (WHOLE_P50, WHOLE_P99, SERVER, REPLAY_CPU, REDIS),
+    Kind.STORM: (FIRST_P50, FIRST_P99, UNDISTURBED_P99, DISTURBED_P99, GROWN),
+    Kind.LONG_REPLAY: (WHOLE_P50, WHOLE_P99, UNDISTURBED_P99, DISTURBED_P99, DISTURBED_RATIO),
     Kind.IDLE: (IDLE, IDLE_REDIS),
+    Kind.COUNTS: (),
     Kind.PASSING: (PASSING,),
     Kind.TELEMETRY: (EVENT, EVENT_RATIO, STREAM),
 }
@@ -119,14 +136,19 @@ def rows_of(results: Sequence[CellResult]) -> list[Row]:
         cell = result.cell
         metrics = _SHORT if cell.kind is Kind.PACED and cell.events == 1 else _METRICS[cell.kind]
         rows += [row for metric in metrics if (row := _row(result, metric)).figures]
-        sent = {
-            name: Middle(count, count, count)
-            for name, measured in result.contenders.items()
-            if (count := measured.commands_per_event) is not None
-        }
-        if sent:
-            rows.append(Row(cell.name, COMMANDS, Comparison.NONE, 3, sent, {}))
+        rows += _counts(result)
     return rows
+
+
+def _counts(result: CellResult) -> list[Row]:
+    counted = result.contenders.items()
+    commands = {name: _middle([n]) for name, found in counted if (n := found.commands_per_event) is not None}
+    keys = {name: _middle([n]) for name, found in counted if (n := found.keys_per_stream) is not None}
+    return [
+        Row(result.cell.name, metric, Comparison.NONE, digits, figures, {})
+        for metric, digits, figures in ((COMMANDS, 3, commands), (KEYS, 2, keys))
+        if figures
+    ]
 
 
 def _row(result: CellResult, metric: Metric) -> Row:

@@ -8,7 +8,17 @@ from typing import Final
 
 from .contenders.contract import Wire
 
-__all__ = ["FULL", "PHASES", "QUICK", "Kind", "Load", "Measured", "Phase", "Sizes", "Spread"]
+__all__ = ["FULL", "PHASES", "QUICK", "Kind", "Load", "Log", "Measured", "Phase", "Sizes", "Spread"]
+
+
+class Log(StrEnum):
+    """The Redis that a cell's contenders log in. Each is a process of its own."""
+
+    PLAIN = "plain"
+    AOF = "aof"
+    """With an append-only file, `appendfsync everysec`."""
+    FULL = "full"
+    """With many finished sessions in it."""
 
 
 class Kind(StrEnum):
@@ -26,6 +36,10 @@ class Kind(StrEnum):
     stream, and all connections except its own are viewers of it."""
     REPLAY = "replay"
     """One finished stream, requested again and again. A bare server makes it anew each time."""
+    STORM = "storm"
+    """All clients of many streams are cut and reconnect within a second, beside neighbours that are paced."""
+    LONG_REPLAY = "long replay"
+    """A long finished stream is replayed beside neighbours that are paced."""
     IDLE = "idle"
     """Streams that send one event and then nothing, to measure their memory."""
     PASSING = "passing"
@@ -33,6 +47,8 @@ class Kind(StrEnum):
     their way is measured alone."""
     TELEMETRY = "telemetry"
     """Streams with every observer on, or with none, in a process of their own and without a server."""
+    COUNTS = "counts"
+    """Like `PACED`, run once, to count commands and keys. Nothing is timed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +71,8 @@ class Load:
     redis_port: int | None = None
     repeats: int = 1
     """How many requests `ONE_BY_ONE` and `REPLAY` make."""
+    at_once: bool = False
+    """Whether `REPLAY` makes its requests all at the same moment, not one after the other."""
     timeout_seconds: float = 60.0
 
 
@@ -73,6 +91,8 @@ class Measured:
     problems: list[str] = field(default_factory=list)
     events: int = 0
     """Events delivered in the measured time, on all connections together."""
+    responses: int = 0
+    """Responses in the measured time."""
     seconds: float = 0.0
     """The measured time."""
     server_cpu_us: float = 0.0
@@ -85,8 +105,12 @@ class Measured:
     """Time from the making of an event to its arrival, on the machine's clock."""
     whole: Spread | None = None
     """Time from a request's first byte to the response's last."""
+    undisturbed: Spread | None = None
+    """Latency of neighbours' events while nothing else happens."""
+    disturbed: Spread | None = None
+    """Latency of neighbours' events while what the cell is about happens beside them."""
     server_bytes: float | None = None
-    """Resident memory per open stream."""
+    """Resident memory per open stream, or how much it grew per reconnect."""
     stream_cpu_us: float | None = None
     """CPU time of a stream of one event, where a cell measures that beside the events'."""
     redis_bytes: float | None = None
@@ -128,7 +152,15 @@ class Sizes:
     viewers_events: int
     replay_events: int
     replays: int
-    idle_streams: int
+    replays_at_once: int
+    long_replay_events: int
+    storm_streams: int
+    storm_events: int
+    idle_streams: tuple[int, ...]
+    growth_streams: tuple[int, ...]
+    """Numbers of streams whose commands and keys are counted."""
+    finished_sessions: int
+    """Sessions that are finished beforehand, when commands and keys are counted again."""
     passing_requests: int
     telemetry_events: int
 
@@ -146,7 +178,13 @@ FULL: Final = Sizes(
     viewers_events=400,
     replay_events=1000,
     replays=30,
-    idle_streams=500,
+    replays_at_once=50,
+    long_replay_events=10_000,
+    storm_streams=500,
+    storm_events=60,
+    idle_streams=(1_000, 5_000),
+    growth_streams=(10, 100, 1_000),
+    finished_sessions=100_000,
     passing_requests=200_000,
     telemetry_events=2_000,
 )
@@ -164,7 +202,13 @@ QUICK: Final = Sizes(
     viewers_events=200,
     replay_events=1000,
     replays=10,
-    idle_streams=200,
+    replays_at_once=50,
+    long_replay_events=10_000,
+    storm_streams=500,
+    storm_events=60,
+    idle_streams=(200,),
+    growth_streams=(10, 100),
+    finished_sessions=10_000,
     passing_requests=40_000,
     telemetry_events=1_000,
 )

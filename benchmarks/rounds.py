@@ -6,18 +6,22 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+import redis
+
 from .cells import Cell
 from .contenders import contenders
-from .contenders.contract import Store
+from .contenders.contract import Contender, Store
+from .environments import NotInstallableError, interpreter
+from .finished import keep_finished
 from .monitor import SentCommands
 from .passing import measure_passing
-from .plan import Kind, Load, Measured
+from .plan import Kind, Load, Log, Measured
 from .processes import RedisProcess, ServerProcess, carry_out
 from .telemetry import measure_telemetry
 
 __all__ = ["CellResult", "ContenderResult", "run_cells"]
 
-_IDLE_ROUNDS = 3
+_SLOW_ROUNDS = 3
 
 
 @dataclass(slots=True)
@@ -28,6 +32,8 @@ class ContenderResult:
     commands: dict[str, int] | None = None
     """Commands sent to Redis in the counting run: the number of each, by name."""
     commands_per_event: float | None = None
+    keys_per_stream: float | None = None
+    """Keys that each stream left in Redis, in the counting run."""
 
     @property
     def problems(self) -> list[str]:
@@ -38,6 +44,8 @@ class ContenderResult:
 class CellResult:
     cell: Cell
     contenders: dict[str, ContenderResult]
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Contenders that could not be installed here, and why."""
 
 
 def run_cells(
@@ -45,7 +53,6 @@ def run_cells(
     *,
     rounds: int,
     only: Sequence[str],
-    redis_process: RedisProcess | None,
     say: Callable[[str], None],
 ) -> list[CellResult]:
     """Run every cell `rounds` times. Each round runs all contenders in turn, so that other load on the machine affects
@@ -53,7 +60,6 @@ def run_cells(
 
     Args:
         only: names of contenders, for every cell; empty: each cell's own.
-        redis_process: needed if a contender logs in Redis.
         say: called with texts about the progress.
 
     Raises:
@@ -61,42 +67,104 @@ def run_cells(
     """
     known = contenders()
     with ExitStack() as stack:
-        servers: dict[str, ServerProcess] = {}
-        seconds: dict[str, ServerProcess] = {}
-
-        def server(name: str, among: dict[str, ServerProcess]) -> ServerProcess:
-            if name not in among:
-                among[name] = stack.enter_context(ServerProcess(known[name], redis_process))
-                _run_once(Cell("warm", "", Kind.TOGETHER, 20, 200), among[name], None)
-            return among[name]
-
+        park = _Park(stack)
         results = []
         for cell in cells:
             chosen = [
-                name for name in only or cell.contenders if cell.kind not in _IN_PROCESS or name in cell.contenders
+                name
+                for name in only or cell.contenders
+                if (name in cell.contenders if cell.kind in _IN_PROCESS else _can(cell.kind, known[name]))
             ]
-            result = CellResult(cell, {name: ContenderResult() for name in chosen})
+            skipped = {name: reason for name in chosen if (reason := _missing(known[name]))}
+            for name, reason in skipped.items():
+                say(f"SKIPPED {name}: {reason}")
+            result = CellResult(cell, {name: ContenderResult() for name in chosen if name not in skipped}, skipped)
             results.append(result)
-            for number in range(rounds if cell.kind is not Kind.IDLE else min(rounds, _IDLE_ROUNDS)):
-                for name in chosen:
+            for number in range(_rounds_of(cell, rounds)):
+                for name in result.contenders:
                     say(f"{cell.name}: round {number + 1}, {name}")
-                    if cell.kind in _IN_PROCESS:
-                        measured = _in_process(cell, guarded=name != "bare")
-                    elif cell.kind is Kind.IDLE:
-                        # A fresh server: an old one reuses memory that earlier cells freed, which hides a stream's own.
-                        with ServerProcess(known[name], redis_process) as fresh:
-                            measured = _run_once(cell, fresh, None)
-                    else:
-                        away = cell.elsewhere and known[name].store is Store.REDIS
-                        measured = _run_once(cell, server(name, servers), server(name, seconds) if away else None)
+                    measured = _round(cell, name, park)
                     result.contenders[name].rounds.append(measured)
                     for problem in measured.problems:
                         say(f"  INVALID: {problem}")
-            for name in chosen if cell.count_commands else ():
+            for name, found in result.contenders.items() if cell.count_commands else ():
                 if known[name].store is Store.REDIS:
                     say(f"{cell.name}: counting commands of {name}")
-                    _count(cell, servers[name], result.contenders[name])
+                    _count(cell, park.server(name, cell), found)
     return results
+
+
+class _Park:
+    """The servers of a run, and their Redis. Each is started when it is first needed."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._redis: dict[Log, RedisProcess] = {}
+        self._servers: dict[tuple[str, Log, bool], ServerProcess] = {}
+
+    def redis(self, log: Log) -> RedisProcess:
+        if log not in self._redis:
+            self._redis[log] = self._stack.enter_context(RedisProcess(log))
+        return self._redis[log]
+
+    def server(self, name: str, cell: Cell, *, second: bool = False) -> ServerProcess:
+        """A server of the contender `name`, warmed up, with what the cell wants finished already in its log."""
+        key = (name, cell.log, second)
+        if key not in self._servers:
+            made = self._stack.enter_context(self.fresh(name, cell.log))
+            self._servers[key] = made
+            _run_once(Cell("warm", "", Kind.TOGETHER, 20, 200), made, None)
+            if cell.finished and made.redis is not None:
+                keep_finished(made.redis.port, cell.finished)
+        return self._servers[key]
+
+    def fresh(self, name: str, log: Log) -> ServerProcess:
+        """A server that is not started yet, and not kept."""
+        contender = contenders()[name]
+        return ServerProcess(contender, self.redis(log) if contender.store is Store.REDIS else None)
+
+
+def _can(kind: Kind, contender: Contender) -> bool:
+    """Whether a contender can do what the cell is about."""
+    match kind:
+        case Kind.STORM:
+            return contender.wire.ids
+        case Kind.LONG_REPLAY:
+            return contender.wire.resume is not None
+        case Kind.COUNTS:
+            return contender.store is Store.REDIS
+        case _:
+            return True
+
+
+def _missing(contender: Contender) -> str:
+    """Why a contender cannot run here; empty if it can."""
+    try:
+        interpreter(contender.environment)
+    except NotInstallableError as exc:
+        return str(exc)
+    return ""
+
+
+def _rounds_of(cell: Cell, rounds: int) -> int:
+    match cell.kind:
+        case Kind.COUNTS:
+            return 0
+        case Kind.IDLE | Kind.STORM | Kind.LONG_REPLAY:
+            return min(rounds, _SLOW_ROUNDS)
+        case _:
+            return rounds
+
+
+def _round(cell: Cell, name: str, park: _Park) -> Measured:
+    if cell.kind in _IN_PROCESS:
+        return _in_process(cell, guarded=name != "bare")
+    if cell.kind is Kind.IDLE:
+        # A fresh server: an old one reuses memory that earlier cells freed, which hides a stream's own.
+        with park.fresh(name, cell.log) as fresh:
+            return _run_once(cell, fresh, None)
+    away = cell.elsewhere and contenders()[name].store is Store.REDIS
+    return _run_once(cell, park.server(name, cell), park.server(name, cell, second=True) if away else None)
 
 
 _IN_PROCESS = (Kind.PASSING, Kind.TELEMETRY)
@@ -112,7 +180,7 @@ def _run_once(cell: Cell, server: ServerProcess, view: ServerProcess | None, *, 
     redis_port = server.redis.port if server.redis is not None and gauged else None
     return carry_out(
         Load(
-            kind=cell.kind,
+            kind=Kind.PACED if cell.kind is Kind.COUNTS else cell.kind,
             wire=server.contender.wire,
             port=server.port,
             pids=((view or server).pid,),
@@ -123,6 +191,7 @@ def _run_once(cell: Cell, server: ServerProcess, view: ServerProcess | None, *, 
             view_port=None if view is None else view.port,
             redis_port=redis_port,
             repeats=cell.repeats,
+            at_once=cell.at_once,
         ),
         [server] if view is None else [server, view],
         apart=cell.apart,
@@ -131,10 +200,14 @@ def _run_once(cell: Cell, server: ServerProcess, view: ServerProcess | None, *, 
 
 def _count(cell: Cell, server: ServerProcess, result: ContenderResult) -> None:
     assert server.redis is not None
-    with SentCommands(server.redis.port) as sent:
-        measured = _run_once(cell, server, None, gauged=False)
+    with redis.Redis(host="127.0.0.1", port=server.redis.port, socket_timeout=5.0) as client:
+        before = int(client.dbsize())
+        with SentCommands(server.redis.port) as sent:
+            measured = _run_once(cell, server, None, gauged=False)
+        left = int(client.dbsize()) - before
     if measured.problems:
         result.rounds.append(measured)
         return
     result.commands = dict(sent.counts.most_common())
     result.commands_per_event = sent.counts.total() / cell.delivered
+    result.keys_per_stream = left / (cell.repeats if cell.kind is Kind.ONE_BY_ONE else cell.streams)

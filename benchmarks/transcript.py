@@ -8,11 +8,13 @@ from typing import Final
 
 from .contenders.contract import Wire
 from .pieces import PIECE
+from .plan import Spread
 
-__all__ = ["Expected", "Reading", "Transcript", "percentiles"]
+__all__ = ["Expected", "Reading", "Transcript", "percentiles", "spread_of"]
 
 _SESSION: Final = re.compile(rb"^x-session-id: *(\S+)\r$", re.IGNORECASE | re.MULTILINE)
 _ID: Final = re.compile(rb"^id: ?1\.[0-9a-f]+\.\d+\.(\d+)$", re.MULTILINE)
+_ANY_ID: Final = re.compile(rb"^id: ?(.*?)\r?$", re.MULTILINE)
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -23,6 +25,8 @@ class Expected:
     stream: int
     events: int
     wire: Wire
+    start: int = 1
+    """The number of the first event: a resume after a cursor does not start at 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,12 @@ class Transcript:
         found = _SESSION.search(b"".join(self.chunks[:4]).partition(b"\r\n\r\n")[0] + b"\r\n")
         return found[1].decode() if found else None
 
+    def events_so_far(self) -> tuple[int, str]:
+        """How many events have arrived whole, and the last id with them; of a response that was cut."""
+        body = b"".join(self.chunks).rpartition(b"\n\n")[0]
+        ids = _ANY_ID.findall(body)
+        return len(PIECE.findall(body)), ids[-1].decode() if ids else ""
+
     def read(self, expected: Expected) -> Reading | str:
         """The events with their times, or a sentence that says what is wrong."""
         raw = b"".join(self.chunks)
@@ -63,8 +73,8 @@ class Transcript:
         arrived: list[int] = []
         which, upto, part = -1, 0, 0
         for match in PIECE.finditer(body):
-            if int(match[1]) != expected.stream or int(match[2]) != len(made) + 1:
-                return f"{name}: {match[0].decode()!r} came as event {len(made) + 1}"
+            if int(match[1]) != expected.stream or int(match[2]) != len(made) + expected.start:
+                return f"{name}: {match[0].decode()!r} came as event {len(made) + expected.start}"
             while ends[part][0] < match.end():
                 part += 1
             in_body, in_raw = ends[part]
@@ -73,15 +83,15 @@ class Transcript:
                 upto += len(self.chunks[which])
             made.append(int(match[3]))
             arrived.append(self.times[which])
-        if len(made) != expected.events:
-            return f"{name}: {len(made)} of {expected.events} events: {raw[-300:].decode(errors='replace')!r}"
+        if len(made) != (wanted := expected.events - expected.start + 1):
+            return f"{name}: {len(made)} of {wanted} events: {raw[-300:].decode(errors='replace')!r}"
         if expected.wire.end.encode() not in raw:
             return f"{name}: no end in band: {raw[-300:].decode(errors='replace')!r}"
         if expected.wire.ids:
             blocks = [block for block in body.split(b"\n\n") if PIECE.search(block)]
             ids = [int(found[1]) for block in blocks if (found := _ID.search(block))]
-            if len(ids) != expected.events or ids != sorted(set(ids)):
-                return f"{name}: only {len(ids)} of {expected.events} events were logged (have ids, in order)"
+            if len(ids) != wanted or ids != sorted(set(ids)):
+                return f"{name}: only {len(ids)} of {wanted} events were logged (have ids, in order)"
         return Reading(made, arrived, self.asked, self.times[-1])
 
 
@@ -110,3 +120,9 @@ def percentiles(values: list[int], *ranks: float) -> list[float]:
         raise ValueError("no values to take percentiles of")
     ordered = sorted(values)
     return [ordered[min(len(ordered) - 1, int(rank / 100 * len(ordered)))] for rank in ranks]
+
+
+def spread_of(nanoseconds: list[int]) -> Spread:
+    """The spread, in milliseconds, of times in nanoseconds."""
+    p50, p99 = percentiles(nanoseconds, 50, 99)
+    return Spread(p50 / 1e6, p99 / 1e6)

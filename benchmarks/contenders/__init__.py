@@ -13,7 +13,7 @@ from .contract import Contender
 
 __all__ = ["contenders", "module_of"]
 
-_PARTS: Final = frozenset({"contract", "source"})
+_PARTS: Final = frozenset({"contract", "node", "source"})
 
 
 @cache

@@ -1,8 +1,9 @@
 """What a contender is: a file beside this one with `CONTENDERS` and `app`.
 
 To add one, copy `bare.py`. The benchmark requests `POST` of `Wire.path` with the query that `source` reads, and the
-headers `X-User` (who asks) and `X-Session` (a name for the answer, new for each). The answer must be a
-`text/event-stream` that contains each event of the source once and in order.
+headers `X-User` (who asks) and `X-Session` (a name for the answer, new for each). The answer must contain each event of
+the source once and in order. A resume gets the headers `Last-Event-ID`, if the answer had ids, and `X-Characters`, the
+number of characters that the client has; with neither it starts from the beginning.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Contender", "Store", "Wire"]
+__all__ = ["Contender", "Environment", "Store", "Wire"]
 
 
 class Store(StrEnum):
@@ -19,6 +20,17 @@ class Store(StrEnum):
     NONE = "none"
     MEMORY = "memory"
     REDIS = "redis"
+
+
+class Environment(StrEnum):
+    """What runs a contender's server."""
+
+    PROJECT = "project"
+    """The Python that runs the benchmark."""
+    PYTHON = "python"
+    """A Python with `requirements.txt`."""
+    NODE = "node"
+    """Node with `node/package.json`; the file beside it that the module's `SCRIPT` names is run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +60,6 @@ class Contender:
     wire: Wire = Wire()
     baseline: str = "bare"
     """The contender that its figures are compared with."""
+    environment: Environment = Environment.PROJECT
+    logs: bool = True
+    """Whether a contender with a store keeps each event in it, before or after it is sent."""

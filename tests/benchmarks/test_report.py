@@ -24,6 +24,9 @@ def every_figure() -> Measured:
     some = Spread(1.0, 2.0)
     return Measured(
         events=200,
+        responses=2,
+        undisturbed=some,
+        disturbed=some,
         seconds=1.0,
         server_cpu_us=1.0,
         redis_cpu_us=1.0,
@@ -77,7 +80,7 @@ def test_every_mark_has_a_cell() -> None:
     """A cell that is renamed does not leave a mark behind that never has a figure."""
     sent = 1.0
     results = [
-        CellResult(cell, {name: ContenderResult([every_figure()], {}, sent) for name in cell.contenders})
+        CellResult(cell, {name: ContenderResult([every_figure()], {}, sent, sent) for name in cell.contenders})
         for cell in cells_of(FULL)
     ]
 

@@ -30,15 +30,21 @@ TINY = Sizes(
     replays=2,
     passing_requests=400,
     telemetry_events=20,
-    idle_streams=3,
+    replays_at_once=3,
+    long_replay_events=50,
+    storm_streams=5,
+    storm_events=12,
+    idle_streams=(3,),
+    growth_streams=(2, 3),
+    finished_sessions=10,
 )
 
 
 def test_a_tiny_run_delivers_every_event_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     redis_binary()  # skips, or fails in CI, with the install command
-    cells = ["burst-1", "burst-100", "paced-10-20-2", "viewers-elsewhere", "replay", "idle"]
+    cells = ["burst-1", "paced-10-20-2", "viewers-elsewhere", "replay-50", "storm", "counts-2", "counts-2-full"]
 
-    code = main(["--only", *cells, "--out", str(tmp_path)], sizes=TINY)
+    code = main(["--only", *cells, "--contenders", "bare", "plain", "--out", str(tmp_path)], sizes=TINY)
 
     printed = capsys.readouterr()
     assert code == 0, printed.out + printed.err
@@ -48,16 +54,24 @@ def test_a_tiny_run_delivers_every_event_and_reports(tmp_path: Path, capsys: pyt
     assert {cell["name"] for cell in report["cells"]} == set(cells)
     for cell in report["cells"]:
         for measured in cell["results"].values():
-            assert len(measured["rounds"]) == 1
-            assert measured["rounds"][0]["problems"] == []
+            assert all(found["problems"] == [] for found in measured["rounds"])
     by_name = {cell["name"]: cell["results"] for cell in report["cells"]}
-    for name in ("bare", "plain", "response", "middleware"):
+    for name in ("bare", "plain"):
         assert by_name["burst-1"][name]["rounds"][0]["events"] == 2 * 40
-        assert by_name["burst-100"][name]["rounds"][0]["events"] == 3 * 40
         assert by_name["paced-10-20-2"][name]["rounds"][0]["events"] == 4 * 10
-        assert by_name["replay"][name]["rounds"][0]["events"] == 2 * 60
+        assert by_name["replay-50"][name]["rounds"][0]["events"] == 3 * 60
     assert by_name["burst-1"]["plain"]["commands"]["evalsha"] > 0
+    assert by_name["counts-2"]["plain"]["keys_per_stream"] == by_name["counts-2-full"]["plain"]["keys_per_stream"] > 0
     assert all(row["figures"] for row in report["rows"])
+
+
+def test_every_form_of_streamguard_is_whole_and_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    redis_binary()
+
+    code = main(["--only", "burst-1", "--contenders", "response", "middleware", "--out", str(tmp_path)], sizes=TINY)
+
+    printed = capsys.readouterr()
+    assert code == 0, printed.out + printed.err
 
 
 def test_streams_are_whole_with_every_observer_and_with_none(tmp_path: Path) -> None:
