@@ -43,9 +43,14 @@ STARTING_FIXTURES: Final = frozenset(
         "own_redis_cluster",
         "own_redis_sentinels",
         "postgres_server",
+        "redis_6_2",
+        "redis_account",
         "redis_cluster",
         "redis_of_kind",
+        "redis_sentinels",
         "redis_server",
+        "redis_tls",
+        "redis_valkey",
     }
 )
 """The fixtures that start servers; others that do, ask for one of these."""

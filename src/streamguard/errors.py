@@ -15,7 +15,8 @@ StreamGuardError
 ├── StreamLimitError          a stream over its duration, size or event count, or silent for too long
 ├── StoreError                the stream store could not do what was asked
 │   ├── StoreUnavailableError it did not answer in time, or it refused
-│   │   └── StoreForbiddenError   it answers, but its account may not do what streams need
+│   │   ├── StoreForbiddenError   it answers, but its account may not do what streams need
+│   │   └── NoMasterError         Sentinel names no Redis that can be used
 │   └── StoreCorruptError     it answered with something this version cannot read
 │       └── StoreFormatError  because a later version of streamguard wrote it
 ├── MessageStoreError         the message store could not do what was asked
@@ -71,6 +72,7 @@ __all__ = [
     "MessageSupersededError",
     "MessageTimeoutError",
     "MessageUnavailableError",
+    "NoMasterError",
     "NotStartedError",
     "QuotaConflictError",
     "QuotaCorruptError",
@@ -228,6 +230,18 @@ class StoreForbiddenError(StoreUnavailableError):
     def __init__(self, message: str, *, operation: str, lacks: Sequence[str]) -> None:
         super().__init__(message, operation=operation)
         self.lacks: tuple[str, ...] = tuple(lacks)
+
+
+class NoMasterError(StoreUnavailableError):
+    """Sentinel names no master that can be used, so nothing was done. The next call asks again.
+
+    `reason` is `no_sentinel` (none answers, or what answers is none), `sentinel_login` (they want other credentials),
+    `unknown_service` (none knows the service), or `no_master` (the server they name is no master, or not yet).
+    """
+
+    def __init__(self, message: str, *, operation: str, reason: str) -> None:
+        super().__init__(message, operation=operation)
+        self.reason: str = reason
 
 
 class StoreCorruptError(StoreError):

@@ -63,8 +63,9 @@ class StreamGuard(AnswerStarter):
 
     Args:
         store: where streams are logged: a URL, or a stream store (see `streamguard.stores`). `memory://` needs nothing
-            and serves one process; `redis://`, `rediss://` and `unix://` serve many; other installed packages may bring
-            more. The guard starts a store with itself and closes it after the drain, as often as it is started itself.
+            and serves one process; a Redis URL serves many (see `docs/reference/redis.md`); other installed packages
+            may bring more. The guard starts a store with itself and closes it after the drain, as often as it is
+            started itself.
         authenticate: names the owner of a request, or None for nobody (401). For applications without users:
             `authenticate=anonymous`.
         messages: where replies are saved: a message store, or any `async def save(message)`. The guard starts a store

@@ -43,8 +43,8 @@ Url = Annotated[
     str,
     typer.Argument(
         metavar="URL",
-        help=f"Where the streams are: redis://, rediss:// or unix://. A dash reads it from ${ENVIRONMENT}, where other "
-        "users of this machine do not see its password.",
+        help="Where the streams are: redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://. "
+        f"A dash reads it from ${ENVIRONMENT}, where other users of this machine do not see its password.",
         show_default=False,
     ),
 ]

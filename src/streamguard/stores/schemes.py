@@ -32,7 +32,14 @@ _MEMORY: Final = "streamguard.stores.memory.factory:memory_store"
 _REDIS: Final = "streamguard.stores.redis.factory:redis_store"
 _OWN: Final = {
     scheme: EntryPoint(scheme, factory, GROUP)
-    for scheme, factory in (("memory", _MEMORY), ("redis", _REDIS), ("rediss", _REDIS), ("unix", _REDIS))
+    for scheme, factory in (
+        ("memory", _MEMORY),
+        ("redis", _REDIS),
+        ("rediss", _REDIS),
+        ("unix", _REDIS),
+        ("redis+sentinel", _REDIS),
+        ("rediss+sentinel", _REDIS),
+    )
 }
 """As our own `pyproject.toml` has them. They need no metadata (a program frozen into one file has none), no search
 through all that is installed, and no other package can take their place."""

@@ -15,8 +15,8 @@ import redis.exceptions
 
 from streamguard.errors import ConfigurationError, StoreUnavailableError
 from streamguard.stores.redis import RedisStore
-from streamguard.stores.redis.address import Address
 from streamguard.stores.redis.errors import mapped_errors
+from streamguard.stores.redis.urls import address_of
 from streamguard.testing._stream_store.steps import Hints, begin, log, payloads, put
 
 from ...harness.redis import RedisServer, free_port
@@ -47,10 +47,12 @@ def _admin(server: RedisServer, *words: str) -> None:
         ("rediss://:se%2Fcret@example.org?ssl_cert_reqs=none", "rediss://example.org:6379"),
         ("unix:///run/redis.sock?db=2", "unix:///run/redis.sock"),
         ("unix://user:secret@/run/redis.sock", "unix:///run/redis.sock"),
+        ("redis+sentinel://user:secret@h,i:1,[::1]:2/svc/3", "redis+sentinel://h:26379,i:1,[::1]:2/svc"),
+        ("rediss+sentinel://h/a%2Fb?sentinel_password=secret&ssl_cert_reqs=none", "rediss+sentinel://h:26379/a/b"),
     ],
 )
 async def test_an_address_shows_no_credential(url: str, shown: str) -> None:
-    assert str(Address(url)) == shown
+    assert str(address_of(url)) == shown
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,18 @@ async def test_an_address_shows_no_credential(url: str, shown: str) -> None:
         "redis://:hunter2@localhost?protocol=3",
         "unix://",
         "redis+cluster://:hunter2@localhost",
-        "redis+sentinel://:hunter2@localhost/hunter2",
+        "redis+sentinel://:hunter2@localhost",
+        "redis+sentinel://:hunter2@localhost/",
+        "redis+sentinel://:hunter2@/mymaster",
+        "redis+sentinel://:hunter2@localhost,,other/mymaster",
+        "redis+sentinel://:hunter2/hunter2@localhost/mymaster",
+        "redis+sentinel://:hunter2@hunter2@localhost/mymaster",
+        "redis+sentinel://localhost,ann:hunter2@other/mymaster@hunter2",
+        "redis+sentinel://:hunter2@localhost:99999/mymaster",
+        "redis+sentinel://:hunter2@localhost/mymaster/hunter2",
+        "redis+sentinel://:hunter2@localhost/mymaster/0/hunter2",
+        "redis+sentinel://localhost/mymaster?sentinel_secret=hunter2",
+        "redis+sentinel://localhost/mymaster?hunter2",
     ],
 )
 async def test_a_url_that_cannot_be_used_is_refused_without_repeating_it(url: str) -> None:
@@ -79,10 +92,9 @@ async def test_a_url_that_cannot_be_used_is_refused_without_repeating_it(url: st
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
-async def test_cluster_and_sentinel_are_refused_by_name() -> None:
-    for scheme in ("redis+cluster", "redis+sentinel"):
-        with pytest.raises(ConfigurationError, match="not supported yet"):
-            Address(f"{scheme}://localhost")
+async def test_a_cluster_is_refused_by_name() -> None:
+    with pytest.raises(ConfigurationError, match="not supported yet"):
+        address_of("redis+cluster://localhost")
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------

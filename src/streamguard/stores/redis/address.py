@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+from collections.abc import Callable
+from copy import copy
 from socket import SO_KEEPALIVE, SOL_SOCKET
 from typing import Final, cast
 from urllib.parse import urlsplit
@@ -38,19 +40,15 @@ _OPTIONS: Final = frozenset(
 
 
 class Address:
-    """Where Redis is and how to log in. Its `str` holds no credential."""
+    """Where a single Redis is and how to log in. Its `str` holds no credential."""
 
     def __init__(self, url: str) -> None:
         """Raises `ConfigurationError` for anything but `redis://`, `rediss://` and `unix://` URLs; its text never
         repeats the URL, since a password with a slash in it ends up in the strangest places."""
         scheme = self._scheme = url.partition("://")[0]
         self._context: ssl.SSLContext | None = None
-        if scheme in ("redis+cluster", "redis+sentinel"):
-            raise ConfigurationError(
-                f"{scheme}:// is not supported yet in this version; use redis://, rediss:// or unix://"
-            )
         if scheme not in ("redis", "rediss", "unix"):
-            raise ConfigurationError("a Redis URL begins with redis://, rediss:// or unix://")
+            raise ConfigurationError("the URL of a single Redis begins with redis://, rediss:// or unix://")
         try:
             self._options: dict[str, object] = dict(parse_url(url))
             port = self._options.get("port", 6379)
@@ -77,7 +75,15 @@ class Address:
     def __str__(self) -> str:
         return self._text
 
-    async def connect(self) -> RawConnection:
+    def at(self, host: str, port: int) -> Address:
+        """The same login at another place."""
+        self._tls()  # made once, for all places
+        other = copy(self)
+        other._options = {**self._options, "host": host, "port": port}  # noqa: SLF001 -- its own class
+        other._text = f"{self._scheme}://{host}:{port}"  # noqa: SLF001
+        return other
+
+    async def connect(self, protocol: Callable[[], RawConnection] = RawConnection) -> RawConnection:
         """Connect and log in. It has no timeout: its user has a deadline.
 
         Raises:
@@ -87,10 +93,10 @@ class Address:
         loop, options = asyncio.get_running_loop(), self._options
         path = options.get("path")
         if isinstance(path, str):
-            _, raw = await loop.create_unix_connection(RawConnection, path)
+            _, raw = await loop.create_unix_connection(protocol, path)
         else:
             host, port = str(options.get("host", "localhost")), cast("int", options.get("port", 6379))
-            _, raw = await loop.create_connection(RawConnection, host, port, ssl=self._tls())
+            _, raw = await loop.create_connection(protocol, host, port, ssl=self._tls())
             raw.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
         try:
             await raw.log_in(self._greeting())

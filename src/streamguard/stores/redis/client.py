@@ -10,11 +10,12 @@ from types import TracebackType
 from typing import Self
 
 from ...errors import StoreUnavailableError
-from .address import Address
+from .driver import Connector
 from .errors import checked
 from .pipeline import PipelinedConnections
 from .scripts import Scripts
 from .server_facts import inspect_server
+from .urls import address_of
 
 __all__ = ["RedisClient"]
 
@@ -25,17 +26,17 @@ class RedisClient:
     Whoever makes a client closes it; the stores it is given to do not.
     """
 
-    def __init__(self, url: str | Address, *, command_seconds: float = 1.0) -> None:
+    def __init__(self, url: str | Connector, *, command_seconds: float = 1.0) -> None:
         """Nothing is connected yet.
 
         Args:
-            url: `redis://`, `rediss://` or `unix://`; credentials percent-encoded.
+            url: `redis://`, `rediss://`, `unix://` or `redis+sentinel://`, see `docs/reference/redis.md`.
             command_seconds: How long one call may take in all before it counts as failed, in seconds.
 
         Raises:
             ConfigurationError: the URL cannot be used.
         """
-        self._address = Address(url) if isinstance(url, str) else url
+        self._address = address_of(url) if isinstance(url, str) else url
         self._scripts = Scripts({})
         self._connections = PipelinedConnections(self._address, self._scripts, count=2, command_seconds=command_seconds)
 

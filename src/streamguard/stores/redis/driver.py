@@ -129,6 +129,10 @@ class RawConnection(asyncio.Protocol):
         """What arrived and was not read yet."""
         self.lost: Exception | None = None
         """Why nothing more will arrive."""
+        self.retired = False
+        """It works, but there may be a better one: the next exchange connects anew."""
+        self.on_end: Callable[[], None] | None = None
+        """Called when it is closed or lost."""
         self._wanted = 0
         self._arrived: asyncio.Future[None] | None = None
 
@@ -138,17 +142,29 @@ class RawConnection(asyncio.Protocol):
         Raises:
             CommandError: it refused one.
         """
-        if commands:
-            self.write(b"".join(commands))
-            await self.until(len(commands))
-            replies, self.replies = self.replies, []
-            for reply in replies:
-                if isinstance(reply, CommandError):
-                    raise reply
+        for reply in await self.ask(commands):
+            if isinstance(reply, CommandError):
+                raise reply
+
+    async def ask(self, commands: Sequence[bytes]) -> list[Reply]:
+        """Send commands before any exchange; their replies, error replies among them."""
+        if not commands:
+            return []
+        self.write(b"".join(commands))
+        await self.until(len(commands))
+        replies, self.replies = self.replies, []
+        return replies
+
+    def lose(self, error: Exception) -> None:
+        """End it for a reason of our own: what waits for replies fails with `error`, and nothing more is sent."""
+        self.lost = error
+        self.fail(error)
+        self.close()
 
     def close(self) -> None:
         """Close it without waiting for the peer."""
         self.transport.close()
+        self._tell_end()
 
     def abandon(self) -> None:
         """Close it without its event loop, which is closed."""
@@ -156,6 +172,12 @@ class RawConnection(asyncio.Protocol):
             self.transport.abort()
         with suppress(Exception):
             self.transport.get_extra_info("socket").shutdown(SHUT_RDWR)
+        self._tell_end()
+
+    def _tell_end(self) -> None:
+        on_end, self.on_end = self.on_end, None
+        if on_end is not None:
+            on_end()
 
     def write(self, packed: bytes) -> None:
         try:
@@ -204,8 +226,10 @@ class RawConnection(asyncio.Protocol):
             arrived.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = exc or ConnectionResetError("the server closed the connection")
+        if self.lost is None:
+            self.lost = exc or ConnectionResetError("the server closed the connection")
         self.fail(self.lost)
+        self._tell_end()
 
 
 class Connection:
@@ -226,7 +250,7 @@ class Connection:
         """Connect, if not connected; a connection the server has closed meanwhile is replaced."""
         raw = self._raw
         if raw is not None:
-            if raw.lost is None and not raw.replies and not raw.readable():
+            if raw.lost is None and not raw.retired and not raw.replies and not raw.readable():
                 return
             await self.drop()
         self._raw = await self._address.connect()
@@ -252,7 +276,8 @@ class Connection:
         """
         loop = asyncio.get_running_loop()
         raw = self._raw
-        if raw is None or raw.lost is not None or raw.replies or loop.time() - self._used_at > IDLE_SECONDS:
+        idle = loop.time() - self._used_at > IDLE_SECONDS
+        if raw is None or raw.lost is not None or raw.retired or raw.replies or idle:
             async with deadline.limit():
                 await self.connect()
             raw = cast("RawConnection", self._raw)

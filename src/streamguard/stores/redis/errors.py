@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from ...errors import StoreCorruptError, StoreUnavailableError
+from ...errors import NoMasterError, StoreCorruptError, StoreUnavailableError
 from .driver import DRIVER_ERRORS, CommandError, Reply, error_code
+from .sentinel import UnresolvedError
 
 __all__ = ["checked", "concerns_record", "mapped_error", "mapped_errors", "refused_error"]
 
@@ -33,6 +34,8 @@ def mapped_errors(operation: str) -> Iterator[None]:
 def mapped_error(operation: str, error: BaseException) -> StoreUnavailableError:
     """The store's error for one of `DRIVER_ERRORS`, or for another error that ended a connection. The caller raises it
     from that error."""
+    if isinstance(error, UnresolvedError):
+        return NoMasterError(f"{operation}: {error}", operation=operation, reason=error.reason)
     if isinstance(error, TimeoutError):
         return StoreUnavailableError(f"{operation}: Redis did not answer in time", operation=operation)
     text = f"{operation}: Redis could not be used ({type(error).__name__})"

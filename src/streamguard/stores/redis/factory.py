@@ -1,4 +1,4 @@
-"""The Redis store of a `redis://`, `rediss://` or `unix://` URL."""
+"""The Redis store of a URL with one of `urls.SCHEMES`."""
 
 from __future__ import annotations
 

@@ -12,9 +12,8 @@ from typing import Final
 
 from ...deadlines import Deadline
 from ...errors import StoreForbiddenError, StoreUnavailableError
-from .address import Address
 from .codec import decode_text
-from .driver import Command, CommandError, Connection, Reply, unknown_script
+from .driver import Command, CommandError, Connection, Connector, Reply, unknown_script
 from .errors import checked, mapped_errors
 from .keys import Keys
 from .namespace import read_answer
@@ -64,8 +63,9 @@ _MAKING: Final = frozenset({"HSET", "HINCRBY"})
 DIRECT: Final = ("EVALSHA", "SCRIPT LOAD", "PING", "SUBSCRIBE", "UNSUBSCRIBE")
 """The other commands that are needed."""
 
-OPTIONAL: Final = ("INFO", "SELECT")
-"""For the warnings at start, and for a database other than 0, which connecting asks for."""
+OPTIONAL: Final = ("INFO", "ROLE", "SELECT")
+"""For the warnings at start, for a master that Sentinel names, and for a database other than 0; connecting asks for
+those two."""
 
 _TTL_MS: Final = 10_000
 _TRIED: Final[tuple[str | int, ...]] = tuple(word for command in SCRIPTED[1:] for word in (len(command), *command))
@@ -83,7 +83,7 @@ class Permissions:
 
     def __init__(
         self,
-        address: Address,
+        address: Connector,
         connections: PipelinedConnections,
         scripts: Scripts,
         keys: Keys,

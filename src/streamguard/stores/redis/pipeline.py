@@ -16,8 +16,7 @@ from ...deadlines import Deadline
 from ...errors import StoreUnavailableError
 from ...loops import PerLoop
 from ...lua import Call
-from .address import Address
-from .driver import DRIVER_ERRORS, Command, Connection, Reply, pack, unknown_script
+from .driver import DRIVER_ERRORS, Command, Connection, Connector, Reply, pack, unknown_script
 from .errors import checked, mapped_error, mapped_errors
 from .index_calls import ShardCall
 from .scripts import Scripts
@@ -179,7 +178,7 @@ class PipelinedConnections:
     """A fixed number of connections for each event loop, opened when needed. With one, commands run strictly in the
     order of the calls."""
 
-    def __init__(self, address: Address, scripts: Scripts, *, count: int, command_seconds: float) -> None:
+    def __init__(self, address: Connector, scripts: Scripts, *, count: int, command_seconds: float) -> None:
         self._connections: PerLoop[list[_PipelinedConnection]] = PerLoop(
             lambda: [_PipelinedConnection(Connection(address), scripts) for _ in range(count)], _abandon
         )

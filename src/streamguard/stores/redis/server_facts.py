@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from ...errors import StoreCorruptError, StoreError
-from .address import Address
 from .driver import Command, CommandError, Reply
 from .errors import checked
 from .keys import Keys
@@ -21,6 +20,7 @@ from .permissions import Permissions
 from .pipeline import PipelinedConnections
 from .record_scan import RecordScan, scan_records
 from .scripts import Scripts
+from .urls import address_of
 
 __all__ = ["Clock", "KeySample", "RedisInspector", "ServerFacts", "inspect_server", "refusal_of"]
 
@@ -91,14 +91,14 @@ class RedisInspector:
         """Nothing is connected yet.
 
         Args:
-            url: `redis://`, `rediss://` or `unix://`; credentials percent-encoded.
+            url: `redis://`, `rediss://`, `unix://` or `redis+sentinel://`, see `docs/reference/redis.md`.
             namespace: What our keys begin with.
             command_seconds: How long one call may take in all, in seconds.
 
         Raises:
             ConfigurationError: the URL cannot be used.
         """
-        address = Address(url)
+        address = address_of(url)
         self.address: Final = str(address)
         """Where the server is; holds no credential."""
         self._namespace = namespace

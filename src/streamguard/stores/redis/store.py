@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from ..composed import ComposedStore, Roles
 from ..damage import Unreadable
-from .address import Address
 from .client import RedisClient
 from .inspection import RedisInspection
 from .keys import Keys
@@ -24,6 +23,7 @@ from .scripts import Scripts
 from .stream_log import RedisLog
 from .stream_registry import RedisRegistry
 from .stream_writes import RedisWrites
+from .urls import address_of
 from .viewer_reports import RedisViewerReports
 from .work_sharing import RedisWorkSharing
 from .worker_reports import RedisWorkerReports
@@ -51,7 +51,7 @@ class RedisStore(ComposedStore):
         """Nothing is connected yet.
 
         Args:
-            url: `redis://`, `rediss://` or `unix://`; credentials percent-encoded.
+            url: `redis://`, `rediss://`, `unix://` or `redis+sentinel://`, see `docs/reference/redis.md`.
             namespace: What every key begins with; letters, digits, `_` and `-`.
             command_seconds: How long one call may take in all before it counts as failed, in seconds.
             scripts: Other Lua than this version's, for tests of tests.
@@ -59,7 +59,7 @@ class RedisStore(ComposedStore):
         Raises:
             ConfigurationError: the URL cannot be used.
         """
-        self._address = address = Address(url)
+        self._address = address = address_of(url)
         self.server: str | None = str(address)
         self.namespace: str = namespace
         self._command_seconds = command_seconds

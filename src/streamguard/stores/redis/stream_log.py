@@ -14,7 +14,6 @@ from ..records import (
     StreamMeta,
 )
 from ..roles.stream_log import StreamLog
-from .address import Address
 from .channels import Channels
 from .codec import (
     decode_events,
@@ -22,7 +21,7 @@ from .codec import (
     decode_text,
     status_of,
 )
-from .driver import Command
+from .driver import Command, Connector
 from .namespace import RedisNamespace, milliseconds
 from .permissions import Permissions
 from .server_facts import inspect_server
@@ -43,7 +42,7 @@ class RedisLog(StreamLog):
     """Reads records and logs, and subscribes to changes. Starts, closes and proves the connections for all roles."""
 
     def __init__(
-        self, redis: RedisNamespace, address: Address, permissions: Permissions, *, command_seconds: float
+        self, redis: RedisNamespace, address: Connector, permissions: Permissions, *, command_seconds: float
     ) -> None:
         self._redis = redis
         self._address = address

@@ -21,8 +21,7 @@ from typing import Final, TypeVarTuple
 from ...deadlines import Deadline
 from ...errors import StoreError, StoreUnavailableError
 from ...values import StreamRef
-from .address import Address
-from .driver import Command, CommandError, Connection, Reply
+from .driver import Command, CommandError, Connection, Connector, Reply
 from .errors import mapped_error, mapped_errors
 
 __all__ = ["WATCHED_SECONDS", "Subscriber", "Subscriptions"]
@@ -75,7 +74,7 @@ class Subscriptions:
 
     def __init__(
         self,
-        address: Address,
+        address: Connector,
         *,
         command_seconds: float,
         mark_watched: Callable[[Sequence[StreamRef]], Awaitable[None]],
