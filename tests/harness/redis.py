@@ -195,6 +195,10 @@ class RedisServer:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.start()
 
+    def clients(self, database: int = 0) -> list[redis.Redis]:
+        """The client alone: other kinds have one for each master."""
+        return [self.client(database)]
+
     def flush(self, database: int = 0) -> None:
         """Delete every key of a database."""
         self.client(database).flushdb()

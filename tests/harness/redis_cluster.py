@@ -227,6 +227,11 @@ class RedisCluster:
         assert database == 0
         return [key for node in self.masters() for key in node.keys_without_ttl()]
 
+    def clients(self, database: int = 0) -> list[redis.Redis]:
+        """A client for each master."""
+        assert database == 0
+        return [node.client() for node in self.masters()]
+
     def flush(self, database: int = 0) -> None:
         """Finish every migration and delete every key."""
         assert database == 0

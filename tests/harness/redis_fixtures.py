@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import pytest
+import redis
 
 from .certificates import Certificates
 from .redis import DATABASES, RedisServer
@@ -16,7 +17,7 @@ from .redis_cluster import RedisCluster
 from .redis_kinds import AccountRedisServer, TlsRedisServer
 from .redis_sentinel import RedisSentinels
 
-__all__ = ["KINDS", "RedisOfKind"]
+__all__ = ["KINDS", "RedisOfKind", "RedisPlace"]
 
 KINDS: Final = ("redis_cluster", "redis_sentinels", "redis_6_2", "redis_valkey", "redis_tls", "redis_account")
 """The fixtures of the kinds, each the run's shared one: for reading and writing only, though slots may move."""
@@ -27,9 +28,19 @@ class RedisOfKind(Protocol):
 
     def database_url(self, database: int, /) -> str: ...
 
+    def clients(self, database: int, /) -> list[redis.Redis]: ...
+
     def flush(self, database: int, /) -> None: ...
 
     def keys_without_ttl(self, database: int, /) -> list[bytes]: ...
+
+
+class RedisPlace(NamedTuple):
+    """An empty database of a kind."""
+
+    url: str
+    clients: list[redis.Redis]
+    """Of the administrator: one for each master."""
 
 
 @pytest.fixture(scope="session")
@@ -89,18 +100,18 @@ def _database_numbers_of_kinds() -> Iterator[int]:
 @pytest.fixture
 def redis_of_kind(
     request: pytest.FixtureRequest, _database_numbers_of_kinds: Iterator[int]
-) -> Iterator[Callable[[str], str]]:
-    """`redis_of_kind(kind)`: URL of an empty database of one of the `KINDS`; afterwards every key must have a TTL."""
+) -> Iterator[Callable[[str], RedisPlace]]:
+    """`redis_of_kind(kind)`: an empty database of one of the `KINDS`; afterwards every key must have a TTL."""
     with ExitStack() as stack:
 
-        def url_of(kind: str) -> str:
+        def place(kind: str) -> RedisPlace:
             server: RedisOfKind = request.getfixturevalue(kind)
             database = 0 if isinstance(server, RedisCluster) else next(_database_numbers_of_kinds)
             server.flush(database)
             stack.callback(_check_and_flush, server, database)
-            return server.database_url(database)
+            return RedisPlace(server.database_url(database), server.clients(database))
 
-        yield url_of
+        yield place
 
 
 def _check_and_flush(server: RedisOfKind, database: int) -> None:
@@ -110,9 +121,9 @@ def _check_and_flush(server: RedisOfKind, database: int) -> None:
 
 
 @pytest.fixture
-def redis_cluster_url(redis_of_kind: Callable[[str], str]) -> str:
+def redis_cluster_url(redis_of_kind: Callable[[str], RedisPlace]) -> str:
     """URL of the shared cluster, empty; afterwards migrations are finished, and every key must have a TTL."""
-    return redis_of_kind("redis_cluster")
+    return redis_of_kind("redis_cluster").url
 
 
 @pytest.fixture

@@ -166,6 +166,10 @@ class RedisSentinels:
         master = self.master
         return next(server for server in self.servers if server is not master and server.running)
 
+    def clients(self, database: int = 0) -> list[redis.Redis]:
+        """The present master's client."""
+        return self.master.clients(database)
+
     def flush(self, database: int = 0) -> None:
         """Delete every key of a database."""
         self.master.flush(database)

@@ -9,7 +9,7 @@ import redis
 
 from streamguard.stores import RedisClient
 
-__all__ = ["Clock", "ServerClock", "TurnedClient"]
+__all__ = ["Clock", "DatedClient", "ServerClock", "TurnedClient"]
 
 _KEY: Final = b"clock"
 
@@ -51,3 +51,20 @@ class TurnedClient(RedisClient):
         turned = script.replace("redis.call('TIME')", f"redis.call('HMGET', '{_KEY.decode()}', 's', 'us')")
         assert turned != script, "a script that knows no time"
         return await super().call(operation, turned, keys, args)
+
+
+class DatedClient(RedisClient):
+    """Runs scripts as they are, but for the time, which is written into each: for a Redis that has no place for a
+    `ServerClock`."""
+
+    def __init__(self, url: str, clock: Clock, *, command_seconds: float = 1.0) -> None:
+        super().__init__(url, command_seconds=command_seconds)
+        self._clock = clock
+
+    async def call(
+        self, operation: str, script: str, keys: Sequence[bytes], args: Sequence[str | bytes | int] = ()
+    ) -> object:
+        seconds, rest = divmod(self._clock.now_ms, 1000)
+        dated = script.replace("redis.call('TIME')", f"{{'{seconds}', '{rest * 1000}'}}")
+        assert dated != script, "a script that knows no time"
+        return await super().call(operation, dated, keys, args)

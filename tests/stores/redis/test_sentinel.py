@@ -15,6 +15,7 @@ from streamguard.stores.redis import RedisStore
 from streamguard.testing._stream_store.steps import Hints, begin, log, payloads, put
 from streamguard.values import StreamRef
 
+from ...harness.redis_fixtures import RedisPlace
 from ...harness.redis_sentinel import SERVICE, RedisSentinels, Sentinel
 from ...harness.waiting import wait_until_async
 
@@ -57,8 +58,8 @@ def listeners(sentinels: RedisSentinels) -> list[Sentinel]:
 # -- finding the master -----------------------------------------------------------------------------------------------
 
 
-async def test_the_master_is_found_and_used(redis_of_kind: Callable[[str], str]) -> None:
-    async with opened(redis_of_kind("redis_sentinels")) as store:
+async def test_the_master_is_found_and_used(redis_of_kind: Callable[[str], RedisPlace]) -> None:
+    async with opened(redis_of_kind("redis_sentinels").url) as store:
         assert await store.start() == []
         await store.ping()
         ref, hints = await begin(store), Hints()
@@ -142,8 +143,8 @@ async def test_sentinels_may_have_a_password_of_their_own(own_redis_sentinels: C
         assert "hunter2" not in str(refused.value)
 
 
-async def test_clients_of_quotas_and_messages_take_the_url(redis_of_kind: Callable[[str], str]) -> None:
-    async with RedisClient(redis_of_kind("redis_sentinels"), command_seconds=5) as client:
+async def test_clients_of_quotas_and_messages_take_the_url(redis_of_kind: Callable[[str], RedisPlace]) -> None:
+    async with RedisClient(redis_of_kind("redis_sentinels").url, command_seconds=5) as client:
         assert await client.start() == []
         assert await client.call("probe", "return redis.call('PING')", []) in (b"PONG", "PONG")
 

@@ -13,7 +13,7 @@ from ...loops import PerLoop
 from ...values import StreamRef
 from ..records import Hint
 from ..worker_hints import MISSED_HINTS, WorkerHint
-from .address import Address
+from .driver import Connector
 from .hints import EMPTY_HINT, decode_hint, decode_worker_hint
 from .keys import Keys
 from .subscriptions import Subscriber, Subscriptions
@@ -26,7 +26,7 @@ class Channels:
 
     def __init__(
         self,
-        address: Address,
+        address: Connector,
         keys: Keys,
         *,
         command_seconds: float,
