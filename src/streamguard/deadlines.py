@@ -61,6 +61,9 @@ class LoopClock:
     def time(self) -> float:
         """Seconds on this clock. The time never goes back, and it stands still while the loop does."""
         now = self.loop.time()
+        expected = self._expected
+        if expected is None or now - expected <= TOLERANCE_SECONDS:  # the usual case
+            return now - self._stalled_seconds
         return now - self._stalled_seconds - self._stalled_by(now)
 
     @property

@@ -6,7 +6,6 @@ and the metric all carry the same object. The table is public API; a test compar
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final, TypedDict, TypeVar, Unpack
 
+from .compact_json import compact_json
 from .decoding import decoding, read_json
 from .values import Subject, trace_id_of
 
@@ -242,7 +242,7 @@ class Fault:
 
     def to_json(self) -> bytes:
         """`as_dict` as compact UTF-8 JSON."""
-        return json.dumps(self.as_dict(), ensure_ascii=True, separators=(",", ":")).encode()
+        return compact_json(self.as_dict())
 
     @classmethod
     def from_json(cls, data: bytes) -> Fault:
@@ -277,7 +277,7 @@ class Fault:
     def envelope(self) -> bytes:
         """The body of an HTTP error response: `{"error": {"type": "streamguard_error", …}}` as compact JSON."""
         body = {"error": {"type": "streamguard_error", "param": None, **self.as_dict()}}
-        return json.dumps(body, ensure_ascii=True, separators=(",", ":")).encode()
+        return compact_json(body)
 
 
 _FIELDS: Final = tuple(f.name for f in fields(Fault) if f.name != "unknown")

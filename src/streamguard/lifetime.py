@@ -186,6 +186,8 @@ class Lifetime:
         """
         if self._runtime is None or self._home is None:
             raise Misuse.NOT_STARTED.not_started()
+        if self._home.here:
+            return self._runtime
         if self._home.gone:
             raise Misuse.LOOP_CLOSED.not_started()
         if self._home.elsewhere:

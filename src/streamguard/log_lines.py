@@ -64,6 +64,17 @@ class LogEvent(StrEnum):
     repeated: the event, code, reason and error that they had in common; count; and seconds, since the first of them."""
 
 
+_loggers: Final[dict[str, logging.Logger]] = {}
+
+
+def _standard(name: str) -> logging.Logger:
+    """The standard library's logger of that name, which is one object for good: finding it takes a lock."""
+    found = _loggers.get(name)
+    if found is None:
+        found = _loggers[name] = logging.getLogger(name)
+    return found
+
+
 def is_debugging(logger: str) -> bool:
     """Whether the host set that logger, by its own name, to `DEBUG`."""
     return 0 < logging.getLogger(logger).level <= logging.DEBUG
@@ -71,7 +82,7 @@ def is_debugging(logger: str) -> bool:
 
 def is_logged(logger: str, level: int) -> bool:
     """Whether a line of this level may go anywhere: what is not logged need not be made. structlog does not say."""
-    return structlog.is_configured() or logging.getLogger(logger).isEnabledFor(level)
+    return structlog.is_configured() or _standard(logger).isEnabledFor(level)
 
 
 def log_line(
@@ -101,7 +112,7 @@ def log_line(
     event = str(event)
     if structlog.is_configured() and _through_structlog(logger, level, event, fields, error):
         return
-    standard = logging.getLogger(logger)
+    standard = _standard(logger)
     if standard.isEnabledFor(level):
         if text is None:
             text = " ".join(f"{name}={one_word(value)}" for name, value in fields.items())

@@ -38,7 +38,10 @@ class Home:
     @property
     def here(self) -> bool:
         """Whether the running event loop is this one, in this process."""
-        return self._loop is asyncio.get_running_loop() and self._process == os.getpid()
+        try:
+            return self._loop is asyncio.get_running_loop() and self._process == os.getpid()
+        except RuntimeError:  # none runs
+            return False
 
     @property
     def elsewhere(self) -> bool:

@@ -6,9 +6,9 @@ written as version 1, which older workers can read.
 
 from __future__ import annotations
 
-import json
 from typing import NamedTuple
 
+from ..compact_json import compact_json
 from ..decoding import decoding, read_json
 from ..saving.outbox_payload import WITH_SETTLEMENT, read_payload
 from .charge import Charge
@@ -29,7 +29,7 @@ def add_settlement(owed: bytes | None, charge: Charge | None) -> bytes:
     """The payload of a stream that owes its settlement too, besides the save that `owed` tells of, if any."""
     save: dict[str, object] = {"user_messages": None} if owed is None else read_json(owed)
     settle = {"charge": None if charge is None else charge.as_dict()}
-    return json.dumps({**save, "v": WITH_SETTLEMENT, "settle": settle}, separators=(",", ":")).encode()
+    return compact_json({**save, "v": WITH_SETTLEMENT, "settle": settle})
 
 
 def read_settlement(payload: bytes) -> OutboxSettlement:

@@ -5,10 +5,10 @@ The reply is not in it: it is folded from the log again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from ..compact_json import compact_json
 from ..decoding import decoding, read_json
 from ..messages import Message, Role
 from .supersession import Supersession
@@ -79,7 +79,7 @@ def write_payload(
         body["branch"] = branch
     if supersession is not None:
         body["supersedes"] = {**supersession.as_dict(), "with": superseding_id}
-    return json.dumps(body, separators=(",", ":")).encode()
+    return compact_json(body)
 
 
 def read_payload(payload: bytes) -> OutboxSave:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from ..compact_json import compact_json
 from ..decoding import decoding, read_json
 from ..faults import Fault
 from ..values import (
@@ -123,7 +123,7 @@ class Terminal:
             body["fault"] = self.fault.as_dict()
         if self.reason is not None:
             body["reason"] = self.reason
-        return json.dumps(body, separators=(",", ":")).encode()
+        return compact_json(body)
 
     @classmethod
     def from_json(cls, data: bytes) -> Terminal:

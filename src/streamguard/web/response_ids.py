@@ -24,9 +24,17 @@ class ResponseIds:
     """The trace that the request belongs to: a W3C `traceparent`."""
     owner: str | None = field(default=None, repr=False)
     """Who is asking, once that is known. For observations; never sent."""
+    _made: tuple[tuple[str | None, ...], RawHeaders] | None = field(default=None, init=False, repr=False)
+    """The headers of the ids that were known when they were last asked for."""
 
     def headers(self) -> RawHeaders:
         """The id headers, and the visitor's cookie if a new one is set."""
+        known = (self.session_id, self.stream_id, self.message_id, self.set_cookie)
+        if self._made is None or self._made[0] != known:
+            self._made = known, self._headers()
+        return [*self._made[1]]
+
+    def _headers(self) -> RawHeaders:
         headers = id_headers(
             request_id=self.request_id,
             session_id=self.session_id,

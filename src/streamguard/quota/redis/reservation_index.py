@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import Final
 
+from ...compact_json import compact_json
 from ...contained import gathered
 from ...decoding import DAMAGE, read_json
 from ...lua import ScriptClient
@@ -93,8 +93,8 @@ def _shard(ref: StreamRef) -> int:
 
 def _member(ref: StreamRef) -> bytes:
     """A reservation's name in the index: base64url of a JSON array, so that it can be read back."""
-    text = json.dumps([ref.key.owner, ref.key.session_id, ref.stream_id], separators=(",", ":"))
-    return base64.urlsafe_b64encode(text.encode())
+    text = compact_json([ref.key.owner, ref.key.session_id, ref.stream_id])
+    return base64.urlsafe_b64encode(text)
 
 
 def _named(member: bytes) -> StreamRef | None:

@@ -7,13 +7,13 @@ An owner's keys share a cluster slot, and the scripts touch no others. The layou
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypedDict
 
+from ...compact_json import compact_json
 from ...contained import gathered
 from ...decoding import read_json
 from ...errors import QuotaConflictError, QuotaCorruptError, QuotaError, QuotaUnavailableError
@@ -324,7 +324,7 @@ class RedisQuotaStore(QuotaStore, MeasuredQuota):
 
 def _field(ref: StreamRef) -> bytes:
     """A reservation's name in its owner's ledger."""
-    return json.dumps([ref.key.session_id, ref.stream_id], separators=(",", ":")).encode()
+    return compact_json([ref.key.session_id, ref.stream_id])
 
 
 def _ref(owner: str, name: bytes) -> StreamRef:

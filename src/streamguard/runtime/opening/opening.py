@@ -62,7 +62,9 @@ class Opening:
             request = replace(request, stream_id=new_stream_id())
         with scope(_context_of(request), Work.ADMIT, self._observe):
             if request.trace is None:  # no trace was known before this: a sink may have just begun one
-                request = replace(request, trace=self._observe.traceparent())
+                trace = self._observe.traceparent()
+                if trace is not None:
+                    request = replace(request, trace=trace)
             return await self._open(request, budget)
 
     async def _open(self, request: StreamRequest, budget: Budget) -> LiveStream | StreamMeta:

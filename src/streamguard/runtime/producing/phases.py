@@ -15,7 +15,13 @@ __all__ = ["TRANSITIONS", "Answer", "IllegalMoveError", "LogState", "Output", "P
 S = TypeVar("S", bound=Enum)
 
 
-class Phase(Enum):
+class _Step(Enum):
+    """A phase or state. Hashed as an object: `Enum` asks Python code for the hash of its name each time."""
+
+    __hash__ = object.__hash__
+
+
+class Phase(_Step):
     """How far a stream has come in this process."""
 
     PRODUCING = "producing"
@@ -28,7 +34,7 @@ class Phase(Enum):
     """It is over, as far as this process can bring that about."""
 
 
-class LogState(Enum):
+class LogState(_Step):
     """Whether a stream's events go into its log, and if not, why."""
 
     UNREGISTERED = "unregistered"
@@ -58,7 +64,7 @@ class LogState(Enum):
     """Another worker owns the stream: nothing may be appended, saved or charged here. Viewers follow the new owner."""
 
 
-class Output(Enum):
+class Output(_Step):
     """What clients can see of a stream."""
 
     NOTHING = "nothing"
@@ -68,7 +74,7 @@ class Output(Enum):
     """At least one item of its endpoint came to something."""
 
 
-class Answer(Enum):
+class Answer(_Step):
     """What the request that began the stream was told."""
 
     WAITING = "waiting"

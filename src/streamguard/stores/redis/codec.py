@@ -5,11 +5,11 @@ Pure: no connection here. `docs/reference/redis.md` describes the same fields fo
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
+from ...compact_json import compact_json
 from ...decoding import DAMAGE, decoding, read_json, read_text
 from ...errors import StoreCorruptError, StoreFormatError
 from ...faults import Fault
@@ -252,7 +252,7 @@ def _seal_json(outcome: str, fault: Fault | None, *, silent: bool = False) -> by
         body["silent"] = True
     if fault is not None:
         body["fault"] = fault.as_dict()
-    return json.dumps(body, separators=(",", ":")).encode()
+    return compact_json(body)
 
 
 def seal_json(seal: Seal) -> bytes:
@@ -267,7 +267,7 @@ def tombstone_json(terminal: Terminal) -> bytes:
 
 def usage_json(usage: Usage | None) -> bytes:
     """The field `u`; empty when nothing is known."""
-    return b"" if usage is None else json.dumps(dict(usage.amounts), separators=(",", ":")).encode()
+    return b"" if usage is None else compact_json(dict(usage.amounts))
 
 
 def _usage(field: object) -> Usage | None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple, TypedDict
 
+from ...compact_json import compact_json
 from ...decoding import decoding, read_json
 from ...errors import StoreCorruptError
 from ...values import SessionKey, StreamRef
@@ -107,6 +107,8 @@ class Keys:
         # An instance's own caches: a method cache would keep every store alive.
         self.session: Callable[[SessionKey], SessionKeys] = lru_cache(_CACHED_STREAMS)(self._session)
         self.stream: Callable[[StreamRef], StreamKeys] = lru_cache(_CACHED_STREAMS)(self._stream)
+        self.owner: Callable[[str], bytes] = lru_cache(_CACHED_STREAMS)(self._owner)
+        self._lease_shards = [self._shard("lease", number) for number in range(LEASE_SHARDS)]
 
     def _session(self, key: SessionKey) -> SessionKeys:
         prefix = f"{self._namespace}:{{{_digest(self._namespace, key.owner, key.session_id)}}}:".encode()
@@ -139,7 +141,7 @@ class Keys:
             "streams_key": keys.streams,
         }
 
-    def owner(self, owner: str) -> bytes:
+    def _owner(self, owner: str) -> bytes:
         """Sorted set: an owner's running streams by lease deadline."""
         return f"{self._namespace}:{{o.{_digest(self._namespace, owner)}}}".encode()
 
@@ -149,11 +151,11 @@ class Keys:
 
     def lease_shard(self, ref: StreamRef) -> bytes:
         """Sorted set: the part of the lease index that `ref` belongs to."""
-        return self._shard("lease", self._spread(ref) % LEASE_SHARDS)
+        return self._lease_shards[self._spread(ref) % LEASE_SHARDS]
 
     def lease_shards(self) -> list[bytes]:
         """The whole lease index."""
-        return [self._shard("lease", number) for number in range(LEASE_SHARDS)]
+        return [*self._lease_shards]
 
     def lease_shards_of(self, place: int, of: int) -> list[bytes]:
         """A part of the lease index: every `of`th shard, from `place` on; in part of a shard there are none."""
@@ -211,8 +213,7 @@ def key_text(key: bytes) -> str:
 
 def encode_member(ref: StreamRef) -> bytes:
     """A stream's name as a member of an index: base64url of a JSON array, so that it can be read back."""
-    text = json.dumps([ref.key.owner, ref.key.session_id, ref.stream_id], separators=(",", ":"))
-    return base64.urlsafe_b64encode(text.encode())
+    return base64.urlsafe_b64encode(compact_json([ref.key.owner, ref.key.session_id, ref.stream_id]))
 
 
 def decode_member(member: bytes) -> StreamRef:

@@ -13,6 +13,7 @@ import base64
 import hashlib
 import json
 
+from ...compact_json import compact_json
 from ...decoding import decoding, read_json, read_text
 from ...errors import StoreCorruptError, StoreFormatError
 from ...values import FORMAT_VERSION, SessionKey, StreamRef
@@ -59,7 +60,7 @@ def encode_claim(claim: RequestClaim, owner: str, request_key: str) -> bytes:
     key = claim.ref.key
     masked = _masked(json.dumps([key.owner, key.session_id]).encode(), owner, request_key)
     parts = [FORMAT_VERSION, base64.b64encode(masked).decode(), claim.ref.stream_id, claim.fingerprint, claim.state]
-    return json.dumps(parts, separators=(",", ":")).encode()
+    return compact_json(parts)
 
 
 def decode_claim(claim: bytes, owner: str, request_key: str) -> RequestClaim:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, Final
 
 from ...values import Persisted, QuotaState, StreamRef, Usage
 from ..appends import AppendReply, AppendRequest
@@ -22,6 +22,7 @@ from ..worker_hints import WorkerHint
 from .appends import Appends
 from .channels import Channels
 from .codec import (
+    STATUSES,
     append_reply,
     decode_meta,
     decode_seal,
@@ -46,6 +47,9 @@ from .record_fields import RECORD_FIELDS
 from .stream_calls import CloseStream, DeclareLost, Heartbeat, SealAnswer, SealStream, TakeOver, UpdateMeta
 
 __all__ = ["RedisWrites"]
+
+_OK: Final = STATUSES.index(Status.OK)
+SealFields = tuple[bytes, bytes, bytes, bytes]
 
 
 class RedisWrites(StreamWrites):
@@ -125,7 +129,7 @@ class RedisWrites(StreamWrites):
         return TakeoverReply(status, decode_meta(ref, taken.snapshot, "take_over"))
 
     async def seal(self, ref: StreamRef, epoch: int, seal: Seal) -> tuple[Status, Seal | None]:
-        return self._sealed(ref, await self._redis.call("seal", self._seal(ref, epoch, seal)))
+        return self._sealed(ref, await self._redis.call("seal", self._seal(ref, epoch, _seal_fields(seal))))
 
     async def close(self, close: Close) -> AppendReply:
         *_, reply = await self._redis.ask("close", *self._close(close, None))
@@ -133,15 +137,20 @@ class RedisWrites(StreamWrites):
 
     async def seal_and_close(self, close: Close, seal: Seal) -> tuple[Status, Seal | None, AppendReply | None]:
         # In order behind the last append, and in the same exchange if that has not left yet.
-        sealing = self._seal(close.ref, close.epoch, seal)
+        fields = _seal_fields(seal)
+        sealing = self._seal(close.ref, close.epoch, fields)
         replies = await self._redis.ordered.run(
-            "close", [self._redis.ordered.command(sealing), *self._close(close, seal)]
+            "close", [self._redis.ordered.command(sealing), *self._close(close, fields)]
         )
         checked("close", replies)
-        status, standing = self._sealed(close.ref, read_answer("close", sealing, replies[0]))
-        if standing != seal:
-            return status, standing, None
-        return status, standing, self._written(close.ref, replies[-1], "close")
+        answer = read_answer("close", sealing, replies[0])
+        if answer.status != _OK:  # else it stands as it was sent
+            status, standing = self._sealed(close.ref, answer)
+            if standing != seal:
+                return status, standing, None
+        else:
+            status = Status.OK
+        return status, seal, self._written(close.ref, replies[-1], "close")
 
     async def declare_lost(self, lost: LostLog) -> AppendReply:
         new, terminal = lost.new, lost.terminal
@@ -189,8 +198,8 @@ class RedisWrites(StreamWrites):
         marking = UpdateMeta(meta_key=self._redis.keys.stream(ref).meta, fields=fields)
         return status_of(await self._redis.call("update_meta", marking), ref, "update_meta")
 
-    def _seal(self, ref: StreamRef, epoch: int, seal: Seal) -> SealStream:
-        last_seq, body, usage, held = _seal_fields(seal)
+    def _seal(self, ref: StreamRef, epoch: int, fields: SealFields) -> SealStream:
+        last_seq, body, usage, held = fields
         keys = self._redis.keys.stream(ref)
         return SealStream(
             meta_key=keys.meta,
@@ -208,7 +217,7 @@ class RedisWrites(StreamWrites):
             return status, None
         return status, decode_seal(ref, (answer.seal, answer.seal_seq, answer.usage, answer.held), "seal")
 
-    def _close(self, close: Close, seal: Seal | None) -> list[Command]:
+    def _close(self, close: Close, seal: SealFields | None) -> list[Command]:
         closing = CloseStream(
             **self._redis.keys.stored_stream(close.ref),
             lease_shard_key=self._redis.far(self._redis.keys.lease_shard(close.ref)),
@@ -220,7 +229,7 @@ class RedisWrites(StreamWrites):
             quota=close.terminal.quota,
             has_payload=close.outbox_payload is not None,
             payload=close.outbox_payload or b"",
-            standing_seal=b"" if seal is None else b"|".join(_seal_fields(seal)),
+            standing_seal=b"" if seal is None else b"|".join(seal),
             lease_entry=encode_member(close.ref),
             events=[*flatten(close.events), "t", close.terminal.to_json()],
         )
@@ -235,6 +244,6 @@ class RedisWrites(StreamWrites):
         return answer
 
 
-def _seal_fields(seal: Seal) -> tuple[bytes, bytes, bytes, bytes]:
+def _seal_fields(seal: Seal) -> SealFields:
     """The last event, `g`, `u` and `h` of a seal: together they are all of it."""
     return b"%d" % seal.last_seq, seal_json(seal), usage_json(seal.usage), pack_held(seal.held)

@@ -76,11 +76,11 @@ class SentryObserver(SelectiveObserver):
 
     def wants(self, signal: Signal, /) -> bool:
         """Whether the host has set Sentry up."""
-        return _set_up(sentry_sdk.get_client())
+        return _set_up(sentry_sdk.Scope.get_client())
 
     def __call__(self, observation: Observation, /) -> None:
         """Capture the observation, if it is worth it and new. Does not wait for the network."""
-        client = sentry_sdk.get_client()
+        client = sentry_sdk.Scope.get_client()
         if not _set_up(client):
             return
         with capture_internal_exceptions():
@@ -95,7 +95,7 @@ class SentryObserver(SelectiveObserver):
         """The present span of Sentry's, as W3C trace context; None unless spans are made."""
         if self._wants_spans is False:
             return None
-        return self._spans.traceparent() if self._traces(sentry_sdk.get_client()) else None
+        return self._spans.traceparent() if self._traces(sentry_sdk.Scope.get_client()) else None
 
     def _traces(self, client: BaseClient) -> bool:
         return self._wants_spans is not False and is_tracing(client)
@@ -141,7 +141,7 @@ class SentryObserver(SelectiveObserver):
         """An isolation scope for the time in which code works on one stream, and a span where traces are recorded: what
         the host sets or captures there is about this stream alone, and names it in tags and in the context
         `streamguard`."""
-        client = sentry_sdk.get_client()
+        client = sentry_sdk.Scope.get_client()
         if not _set_up(client):
             return nullcontext()
         return _isolated(context, self._spans if self._traces(client) else None)

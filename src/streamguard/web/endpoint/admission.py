@@ -9,7 +9,7 @@ from starlette.requests import Request
 from ...errors import FaultError
 from ...runtime import StreamRequest
 from ...runtime.opening.request_key import RequestKey
-from ...values import SessionKey
+from ...values import SessionKey, new_stream_id
 from ..access.checked_ids import checked_message_id, checked_session_id
 from ..access.origin import SAFE_METHODS, check_origin
 from ..guard_context import GuardContext
@@ -102,6 +102,7 @@ class Admission:
             request_id=ids.request_id,
             framework=self._framework(request),
             trace=ids.trace,
+            stream_id=new_stream_id(),
             arrived_at=exchange_of(request.scope).arrived_at,
             first_item_seconds=self._first_item_seconds(),
             stall_seconds=options.stall_seconds,

@@ -37,15 +37,15 @@ def bind_arguments(
     """
     keywords, framework = dict(kwargs), signature.framework
     args, request, injected = framework.take_hidden(args, keywords, own_request=signature.request is not None)
-    visible = signature.own.replace(
-        parameters=[parameter for name, parameter in signature.own.parameters.items() if name != signature.run]
-    )
-    try:
-        bound = visible.bind(*args, **keywords)
-    except TypeError as exc:
-        raise ConfigurationError(f"{signature.name} was called with arguments it does not take: {exc}") from exc
-    bound.apply_defaults()
-    named = dict(bound.arguments)
+    if not args and keywords.keys() == signature.names:  # as FastAPI calls every endpoint: there is nothing to sort
+        named = keywords
+    else:
+        try:
+            bound = signature.given.bind(*args, **keywords)
+        except TypeError as exc:
+            raise ConfigurationError(f"{signature.name} was called with arguments it does not take: {exc}") from exc
+        bound.apply_defaults()
+        named = dict(bound.arguments)
     if signature.request is not None:
         request = named[signature.request]
     if signature.response is not None:
@@ -67,9 +67,14 @@ def call_endpoint(
     Starlette's terms."""
     if signature.run is not None:
         named = {**named, signature.run: run}
-    bound = signature.own.bind_partial()
-    bound.arguments.update({name: named[name] for name in signature.own.parameters if name in named})
-    returned = function(*bound.args, **bound.kwargs)
+    own, positional = signature.own.parameters, signature.positional
+    if positional is not None and all(name in named for name in positional):
+        by_name = {name: named[name] for name in own if name in named and name not in positional}
+        returned = function(*[named[name] for name in positional], **by_name)
+    else:
+        bound = signature.own.bind_partial()
+        bound.arguments.update({name: named[name] for name in own if name in named})
+        returned = function(*bound.args, **bound.kwargs)
     if signature.kind in (EndpointKind.ASYNC_GENERATOR, EndpointKind.SYNC_GENERATOR):
         return returned
     if inspect.isawaitable(returned):

@@ -58,6 +58,12 @@ class EndpointSignature:
     """The resolved return annotation; `inspect.Signature.empty` without one."""
     framework: Framework
     """The framework that calls the endpoint."""
+    given: inspect.Signature
+    """Its parameters without `run`: what frameworks give it."""
+    names: frozenset[str] | None
+    """The names of those; None where not all of them can be given by name."""
+    positional: tuple[str, ...] | None
+    """Its own parameters that take their value by position, all others by name; None where it takes any number."""
 
     @classmethod
     def read(
@@ -99,19 +105,28 @@ class EndpointSignature:
                 request = parameter.name
             elif framework.is_response(bare):
                 response = parameter.name
+        kinds = {parameter.kind for parameter in parameters}
+        variable = kinds & {_Parameter.VAR_POSITIONAL, _Parameter.VAR_KEYWORD}
+        given = [parameter for parameter in parameters if parameter.name != run]
+        by_position = (_Parameter.POSITIONAL_ONLY, _Parameter.POSITIONAL_OR_KEYWORD)
         returns = _resolved(signature.return_annotation, function.__globals__, names, f"{name}, return annotation")
         return cls(
             kind=_kind_of(function),
             name=name,
             own=inspect.Signature(parameters),
-            for_framework=framework.signature(
-                [parameter for parameter in parameters if parameter.name != run], request=request, response=response
-            ),
+            for_framework=framework.signature(given, request=request, response=response),
             run=run,
             request=request,
             response=response,
             returns=returns,
             framework=framework,
+            given=inspect.Signature(given),
+            names=None
+            if variable or _Parameter.POSITIONAL_ONLY in kinds
+            else frozenset(parameter.name for parameter in given),
+            positional=None
+            if variable
+            else tuple(parameter.name for parameter in parameters if parameter.kind in by_position),
         )
 
     def apply_to(self, wrapper: Callable[..., object], endpoint: Callable[..., object]) -> None:
