@@ -17,6 +17,7 @@ from ..errors import EventTooLargeError, InvalidPartError
 
 __all__ = [
     "BOM",
+    "CR",
     "DIGITS",
     "KEEP_ALIVE",
     "KEEP_ALIVE_BLOCK",
@@ -49,6 +50,7 @@ upstream or a protocol gives it."""
 
 LF: Final = 10
 """A newline, for `in` on bytes: with `b"\\n"`, `in` first raises and drops a `TypeError` (CPython 3.11 to 3.13)."""
+CR: Final = 13
 
 KEPT_DIGITS: Final = 4_096
 DIGITS: Final = tuple(b"%d" % number for number in range(KEPT_DIGITS))
@@ -254,6 +256,18 @@ class BlockSplitter:
         self._at_start = True
         self._skipping = False
         """Whether the unfinished block is over the limit. Then only its end matters."""
+
+    def is_whole(self, chunk: bytes) -> bool:
+        """Hot path: whether `feed` would return this chunk as its one block, and keep nothing of it. A block that ends
+        in another way than LF LF, and the first one, is left to `feed`."""
+        return (
+            not self._buffer
+            and chunk.find(b"\n\n") == len(chunk) - 2 > 0
+            and CR not in chunk
+            and not self._at_start
+            and chunk[0] != LF
+            and len(chunk) <= self._max_bytes
+        )
 
     def feed(self, chunk: bytes) -> list[Block]:
         """The blocks that `chunk` completes."""

@@ -131,10 +131,10 @@ async def test_the_rest_of_a_whole_response_goes_on() -> None:
 
     calling = Calling(act)
     await calling.call.head()
-    calling.call.capture()
+    rests: list[asyncio.Task[None]] = []
+    calling.call.capture(on_rest=rests.append)
     assert [part async for part in calling.call] == [b"1"]
-    task = calling.call.rest()
-    assert task is not None
+    (task,) = rests
     await calling.call.aclose()
     assert not task.done()
     gate.set()

@@ -11,6 +11,7 @@ from ...faults import Fault, FaultCode
 from ...values import Outcome, Usage
 from ..request import Ending
 from .failures import fault_of, status_of_answer, told_failure
+from .item_source import ItemSource
 from .stream import LiveStream
 
 __all__ = ["produce"]
@@ -37,30 +38,33 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
         encode = stream.speaking.encoder.encode
         return encode(item)
 
+    part: AsyncIterator[object] | None
     encode = encode_first
     count, turn, silent = 0, 1, True
     try:
         activity.called_at = activity.clock()
-        iterator = items()
+        iterator = part = items()
         try:
-            async for item in iterator:
-                if stream.early_end is not None:  # the endpoint swallowed its cancellation
-                    break
-                activity.items = count = count + 1
-                payloads = encode(item) if type(item) is not Usage else _count(stream, item)
-                if payloads:
-                    if silent:
-                        stream.begin()
-                    for payload in payloads:
-                        add(payload)
-                    if silent:
-                        silent = False
-                        stream.item_emitted()
-                if count == turn:
-                    turn += YIELD_EVERY
-                    await asyncio.sleep(0)
-                if backlog.full:
-                    await backlog.wait_for_capacity()
+            while part is not None:
+                async for item in part:
+                    if stream.early_end is not None:  # the endpoint swallowed its cancellation
+                        break
+                    activity.items = count = count + 1
+                    payloads = encode(item) if type(item) is not Usage else _count(stream, item)
+                    if payloads:
+                        if silent:
+                            stream.begin()
+                        for payload in payloads:
+                            add(payload)
+                        if silent:
+                            silent = False
+                            stream.item_emitted()
+                    if count == turn:
+                        turn += YIELD_EVERY
+                        await asyncio.sleep(0)
+                    if backlog.full:
+                        await backlog.wait_for_capacity()
+                part = _rest_of(part) if stream.early_end is None else None
         finally:
             close = getattr(iterator, "aclose", None)
             if close is not None:
@@ -86,6 +90,11 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
     if stream.early_end.outcome is Outcome.STOPPED:
         stream.begin()  # the endpoint ran, so the request counts as answered
     return stream.early_end
+
+
+def _rest_of(part: AsyncIterator[object]) -> AsyncIterator[object] | None:
+    """Where the items come from after this part of them; None where it was the last."""
+    return part.rest if isinstance(part, ItemSource) else None
 
 
 def _count(stream: LiveStream, usage: Usage) -> tuple[()]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import typing
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from typing import Final, cast
 
@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from ...errors import ConfigurationError
 from ...runtime import LiveStream, Runtime
+from ...runtime.producing.item_source import ItemSource
 from ...runtime.request import Ending
 from ...values import Outcome
 from ...wire import WireProtocol
@@ -22,7 +23,7 @@ from ...wire.recognition import LINES, SSE
 from ...wire.server_sent import is_event_class
 from ..access.sync_streams import SyncSlot, SyncStreams
 from ..application.guarded_endpoint import ItemWriter
-from .recognised_items import items_of_iterator, items_of_response
+from .recognised_items import first_items, items_of_iterator, items_of_response
 from .response_items import items_of
 from .returned_response import ResponseHead, ReturnedStream, aclose_if_possible, stream_of
 from .run import Run
@@ -149,7 +150,9 @@ class EndpointCall:
                 return None
             case _:
                 result = EndpointResult()
-                runtime.launch(stream, lambda: self._returned_items(stream, run, result))
+                runtime.launch(
+                    stream, lambda: ItemSource(lambda source: self._first_items(stream, run, result, source))
+                )
                 return result
 
     def _yielded(self, stream: LiveStream, make: Callable[[], AsyncIterator[object]]) -> AsyncIterator[object]:
@@ -159,9 +162,14 @@ class EndpointCall:
         written = _written(make, self._write_item)
         return items_of_iterator(written, self._signature.name, stream) if stream.speaking.undecided else written
 
-    async def _returned_items(self, stream: LiveStream, run: Run, result: EndpointResult) -> AsyncIterator[object]:
+    async def _first_items(
+        self, stream: LiveStream, run: Run, result: EndpointResult, source: ItemSource
+    ) -> AsyncGenerator[object, None]:
+        """Call the endpoint, and give the items by which its stream's protocol is decided; `source` is handed the
+        others."""
+        undecided = stream.speaking.undecided
         try:
-            items = await self._items_of(await self._returned_by(run), stream, result)
+            items = await self._items_of(await self._returned_by(run), stream, result, source)
         finally:
             result.resolve(None)
         if items is None:
@@ -169,11 +177,12 @@ class EndpointCall:
             stream.cancel(Ending(Outcome.FAILED, None, status=result.status))
             await asyncio.sleep(0)  # where the cancellation arrives
             return
-        try:
-            async for item in items:
-                yield item
-        finally:
-            await aclose_if_possible(items)
+        source.close_later(items)
+        if not undecided:
+            source.hand_over(items)
+            return
+        async for item in items:
+            yield item
 
     async def _returned_by(self, run: Run) -> object:
         if self._signature.kind is EndpointKind.FUNCTION:
@@ -183,9 +192,10 @@ class EndpointCall:
         return await result if inspect.isawaitable(result) else result
 
     async def _items_of(
-        self, returned: object, stream: LiveStream, result: EndpointResult
+        self, returned: object, stream: LiveStream, result: EndpointResult, source: ItemSource
     ) -> AsyncIterator[object] | None:
-        """The items of what the endpoint returned; None for a response that is passed on as it is."""
+        """The items of what the endpoint returned, or those that decide what they are; None for a response that is
+        passed on as it is."""
         name = self._signature.name
         if isinstance(returned, Response):
             body = await stream_of(returned, self._request, endpoint=name)
@@ -198,7 +208,10 @@ class EndpointCall:
                 await aclose_if_possible(body.chunks)
                 raise
             result.resolve(body.head)
-            return self._read(body, stream)
+            source.close_later(body.chunks)
+            if stream.speaking.undecided:
+                return items_of_response(body, stream, source, message_id_chosen=self._message_id_chosen)
+            return items_of(body, self._protocol)
         # Strings, mappings and pydantic models are iterable too, but no host returns one as items.
         if not isinstance(returned, (AsyncIterable, Iterator, list, tuple)):
             raise ConfigurationError(
@@ -213,7 +226,10 @@ class EndpointCall:
         if self._write_item is not None:
             made = items
             items = _written(lambda: made, self._write_item)
-        return items_of_iterator(items, name, stream) if stream.speaking.undecided else items
+        if not stream.speaking.undecided:
+            return items
+        source.close_later(items)
+        return first_items(items, "", name, stream, source)
 
     def _check_readable(self, body: ReturnedStream) -> None:
         name = self._signature.name
@@ -232,18 +248,6 @@ class EndpointCall:
                 "recognised by themselves: set media_type='text/event-stream' (and annotate the return type as "
                 "StreamingResponse), or name protocol= in @guard.stream"
             )
-
-    async def _read(self, body: ReturnedStream, stream: LiveStream) -> AsyncIterator[object]:
-        if stream.speaking.undecided:
-            items: AsyncIterator[object] = items_of_response(body, stream, message_id_chosen=self._message_id_chosen)
-        else:
-            items = items_of(body, self._protocol)
-        try:
-            async for item in items:
-                yield item
-        finally:
-            await aclose_if_possible(items)
-            await aclose_if_possible(body.chunks)
 
 
 async def _written(make: Callable[[], AsyncIterator[object]], write: ItemWriter) -> AsyncIterator[object]:

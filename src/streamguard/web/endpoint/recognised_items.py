@@ -18,15 +18,16 @@ from typing import Final
 
 from ...errors import ConfigurationError
 from ...runtime import LiveStream
+from ...runtime.producing.item_source import ItemSource
 from ...values import Usage, is_id
 from ...wire import protocol_named, recognise
 from ...wire.recognition import LINES, MOST_BYTES, SSE
 from ...wire.server_sent import is_event
 from ...wire.sse import BOM
 from .response_items import bytes_of, ui_message_parts
-from .returned_response import ReturnedStream, aclose_if_possible
+from .returned_response import ReturnedStream
 
-__all__ = ["items_of_iterator", "items_of_response"]
+__all__ = ["first_items", "items_of_iterator", "items_of_response"]
 
 _LINE_END: Final = re.compile(rb"[\r\n]")
 """No block ends without one."""
@@ -35,18 +36,23 @@ _FIELDS: Final = (b"data", b"event", b"id", b"retry", b":")
 
 
 def items_of_response(
-    body: ReturnedStream, stream: LiveStream, *, message_id_chosen: bool
+    body: ReturnedStream, stream: LiveStream, source: ItemSource, *, message_id_chosen: bool
 ) -> AsyncGenerator[object, None]:
-    """The items of a response. `message_id_chosen`: the endpoint names its message's id, so the response's own does not
-    count."""
+    """The first items of a response; `source` is handed the others. `message_id_chosen`: the endpoint names its
+    message's id, so the response's own does not count."""
     if body.is_ui_message:
         return _parts(body, stream, message_id_chosen=message_id_chosen)
-    return _recognised(body.chunks, body.media_type or SSE, body.type_name, stream)
+    return first_items(body.chunks, body.media_type or SSE, body.type_name, stream, source)
 
 
-def items_of_iterator(items: AsyncIterator[object], name: str, stream: LiveStream) -> AsyncGenerator[object, None]:
-    """The items of an iterator, which the endpoint `name` returned."""
-    return _recognised(items, "", name, stream)
+def items_of_iterator(items: AsyncIterator[object], name: str, stream: LiveStream) -> ItemSource:
+    """The items of an iterator, which the endpoint `name` gave."""
+
+    def first(source: ItemSource) -> AsyncGenerator[object, None]:
+        source.close_later(items)
+        return first_items(items, "", name, stream, source)
+
+    return ItemSource(first)
 
 
 async def _parts(body: ReturnedStream, stream: LiveStream, *, message_id_chosen: bool) -> AsyncGenerator[object, None]:
@@ -61,41 +67,45 @@ async def _parts(body: ReturnedStream, stream: LiveStream, *, message_id_chosen:
         stream.speak(protocol_named("ui-message"))
 
 
-async def _recognised(
-    items: AsyncIterator[object], media_type: str, name: str, stream: LiveStream
+async def first_items(
+    items: AsyncIterator[object], media_type: str, name: str, stream: LiveStream, source: ItemSource
 ) -> AsyncGenerator[object, None]:
-    """`media_type` is that of a response; empty for an iterator, which may also yield what `ui-message` takes."""
+    """The items up to the one that decides what the stream speaks; `source` is handed the others.
+
+    `media_type` is that of a response; empty for an iterator, which may also yield what `ui-message` takes. Who calls
+    this closes `items`.
+    """
+    iterator = aiter(items)
+    if iterator is not items:
+        source.close_later(iterator)
     if media_type in LINES:
         stream.speak(protocol_named("ndjson"))  # also before its first line, since nothing of SSE may get into it
+        source.hand_over(iterator)
+        return
     held: list[object] = []
     beginning = b""
-    try:
-        async for item in items:
-            if stream.speaking.undecided:
-                if isinstance(item, Usage):
-                    yield item
-                    continue
-                if not media_type and not held and not _is_framed(item):
-                    stream.speak(protocol_named("ui-message"))
-                    yield item
-                    continue
-                held.append(item)
-                piece = bytes_of(item, name)
-                beginning += piece
-                _check_framed(beginning, name)
-                if not _decides(stream, piece, beginning):
-                    continue
-                for one in held:
-                    yield one
-                held.clear()
-                continue
+    async for item in iterator:
+        if isinstance(item, Usage):
             yield item
-        if held:  # no event, or half a block
-            stream.speak(protocol_named("opaque"))
+            continue
+        if not media_type and not held and not _is_framed(item):
+            stream.speak(protocol_named("ui-message"))
+            yield item
+        else:
+            held.append(item)
+            piece = bytes_of(item, name)
+            beginning += piece
+            _check_framed(beginning, name)
+            if not _decides(stream, piece, beginning):
+                continue
             for one in held:
                 yield one
-    finally:
-        await aclose_if_possible(items)
+        source.hand_over(iterator)
+        return
+    if held:  # no event, or half a block
+        stream.speak(protocol_named("opaque"))
+        for one in held:
+            yield one
 
 
 def _is_framed(item: object) -> bool:

@@ -73,6 +73,8 @@ class InnerCall(AsyncIterator[bytes]):
         """The client's `send`, once all that waited has been passed on."""
         self._whole = False
         """The last piece of the body was taken."""
+        self._on_unfinished: Callable[[], Awaitable[bool]] | None = None
+        self._on_rest: Callable[[asyncio.Task[None]], None] | None = None
 
     async def head(self) -> Message | None:
         """Call the application, and wait for the start of its response; None if the call ends without one. What the
@@ -91,9 +93,23 @@ class InnerCall(AsyncIterator[bytes]):
 
     # -- a response that is captured -----------------------------------------------------------------------------------
 
-    def capture(self) -> None:
-        """The body is taken piece by piece: iterate this."""
+    def capture(
+        self,
+        *,
+        on_unfinished: Callable[[], Awaitable[bool]] | None = None,
+        on_rest: Callable[[asyncio.Task[None]], None] | None = None,
+    ) -> None:
+        """The body is taken piece by piece: iterate this.
+
+        Args:
+            on_unfinished: called when the call ends without the last piece; if it returns True, the iteration ends as
+                if it had come.
+            on_rest: called after the last piece with the task of a call that still runs: what the application does
+                after its response, in background tasks for example. Its owner from then on.
+        """
         self.use = Use.CAPTURED
+        self._on_unfinished = on_unfinished
+        self._on_rest = on_rest
 
     async def __anext__(self) -> bytes:
         """The next part of the body: all that the application has sent since the last one.
@@ -105,7 +121,7 @@ class InnerCall(AsyncIterator[bytes]):
         while not self._whole:
             if not self._waiting:
                 if self._task is None or self._task.done():
-                    self._raise_end()
+                    await self._end_unfinished()
                 await self._next()
             pieces: list[bytes] = []
             while self._waiting and not self._whole:
@@ -121,16 +137,11 @@ class InnerCall(AsyncIterator[bytes]):
             if body := b"".join(pieces):
                 return body
         await self._raise_if_completed_for_it()
-        raise StopAsyncIteration
-
-    def rest(self) -> asyncio.Task[None] | None:
-        """The task of a call whose whole response was taken, while it still runs: what the application does after its
-        response, in background tasks for example. None otherwise. The caller owns it."""
         work = self._work
-        if self.use is not Use.CAPTURED or not self._whole or work is None or work.task.done():
-            return None
-        self.use = Use.DROPPED
-        return work.release()
+        if self._on_rest is not None and self.use is Use.CAPTURED and work is not None and not work.task.done():
+            self.use = Use.DROPPED
+            self._on_rest(work.release())
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """End the call, and wait for its end. A call that was passed on, or whose rest was taken over, goes on."""
@@ -235,9 +246,16 @@ class InnerCall(AsyncIterator[bytes]):
         if BaseHTTPMiddleware.__module__ in modules and BackgroundTask.__module__ not in modules:
             raise error
 
-    def _raise_end(self) -> None:
+    async def _end_unfinished(self) -> None:
+        """Raise what the application raised, or that its response has no end.
+
+        Raises:
+            StopAsyncIteration: it is told otherwise.
+        """
         if self._work is not None:
             self._work.result()
+        if self._on_unfinished is not None and await self._on_unfinished():
+            raise StopAsyncIteration
         raise UnfinishedResponseError("the application ended its response without the last message of its body")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, Collection
+from functools import partial
 from typing import Final
 
 from starlette.background import BackgroundTask
@@ -16,6 +17,7 @@ from ...deadlines import Deadline
 from ...errors import FaultError, NotStartedError
 from ...faults import Fault, FaultCode
 from ...runtime import LiveStream, Runtime
+from ...runtime.producing.item_source import ItemSource
 from ...runtime.request import Ending
 from ...values import Outcome
 from ...wire import protocol_named, recognise
@@ -24,7 +26,7 @@ from ..endpoint.endpoint_call import EndpointResult
 from ..endpoint.returned_response import UI_MESSAGE_HEADER, ResponseHead, media_type_of
 from ..middleware.exchange import exchange_of
 from ..misuse import Misuse
-from .inner_call import InnerCall, UnfinishedResponseError
+from .inner_call import InnerCall
 from .matched_request import MatchedRequest
 
 __all__ = ["PassedResponse", "RuleCall"]
@@ -60,42 +62,41 @@ class RuleCall:
         """Let the runtime call the application as the stream's producer. Returns what to wait for: the head of the
         stream, or the response that is passed on."""
         result = EndpointResult()
-        runtime.launch(stream, lambda: self._pieces(runtime, stream, result))
+        runtime.launch(stream, lambda: ItemSource(lambda source: self._first_pieces(runtime, stream, result, source)))
         return result
 
-    async def _pieces(self, runtime: Runtime, stream: LiveStream, result: EndpointResult) -> AsyncGenerator[object]:
+    async def _first_pieces(
+        self, runtime: Runtime, stream: LiveStream, result: EndpointResult, source: ItemSource
+    ) -> AsyncGenerator[object, None]:
+        """Call the application, and give the beginning of its stream, by which its protocol is decided; `source` is
+        handed the others."""
         call = self._call
+        source.close_later(call)
+
+        async def end_unfinished() -> bool:
+            """Some applications end their streams when the server begins to stop: sse-starlette's, for example."""
+            if not runtime.draining:
+                return False
+            stream.cancel(Ending(Outcome.INTERRUPTED, Fault.about(stream, FaultCode.SHUTTING_DOWN)))
+            await asyncio.sleep(0)  # where the cancellation arrives
+            return True
+
         try:
-            try:
-                start = await call.head()
-                if start is None or not self._is_stream(start):
-                    self._pass_on(start, stream, result)
-                    await asyncio.sleep(0)  # where the cancellation arrives
-                    return
-                head = ResponseHead(start["status"], list(start.get("headers", ())), None)
-                self._check_encoding(head)
-                call.capture()
-                result.resolve(head)
-            finally:
-                result.resolve(None)
-            try:
-                beginning = await self._beginning(head, stream)
-                if beginning:
-                    yield beginning
-                async for piece in call:
-                    yield piece
-            except UnfinishedResponseError:
-                if not runtime.draining:
-                    raise
-                # Some applications end their streams when the server begins to stop: sse-starlette's, for example.
-                stream.cancel(Ending(Outcome.INTERRUPTED, Fault.about(stream, FaultCode.SHUTTING_DOWN)))
+            start = await call.head()
+            if start is None or not self._is_stream(start):
+                self._pass_on(start, stream, result)
                 await asyncio.sleep(0)  # where the cancellation arrives
                 return
-            task = call.rest()
-            if task is not None:
-                _adopt(runtime, task)
+            head = ResponseHead(start["status"], list(start.get("headers", ())), None)
+            self._check_encoding(head)
+            call.capture(on_unfinished=end_unfinished, on_rest=partial(_adopt, runtime))
+            result.resolve(head)
         finally:
-            await call.aclose()
+            result.resolve(None)
+        beginning = await self._beginning(head, stream)
+        if beginning:
+            yield beginning
+            source.hand_over(call)
 
     def _is_stream(self, start: Message) -> bool:
         headers = Headers(raw=list(start.get("headers", ())))

@@ -15,7 +15,7 @@ from ..folding import UIMessage
 from ..partial_json import text_of
 from ..sse import Block
 from ..upstream import BlockReader
-from ..upstream.block_reader import is_done
+from ..upstream.block_reader import DONE, is_done
 from ..upstream.fold import UpstreamFold, said_in
 from ..upstream.json_events import JsonEvent, failure_of, json_event, mapping_of
 from ..upstream.readable import ReadableProtocol
@@ -38,11 +38,14 @@ class AnthropicReader(BlockReader):
         self._begun = False
         self._ended = False
 
+    def ignores(self, raw: bytes) -> bool:
+        return DONE not in raw and not _matters(raw) and not _may_call(raw)
+
     def closes(self, block: Block) -> bool:
         if is_done(block):  # of compatible servers
             self._ended = True
             return True
-        if b'"message_' not in block.raw and b"error" not in block.raw:
+        if not _matters(block.raw):
             return False
         event = json_event(block)
         if event is None:
@@ -61,7 +64,7 @@ class AnthropicReader(BlockReader):
         return ends
 
     def tools(self, block: Block) -> Iterable[ToolNews]:
-        if b"tool_" not in block.raw or b'"content_block_start"' not in block.raw:
+        if not _may_call(block.raw):
             return ()
         return self._tools_in(block)
 
@@ -80,6 +83,16 @@ class AnthropicReader(BlockReader):
     def over(self) -> None:
         if self._begun and not self._ended and self.failure is None:
             self.fail(FaultCode.PROVIDER_ABORTED)
+
+
+def _matters(raw: bytes) -> bool:
+    """Whether a block may hold usage, an end or an error."""
+    return b'"message_' in raw or b"error" in raw
+
+
+def _may_call(raw: bytes) -> bool:
+    """Whether a block may tell of a tool."""
+    return b"tool_" in raw and b'"content_block_start"' in raw
 
 
 class AnthropicProtocol(ReadableProtocol):

@@ -19,6 +19,15 @@ class LineSplitter:
         self._skipping = False
         """Whether the unfinished line is over the limit. Then only its end matters."""
 
+    def is_whole(self, chunk: bytes) -> bool:
+        """See `BlockSplitter.is_whole`."""
+        return (
+            not self._buffer
+            and chunk.find(b"\n") == len(chunk) - 1
+            and not self._skipping
+            and 0 < len(chunk) <= self._max_bytes
+        )
+
     def feed(self, chunk: bytes) -> list[Block]:
         """The lines that `chunk` completes."""
         if b"\n" not in chunk:

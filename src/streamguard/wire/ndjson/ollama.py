@@ -50,11 +50,14 @@ class OllamaReader(BlockReader):
         self._begun = False
         self._ended = False
 
+    def ignores(self, raw: bytes) -> bool:
+        if self._begun and b'"done":false' in raw:
+            return True  # nearly always
+        return b'"done"' not in raw and b'"error"' not in raw
+
     def closes(self, block: Block) -> bool:
         raw = block.raw
-        if self._begun and b'"done":false' in raw:
-            return False  # nearly always
-        if b'"done"' not in raw and b'"error"' not in raw:
+        if self.ignores(raw):
             return False
         value = _line_of(raw)
         if value is None:

@@ -57,6 +57,9 @@ class NdjsonProtocol(UpstreamProtocol):
     def encoder(self, *, message_id: str, max_event_bytes: int, on_left_out: OnLeftOut = nobody_told) -> NdjsonEncoder:
         return NdjsonEncoder(self.reader(), protocol=PROTOCOL, max_event_bytes=max_event_bytes, on_left_out=on_left_out)
 
+    def block(self, seq: int, kind: EventKind, payload: bytes, id_prefix: bytes | None) -> bytes:
+        return payload if kind in _SAID else b""
+
     def frame(self, event: Event, cursor: str | None) -> bytes:
         return event.data if event.kind in _SAID else b""
 

@@ -11,7 +11,7 @@ from ..base import ToolNews
 from ..partial_json import Part, text_of
 from ..sse import Block
 from ..upstream import BlockReader
-from ..upstream.block_reader import is_done
+from ..upstream.block_reader import DONE, is_done
 from ..upstream.json_events import JsonEvent, failure_of, items_of, json_event, mapping_of
 from .usage import usage_of
 
@@ -36,10 +36,11 @@ class OpenAIReader(BlockReader):
         self._begun = False
         self._ended = False
 
+    def ignores(self, raw: bytes) -> bool:
+        return self._begun and DONE not in raw and not _matters(raw) and not _may_call(raw)
+
     def tools(self, block: Block) -> Iterable[ToolNews]:
-        raw = block.raw
-        chat = b'"tool_calls"' in raw and b'"name"' in raw  # a call's first piece; others have arguments alone
-        if not chat and not (b'"response.output_item.done"' in raw and b'_call"' in raw):
+        if not _may_call(block.raw):
             return ()
         event = json_event(block)
         return () if event is None else _tools_in(event)
@@ -90,6 +91,13 @@ class OpenAIReader(BlockReader):
         told = error if isinstance(error, dict) else {"type": error if isinstance(error, str) else ""}
         self.fail(failure_of(told))
         return True
+
+
+def _may_call(raw: bytes) -> bool:
+    """Whether a block may tell of a tool: a call's first piece (others have arguments alone), or a finished item."""
+    if b"_call" not in raw:
+        return False
+    return (b'"tool_calls"' in raw and b'"name"' in raw) or (b'"response.output_item.done"' in raw and b'_call"' in raw)
 
 
 def _tools_in(event: JsonEvent) -> Iterator[ToolNews]:

@@ -31,7 +31,7 @@ from ..ui_message.open_parts import UIOpenParts
 from ..ui_message.tool_news import tool_news
 from ..ui_message.usage import usage_of
 from ..upstream import BlockReader, UpstreamEncoder
-from ..upstream.block_reader import is_done
+from ..upstream.block_reader import DONE, is_done
 from ..upstream.fold import said_in
 from ..upstream.json_events import JsonEvent, json_event
 from ..upstream.protocol import block_with_id
@@ -60,6 +60,9 @@ class UIMessageReader(BlockReader):
         self._calls = OpenCalls()
         self.ended: bool = False
         """It had a closing part."""
+
+    def ignores(self, raw: bytes) -> bool:
+        return raw.startswith(_TEXT) and DONE not in raw and _CLOSING.search(raw) is None and b'"tool-' not in raw
 
     def closes(self, block: Block) -> bool:
         closing = is_done(block) or self._is_closing(block)
@@ -122,6 +125,9 @@ class UIMessageRawEncoder(UpstreamEncoder):
     def _marked(self, raw: bytes) -> bytes:
         return upstream_block(raw)
 
+    def _passes(self, block: bytes) -> bool:
+        return self._started and self._open.spoke and self._reader.ignores(block)
+
     def _payload(self, block: Block) -> bytes:
         payload = self._marked(block.raw)
         if not self._started and _START.search(block.raw):
@@ -141,6 +147,11 @@ class RawOpenParts(OpenParts):
 
     def __init__(self) -> None:
         self._parts = UIOpenParts()
+
+    @property
+    def spoke(self) -> bool:
+        """Whether the message has text: more of it changes nothing of what is open."""
+        return self._parts.spoke
 
     @property
     def unfinished(self) -> bool:

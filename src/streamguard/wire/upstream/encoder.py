@@ -19,6 +19,9 @@ __all__ = ["Splitter", "UpstreamEncoder"]
 class Splitter(Protocol):
     """Cuts bytes into blocks; see `BlockSplitter`."""
 
+    def is_whole(self, chunk: bytes) -> bool:
+        """Whether `feed` would return this chunk as its one block, and keep nothing of it."""
+
     def feed(self, chunk: bytes) -> list[Block]:
         """The blocks that `chunk` completes."""
 
@@ -63,12 +66,16 @@ class UpstreamEncoder(Encoder):
         return ()
 
     def encode(self, item: object) -> Sequence[bytes]:
-        if isinstance(item, str):
+        if type(item) is bytes:
+            chunk = item
+        elif isinstance(item, str):
             chunk = encode_text(item)
         elif isinstance(item, (bytes, bytearray, memoryview)):
             chunk = bytes(item)
         else:
             chunk = self._encode_object(item)
+        if not self.held and self._splitter.is_whole(chunk) and self._passes(chunk):
+            return (chunk,)  # nearly always: most hosts and providers send a block at a time
         return self._take(self._splitter.feed(chunk))
 
     def finish(self) -> Sequence[bytes]:
@@ -106,6 +113,10 @@ class UpstreamEncoder(Encoder):
             f"{article} {self._protocol} endpoint yields SSE text as bytes or str, or events (ServerSentEvent, or a "
             "dict of data, event, id, retry)",
         )
+
+    def _passes(self, block: bytes) -> bool:
+        """Hot path: whether a block is logged as it is, and nothing need be known of it."""
+        return self._reader.ignores(block)
 
     def _take(self, blocks: Sequence[Block]) -> Sequence[bytes]:
         out: list[bytes] = []

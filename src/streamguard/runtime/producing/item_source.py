@@ -1,0 +1,51 @@
+"""The items of one stream where the first of them are looked at, and all others are not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+
+__all__ = ["ItemSource"]
+
+
+class ItemSource(AsyncIterator[object]):
+    """Items in two parts. Iterate this for the first ones, then `rest`, if there is one, and close this in any case.
+
+    Hot path: a generator between a host's iterator and the producer costs a call for each item, and another one
+    whenever the host's code waits. So there is none, once what the first items decide is decided.
+
+    Args:
+        first: gives the first part; it calls `hand_over` before it ends, unless nothing follows.
+    """
+
+    def __init__(self, first: Callable[[ItemSource], AsyncGenerator[object, None]]) -> None:
+        self._closes: list[object] = []
+        self.rest: AsyncIterator[object] | None = None
+        """The iterator that all further items come from. Set when the first part has ended."""
+        self._first = first(self)
+
+    def __anext__(self) -> Awaitable[object]:
+        return self._first.__anext__()
+
+    def close_later(self, iterator: object) -> None:
+        """Close this, if it can be closed, when the source is closed: after what came later."""
+        self._closes.append(iterator)
+
+    def hand_over(self, rest: AsyncIterator[object]) -> None:
+        """All further items come from there. The last act of the first part."""
+        self.rest = rest
+
+    async def aclose(self) -> None:
+        """End the first part, and close what it opened."""
+        try:
+            await self._first.aclose()
+        finally:
+            await self._close_others()
+
+    async def _close_others(self) -> None:
+        while self._closes:
+            close = getattr(self._closes.pop(), "aclose", None)
+            if close is not None:
+                try:
+                    await close()
+                finally:
+                    await self._close_others()
