@@ -11,7 +11,20 @@ from streamguard.stores.appends import AppendReply
 from streamguard.stores.records import Status
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys
-from streamguard.testing._stream_store.steps import beat, begin, closing, epoch_of, log, meta, payloads, put, seal
+from streamguard.stores.roles.stream_log import READ_EVENTS
+from streamguard.testing._stream_store.steps import (
+    beat,
+    begin,
+    closing,
+    epoch_of,
+    log,
+    meta,
+    payloads,
+    place,
+    put,
+    seal,
+)
+from streamguard.testing._stream_store.stream_log import whole
 from streamguard.values import START, Position, StreamState
 
 from ...harness.redis import RedisServer
@@ -80,10 +93,45 @@ async def test_a_long_log_is_read_in_pieces_that_fit(store: RedisStore) -> None:
     sent = [b"%d" % number * (number % 7 + 1) for number in range(3000)]
     for start in range(0, 3000, 500):
         await put(store, ref, start + 1, *sent[start : start + 500])
-    assert payloads(await log(store, ref)) == sent
-    found = await store.read(ref, Position(epoch_of(ref), 1000), max_bytes=10_000)
+    assert payloads(await whole(store, ref)) == sent
+    found = await store.read(ref, Position(epoch_of(ref), 1000), max_bytes=3_000)
     assert payloads(found) == sent[1000 : 1000 + len(found)]
-    assert 10_000 - 28 < sum(map(len, payloads(found))) <= 10_000
+    assert 3_000 - 28 < sum(map(len, payloads(found))) <= 3_000
+
+
+async def test_a_read_is_bounded_in_events_and_the_next_one_asks_once(
+    store: RedisStore, redis_server: RedisServer
+) -> None:
+    """However small they are: whoever reads them holds up the event loop for so long."""
+    ref = await begin(store)
+    for start in range(0, 2000, 500):
+        await put(store, ref, start + 1, *[b"x"] * 500)
+    client = redis_server.client()
+
+    def ranges() -> int:
+        return int(client.info("commandstats")["cmdstat_xrange"]["calls"])
+
+    at, read = START, 0
+    while page := await store.read(ref, at, max_bytes=1_000_000):
+        read += len(page)
+        assert len(page) == READ_EVENTS or read == 2000
+        at = place(page[-1])
+        if at.seq == READ_EVENTS:
+            before = ranges()
+    assert read == 2000
+    assert ranges() - before == 4  # the rest in three, and nothing after it
+
+
+async def test_a_log_of_growing_events_is_read_in_pieces_that_fit(store: RedisStore) -> None:
+    ref = await begin(store)
+    sent = [b"x"] * 600 + [b"y" * 2_000] * 20
+    await put(store, ref, 1, *sent)
+    at, found = START, []
+    while page := await store.read(ref, at, max_bytes=8_000):
+        assert sum(map(len, payloads(page))) <= 8_000
+        found += payloads(page)
+        at = place(page[-1])
+    assert found == sent
 
 
 async def test_a_log_trimmed_by_hand_says_where_it_begins(

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from ...errors import LogBrokenError
 from ...values import Event, Position, SessionKey, StreamRef
 from ..records import Hint, SessionRecord, StreamMeta
-from ..roles.stream_log import StreamLog
+from ..roles.stream_log import READ_EVENTS, StreamLog
 from .subscribers import Subscribers
 from .tables import MemoryTables
 
@@ -54,7 +54,9 @@ class MemoryLog(StreamLog):
         if stream is None:
             return found
         room = max_bytes
-        for index in range(after.seq, stream.last_seq):  # no slice: a replay would copy the rest of the log each time
+        for index in range(
+            after.seq, min(stream.last_seq, after.seq + READ_EVENTS)
+        ):  # no slice: a replay would copy the rest of the log each time
             kind, data = stream.events[index]
             room -= len(data)
             if room < 0 and found:

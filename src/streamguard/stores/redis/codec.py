@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Final, cast
 
 from ...compact_json import compact_json
@@ -343,10 +344,19 @@ def decode_events(ref: StreamRef, reply: Reply, operation: str) -> list[Event]:
     """
     if not isinstance(reply, list):
         raise _damaged(ref, "log", operation)
-    events = []
+    if not reply:
+        return []
     entries = cast("list[tuple[bytes, tuple[bytes, bytes]]]", reply)  # what XRANGE gives; checked below
     with decoding(lambda: _damaged(ref, "log", operation)):
-        for entry_id, (name, data) in entries:
-            epoch, _, seq = entry_id.partition(b"-")
-            events.append(Event(int(seq), _KINDS[name], data, int(epoch)))
-    return events
+        entry_ids, fields = zip(*entries, strict=True)
+        names, payloads = zip(*fields, strict=True)
+        kinds = [_KINDS[name] for name in names]
+        epoch, _, first = entry_ids[0].partition(b"-")
+        seqs: Sequence[int] = range(int(first), int(first) + len(entries))
+        epochs: Iterable[int] = repeat(int(epoch))
+        # Hot path: nearly always one epoch wrote them all, without a gap. Comparing the ids with those that are due
+        # then costs less than reading each.
+        if entry_ids != tuple([b"%b-%d" % (epoch, seq) for seq in seqs]):
+            pairs = [entry_id.partition(b"-") for entry_id in entry_ids]
+            seqs, epochs = [int(seq) for _, _, seq in pairs], [int(epoch) for epoch, _, _ in pairs]
+        return list(map(Event, seqs, kinds, payloads, epochs))

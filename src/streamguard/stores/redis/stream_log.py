@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final
@@ -13,7 +14,7 @@ from ..records import (
     SessionRecord,
     StreamMeta,
 )
-from ..roles.stream_log import StreamLog
+from ..roles.stream_log import READ_EVENTS, StreamLog
 from .channels import Channels
 from .codec import (
     decode_events,
@@ -33,9 +34,11 @@ __all__ = ["RedisLog"]
 
 _SUBSCRIBING_PINGS: Final = 15
 
-_FIRST_READ: Final = 16
-_LARGEST_READ: Final = 1024
-"""How many entries one XRANGE asks for: few at first, since an entry may have a megabyte, then what seems to fit."""
+_FIRST_RANGE: Final = 16
+"""How many entries the first XRANGE of a log asks for: few, since an entry may have a megabyte. Later ones ask for what
+seems to fit."""
+_SIZED_LOGS: Final = 256
+"""Of so many logs it is remembered how large an event is, from one read of a log to the next."""
 
 
 class RedisLog(StreamLog):
@@ -49,6 +52,8 @@ class RedisLog(StreamLog):
         self._permissions = permissions
         self._successful_pings = 0
         """In a row."""
+        self._event_bytes: OrderedDict[StreamRef, int] = OrderedDict()
+        """The average event of logs that were read in part, the one that was read last at the end."""
         self.channels: Channels = Channels(
             address, redis.keys, command_seconds=command_seconds, mark_watched=self._mark_watched
         )
@@ -114,7 +119,9 @@ class RedisLog(StreamLog):
     async def read(self, ref: StreamRef, after: Position, *, max_bytes: int) -> list[Event]:
         log = self._redis.keys.stream(ref).log
         events: list[Event] = []
-        last, size, count = after.seq, 0, _FIRST_READ
+        last, size, count = after.seq, 0, _FIRST_RANGE
+        if average := self._event_bytes.pop(ref, 0):
+            count = _fitting(max_bytes, average, READ_EVENTS)
         # The first range begins with the event itself: that it is there is what says that the rest follows it.
         start, anchored = ("-", True) if after.seq == 0 else (_entry_id(after), False)
         while True:
@@ -133,15 +140,20 @@ class RedisLog(StreamLog):
                         return events  # the next read, from there, raises
                     raise LogBrokenError(ref.stream_id, epoch=after.epoch, seq=after.seq)
                 if events and size + len(event.data) > max_bytes:
-                    return events
+                    break
                 last = event.seq
                 events.append(event)
                 size += len(event.data)
-            if len(found) < count or size >= max_bytes:
+            if len(found) < count:
+                return events
+            average = size // len(events) + 1
+            if size + average > max_bytes or len(events) == READ_EVENTS or last != found[-1].seq:
+                self._event_bytes[ref] = average
+                if len(self._event_bytes) > _SIZED_LOGS:
+                    self._event_bytes.popitem(last=False)
                 return events
             start = f"({_entry_id(Position(events[-1].epoch, last))}"
-            average = size // len(events) + 1
-            count = max(1, min(_LARGEST_READ, (max_bytes - size) // average + 1))
+            count = _fitting(max_bytes - size, average, READ_EVENTS - len(events))
 
     def subscribe(
         self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool = True
@@ -156,6 +168,11 @@ class RedisLog(StreamLog):
         ]
         # One that cannot be marked is read by its subscriber now and then.
         await self._redis.call_each("subscribe", marks)
+
+
+def _fitting(room_bytes: int, event_bytes: int, most: int) -> int:
+    """How many events of that size to ask for."""
+    return max(1, min(most, room_bytes // event_bytes + 1))
 
 
 def _entry_id(at: Position) -> str:

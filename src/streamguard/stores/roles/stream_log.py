@@ -5,12 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Final
 
 from ...values import Event, Position, SessionKey, StreamRef
 from ..records import Hint, SessionRecord, StreamMeta
 from .service import StoreService
 
-__all__ = ["StreamLog"]
+__all__ = ["READ_EVENTS", "StreamLog"]
+
+READ_EVENTS: Final = 512
+"""The most events that one read of our own stores gives: unpacking and framing them holds up the event loop for about
+half a millisecond."""
 
 
 class StreamLog(StoreService, ABC):
@@ -33,7 +38,7 @@ class StreamLog(StoreService, ABC):
     @abstractmethod
     async def read(self, ref: StreamRef, after: Position, *, max_bytes: int) -> list[Event]:
         """Events after the one that `after` names, numbered on from it without a gap: at least one if there is any,
-        else about `max_bytes` of payload.
+        else about `max_bytes` of payload, or less if the store gives only so many events at once.
 
         Raises:
             LogBrokenError: the log does not hold that event, or does not go on from it: it was trimmed, or lost it.

@@ -115,4 +115,4 @@ class ReadClauses(Clauses):
             found += page
             at = place(page[-1])
         assert [event.seq for event in found] == list(range(1, 501))
-        assert found == await store.read(ref, START, max_bytes=EVERYTHING)
+        assert [len(event.data) for event in found] == [number % 300 for number in range(500)]

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import anyio
 
+from ...errors import LogBrokenError
 from ...faults import Fault, FaultCode
 from ...stores.appends import Append, AppendReply
 from ...stores.records import UNTOLD, Close, Hint, LostLog, NewStream, Seal, Status, StreamMeta, TakeoverReply, Terminal
@@ -173,8 +175,17 @@ async def beat(
 
 
 async def log(store: StreamStore, ref: StreamRef, after_seq: int = 0) -> list[Event]:
-    whole = await store.read(ref, START, max_bytes=EVERYTHING)
-    return whole if after_seq == 0 else await store.read(ref, place(whole[after_seq - 1]), max_bytes=EVERYTHING)
+    whole = await _read_on(store, ref, START)
+    return whole if after_seq == 0 else await _read_on(store, ref, place(whole[after_seq - 1]))
+
+
+async def _read_on(store: StreamStore, ref: StreamRef, after: Position) -> list[Event]:
+    """All events after that one, as far as they go on without a gap."""
+    found = page = await store.read(ref, after, max_bytes=EVERYTHING)
+    with suppress(LogBrokenError):
+        while page and (page := await store.read(ref, place(page[-1]), max_bytes=EVERYTHING)):
+            found = [*found, *page]
+    return found
 
 
 def place(event: Event) -> Position:

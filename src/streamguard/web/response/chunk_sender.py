@@ -12,8 +12,8 @@ from .timed_viewer import ChunkSource
 __all__ = ["FAIR_BYTES", "ChunkSender"]
 
 FAIR_BYTES: Final = 8_192
-"""After a chunk this large the next may be there at once: other tasks get a turn first. A smaller chunk took all there
-was."""
+"""After a chunk this large the next may be there at once: other tasks get a turn first, as they do after each chunk of
+a log. A smaller chunk took all there was."""
 
 
 class ChunkSender:
@@ -49,16 +49,18 @@ class ChunkSender:
                 self._woken = create_future()
                 await self._woken
                 continue
+            from_log = not isinstance(found, bytes)
             if not isinstance(found, bytes):
                 found = await found
                 if not found:
+                    await asyncio.sleep(0)
                     continue
             if not found:
                 return
             viewer.sending_since = clock()  # the watchdog measures how long that takes
             await send({"type": "http.response.body", "body": found, "more_body": True})
             viewer.sending_since = None
-            if len(found) >= FAIR_BYTES:
+            if from_log or len(found) >= FAIR_BYTES:
                 await asyncio.sleep(0)
 
     def _wake(self) -> None:
