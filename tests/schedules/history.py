@@ -1,0 +1,93 @@
+"""What was seen of a stream while a schedule was played, and what must be true of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from streamguard.values import Event, EventKind, Position
+
+__all__ = ["Ack", "History", "ViolationError"]
+
+
+class ViolationError(AssertionError):
+    """A promise is broken."""
+
+
+class Ack(NamedTuple):
+    payload: bytes
+    at: int
+    """The step that acknowledged it last."""
+
+
+class Loss(NamedTuple):
+    """A failover that lost what happened after one step and up to another."""
+
+    after: int
+    until: int
+
+
+@dataclass(slots=True)
+class History:
+    """The facts; every method raises `ViolationError` if they break a promise."""
+
+    now: int = 0
+    """The present step."""
+    acked: dict[Position, Ack] = field(default_factory=dict)
+    losses: list[Loss] = field(default_factory=list)
+    taken: list[tuple[int, int]] = field(default_factory=list)
+    """Takeovers: the step, and the epoch."""
+    registered_at: int = 0
+    appends: int = 0
+    lost_events: int = 0
+    """Acknowledged events that a failover lost, all of them reported."""
+    _identities: dict[Position, tuple[EventKind, bytes]] = field(default_factory=dict)
+
+    def may_be_lost(self, at: int) -> bool:
+        """Whether a failover may have lost what was acknowledged in a step."""
+        return any(loss.after < at <= loss.until for loss in self.losses)
+
+    def accepted(self, what: str, epoch: int) -> None:
+        """A write under an epoch was accepted (I5)."""
+        for at, newer in self.taken:
+            if newer > epoch and not self.may_be_lost(at):
+                raise ViolationError(f"I5: {what} under epoch {epoch} was accepted, after epoch {newer} took over")
+
+    def acknowledged(self, epoch: int, first_seq: int, payloads: list[bytes]) -> None:
+        """Events of an epoch are in the log, as their writer was told."""
+        self.appends += 1
+        for seq, payload in enumerate(payloads, first_seq):
+            self.acked[Position(epoch, seq)] = Ack(payload, self.now)
+
+    def seen(self, event: Event) -> None:
+        """An event was read: at its position there was never another one (I1)."""
+        position, found = Position(event.epoch, event.seq), (event.kind, event.data)
+        if self._identities.setdefault(position, found) != found:
+            raise ViolationError(f"I1: the event at {position} was {self._identities[position]}, and is {found}")
+
+    def whole(self, log: list[Event]) -> None:
+        """The log of the ended stream (I1, I4), with nothing twice."""
+        if [event.seq for event in log] != list(range(1, len(log) + 1)):
+            raise ViolationError(f"I1: the log is numbered {[event.seq for event in log]}")
+        terminals = [event.seq for event in log if event.kind is EventKind.TERMINAL]
+        if terminals != [len(log)]:
+            raise ViolationError(f"I4: terminal records at {terminals} of {len(log)}")
+        payloads = [event.data for event in log if event.kind is EventKind.DATA]
+        if len(set(payloads)) != len(payloads):
+            raise ViolationError(f"an event is in the log twice: {payloads}")
+        for event in log:
+            self.seen(event)
+
+    def missing(self, log: list[Event]) -> list[Position]:
+        """The acknowledged events that the log does not hold: a failover must have lost each (I2)."""
+        held = {Position(event.epoch, event.seq): event.data for event in log}
+        missing = []
+        for position, ack in self.acked.items():
+            if held.get(position) != ack.payload:
+                if not self.may_be_lost(ack.at):
+                    raise ViolationError(
+                        f"I2: the event {ack.payload!r} at {position}, acknowledged in step {ack.at}, is gone"
+                    )
+                missing.append(position)
+        self.lost_events += len(missing)
+        return missing

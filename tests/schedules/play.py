@@ -1,0 +1,190 @@
+"""Plays the schedule of a seed in a world, and checks what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from streamguard.errors import LogBrokenError, StoreError
+from streamguard.stores.records import NewStream, Status
+from streamguard.stores.registrations import Registered
+from streamguard.stores.store import StreamStore
+from streamguard.values import START, Event, Position, SessionKey, StreamRef
+
+from .actors import RETENTION_SECONDS, Reader, Worker, repeated
+from .history import History, Loss, ViolationError
+from .plan import READERS, WORKERS, Action, Step, steps_of
+from .worlds import World
+
+__all__ = ["Tally", "play"]
+
+EVERYTHING: Final = 1 << 30
+Wrap = Callable[[StreamStore], StreamStore]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was played."""
+
+    schedules: int = 0
+    steps: int = 0
+    appends: int = 0
+    faults: int = 0
+    failovers: int = 0
+    lost_events: int = 0
+    """Acknowledged events that failovers lost; each was reported."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.schedules} schedules, {self.steps} steps, {self.appends} appends acknowledged, "
+            f"{self.faults} faults, {self.failovers} failovers that lost writes, "
+            f"{self.lost_events} acknowledged events lost with them, each reported"
+        )
+
+
+async def play(seed: int, world: World, tally: Tally, wrap: Wrap = lambda store: store) -> None:
+    """Play one schedule.
+
+    Raises:
+        ViolationError: a promise is broken. The text has the seed and the schedule.
+    """
+    steps = steps_of(seed)
+    await world.begin(seed)
+    played = _Schedule(seed, world, wrap)
+    try:
+        await played.run(steps)
+        await played.finish()
+    except (ViolationError, StoreError) as exc:
+        lines = [f"  {number}: {step.action} {step.who} {step.amount}" for number, step in enumerate(steps, 1)]
+        where = f"in step {played.history.now} of"
+        text = "\n".join((f"{type(exc).__name__}: {exc}", f"{where} STREAMGUARD_SEED={seed}:", *lines))
+        raise ViolationError(text) from exc
+    tally.schedules += 1
+    tally.steps += len(steps)
+    tally.appends += played.history.appends
+    tally.faults += played.faults
+    tally.failovers += len(played.history.losses)
+    tally.lost_events += played.history.lost_events
+
+
+class _Schedule:
+    def __init__(self, seed: int, world: World, wrap: Wrap) -> None:
+        self.history = History()
+        self.faults = 0
+        self._world = world
+        self._stores = [wrap(world.store(who)) for who in range(WORKERS)]
+        self._workers = [Worker("abc"[who], store, self.history) for who, store in enumerate(self._stores)]
+        self._readers = [Reader(self.history) for _ in range(READERS)]
+        self._ref = StreamRef(SessionKey(f"owner-{seed}", f"session-{seed}"), f"{seed & (1 << 96) - 1:024x}")
+        self._lagged_at: int | None = None
+
+    async def run(self, steps: list[Step]) -> None:
+        """Register the stream with the first worker, and carry out the steps."""
+        new = NewStream(self._ref, "message", "plain", "schedules", "")
+        first = steps[0].who
+        answer = await repeated(
+            lambda: self._stores[first].register(
+                new, lease_seconds=RETENTION_SECONDS, ttl_seconds=RETENTION_SECONDS, limit=None
+            )
+        )
+        if not isinstance(answer, Registered):
+            raise ViolationError(f"the stream could not be registered: {answer}")
+        self._workers[first].begin(self._ref, answer.meta.epoch)
+        for self.history.now, step in enumerate(steps, 1):
+            await self._carry_out(step)
+
+    async def _carry_out(self, step: Step) -> None:
+        worker = self._workers[step.who]
+        match step.action:
+            case Action.APPEND:
+                await worker.append(step.amount)
+            case Action.TAKE:
+                await worker.take(self._ref)
+            case Action.SEAL:
+                await worker.seal()
+            case Action.CLOSE:
+                await worker.close()
+            case Action.READ:
+                await self._readers[step.amount % READERS].read(self._stores[step.who], self._ref)
+            case Action.RESUME:
+                reader = self._readers[step.amount % READERS]
+                reader.resume(self._readers[step.who])
+                await reader.read(self._stores[step.who], self._ref)
+            case _:
+                self.faults += 1
+                await self._fault(step)
+
+    async def _fault(self, step: Step) -> None:
+        world, ref = self._world, self._ref
+        match step.action:
+            case Action.LOSE_REPLY | Action.LOSE_REQUEST:
+                await world.lose(step.who, ref, reply=step.action is Action.LOSE_REPLY)
+            case Action.CUT:
+                await world.cut()
+            case Action.PAUSE:
+                await world.pause(ref)
+            case Action.LAG:
+                if self._lagged_at is None:
+                    await world.lag(ref)
+                    self._lagged_at = self.history.now
+            case Action.FAIL_OVER:
+                if self._lagged_at is not None:
+                    self.history.losses.append(Loss(self._lagged_at, self.history.now))
+                await world.fail_over(ref)
+                self._lagged_at = None
+            case Action.MIGRATE:
+                await world.migrate(ref)
+            case Action.MOVE:
+                await world.move(ref)
+            case Action.MIGRATED:
+                await world.migrated()
+
+    async def finish(self) -> None:
+        """Let nothing go wrong any more, end the stream, and look at all of it."""
+        history, store = self.history, self._stores[0]
+        history.now += 1
+        await self._world.migrated()
+        if not await self._ended():
+            return
+        log = await self._whole(store)
+        history.whole(log)
+        for position in history.missing(log):
+            await self._reported(store, position)
+        for reader in self._readers:
+            while await reader.read(store, self._ref, max_bytes=EVERYTHING):
+                pass
+            if not reader.told and reader.view != log:
+                raise ViolationError(f"I3: a reader saw {reader.view}, and the log is {log}")
+
+    async def _ended(self) -> bool:
+        """Take the stream over and end it. False if a failover lost it altogether, which readers are told."""
+        for worker in self._workers:
+            status = await worker.take(self._ref)
+            if status is Status.GONE:
+                raise ViolationError("I2: the stream is gone")
+            if status is Status.OK:
+                await worker.seal()
+                await worker.close()
+            meta = await repeated(lambda: self._stores[0].meta(self._ref))
+            if meta is not None and meta.closed_seconds is not None:
+                return True
+        raise ViolationError("I4: the stream could not be ended")
+
+    async def _whole(self, store: StreamStore) -> list[Event]:
+        log: list[Event] = []
+        while True:
+            after = Position(log[-1].epoch, log[-1].seq) if log else START
+            try:
+                found = await repeated(lambda after=after: store.read(self._ref, after, max_bytes=EVERYTHING))  # type: ignore[misc] # bound
+            except LogBrokenError as exc:
+                raise ViolationError(f"I1: the log does not go on after {after}: {exc}") from exc
+            if not found:
+                return log
+            log += found
+
+    async def _reported(self, store: StreamStore, position: Position) -> None:
+        """Whoever saw an event that is lost is told when they resume after it (I9)."""
+        _, held = await repeated(lambda: store.check_position(self._ref, position))
+        if held:
+            raise ViolationError(f"I9: the event at {position} is lost, and whoever saw it is not told")
