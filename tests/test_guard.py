@@ -57,7 +57,7 @@ def test_leaving_out_authenticate_names_the_fix() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "memory", "memory://x", "http://x", "redis", "redis+cluster://x", "redis://x:port", "redis://h/0?x=1"]
+    "url", ["", "memory", "memory://x", "http://x", "redis", "redis+cluster://x:y", "redis://x:port", "redis://h/0?x=1"]
 )
 def test_urls_that_cannot_be_used_are_found_when_constructed(url: str) -> None:
     with pytest.raises(ConfigurationError):

@@ -49,19 +49,11 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installed:
 def test_our_own_stores_are_declared_like_those_of_others() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][GROUP]
     assert tuple(declared) == own_schemes(), "pyproject.toml and schemes.py name the same ones, in one order"
-    urls = {
-        "memory": "memory://",
-        "redis": "redis://h",
-        "rediss": "rediss://h",
-        "unix": "unix:///h",
-        "redis+sentinel": "redis+sentinel://h/mymaster",
-        "rediss+sentinel": "rediss+sentinel://h/mymaster",
-    }
-    assert urls.keys() == declared.keys(), "give a URL of the new scheme here, and say below what it makes"
+    urls = {"memory": "memory://", "unix": "unix:///h"}
+    urls = {one: urls.get(one, f"{one}://h" + "/service" * one.endswith("sentinel")) for one in declared}
     kinds = {scheme: type(factory_of(url)(url, SETTINGS)) for scheme, url in urls.items()}
-    assert kinds.pop("memory") is MemoryStore
-    assert set(kinds.values()) == {RedisStore}
-    assert redis_schemes() == tuple(kinds)
+    assert kinds == {scheme: MemoryStore if scheme == "memory" else RedisStore for scheme in declared}
+    assert redis_schemes() == tuple(scheme for scheme, kind in kinds.items() if kind is RedisStore)
     for scheme, factory in declared.items():
         module, _, name = factory.partition(":")
         assert getattr(import_module(module), name)(urls[scheme], SETTINGS).shared is (scheme != "memory")

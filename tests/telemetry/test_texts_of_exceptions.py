@@ -41,6 +41,7 @@ KNOWN: Final = {
     "runtime.producing.failures.fault_of": "to the client in debug mode",
     "saving.folding.PayloadSource.batches": _OURS,
     "stores.redis.client.RedisClient.start": _OURS,
+    "stores.redis.address.ClusterAddress.__init__": _COMPARED,
     "stores.redis.driver.error_code": "the first word of an error reply, which is a code",
     "stores.redis.errors.concerns_record": _COMPARED,
     "stores.redis.pipeline._PipelinedConnection._run": _MISTAKE,

@@ -93,9 +93,9 @@ def check_clock(clock: Clock) -> list[Finding]:
     ]
 
 
-def check_server(facts: ServerFacts) -> list[Finding]:
+def check_server(facts: ServerFacts, *, of_cluster: bool = False) -> list[Finding]:
     """Version, kind, memory and persistence."""
-    return [_version(facts), _kind(facts), _eviction(facts), _memory(facts), _persistence(facts)]
+    return [_version(facts), _kind(facts, of_cluster=of_cluster), _eviction(facts), _memory(facts), _persistence(facts)]
 
 
 def _version(facts: ServerFacts) -> Finding:
@@ -107,12 +107,16 @@ def _version(facts: ServerFacts) -> Finding:
     return Finding("version", Verdict.PROBLEM if old else Verdict.OK, detail, {"version": facts.version})
 
 
-def _kind(facts: ServerFacts) -> Finding:
+def _kind(facts: ServerFacts, *, of_cluster: bool) -> Finding:
     if facts.mode is None or facts.role is None:
         return _hidden("kind", "INFO")
     values = {"mode": facts.mode, "role": facts.role}
     if facts.role != "master":
         return Finding("kind", Verdict.PROBLEM, "a replica, which takes no writes: name the primary", values)
+    if of_cluster and facts.mode == "cluster":
+        return Finding("kind", Verdict.OK, "a master of a cluster", values)
+    if facts.mode == "cluster":
+        return Finding("kind", Verdict.PROBLEM, "a server of a cluster: name it as redis+cluster://", values)
     if facts.mode != "standalone":
         return Finding("kind", Verdict.PROBLEM, f"{facts.mode} mode, which is not supported", values)
     return Finding("kind", Verdict.OK, "a single primary", values)

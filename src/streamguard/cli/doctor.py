@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from ..errors import StoreUnavailableError
+from ..stores.redis.server_facts import RedisInspector
 from .checks import (
     Finding,
     Verdict,
@@ -87,16 +88,30 @@ async def _examine(place: Place, *, read_only: bool, sample: int) -> list[Findin
     if not place.is_redis:
         return await _examine_foreign(place, read_only=read_only)
     async with place.surveyed() as survey, place.opened() as store:
-        findings = check_clock(await survey.clock())
-        findings += check_server(await survey.facts())
-        if read_only:
-            findings += [_left_out(check) for check in ("writes", "permissions", "scripts", "trial")]
-        else:
-            findings += [await check_writes(survey), await check_permissions(survey)]
-            findings += [await check_scripts(survey), await check_life(store)]
-        findings += [await check_keys(survey, sample), await check_records(survey, sample)]
+        findings = []
+        for server in await survey.each():
+            found = await _examine_server(server, read_only=read_only, sample=sample)
+            if server.of_cluster:
+                found = [replace(one, detail=f"{one.detail} (at {server.address})") for one in found]
+            findings += found
+        findings.append(_left_out("trial") if read_only else await check_life(store))
         findings += [await check_streams(store), await check_outbox(store)]
     return findings
+
+
+async def _examine_server(server: RedisInspector, *, read_only: bool, sample: int) -> list[Finding]:
+    """What is to be said of one server.
+
+    Raises:
+        StoreUnavailableError: it does not answer at all.
+    """
+    findings = check_clock(await server.clock())
+    findings += check_server(await server.facts(), of_cluster=server.of_cluster)
+    if read_only:
+        findings += [_left_out(check) for check in ("writes", "permissions", "scripts")]
+    else:
+        findings += [await check_writes(server), await check_permissions(server), await check_scripts(server)]
+    return [*findings, await check_keys(server, sample), await check_records(server, sample)]
 
 
 async def _examine_foreign(place: Place, *, read_only: bool) -> list[Finding]:

@@ -34,11 +34,11 @@ _OWN: Final = {
     scheme: EntryPoint(scheme, factory, GROUP)
     for scheme, factory in (
         ("memory", _MEMORY),
-        ("redis", _REDIS),
-        ("rediss", _REDIS),
-        ("unix", _REDIS),
-        ("redis+sentinel", _REDIS),
-        ("rediss+sentinel", _REDIS),
+        *(
+            (name, _REDIS)
+            for kind in ("", "+sentinel", "+cluster")
+            for name in ("redis" + kind, "rediss" + kind, *(("unix",) if not kind else ()))
+        ),
     )
 }
 """As our own `pyproject.toml` has them. They need no metadata (a program frozen into one file has none), no search

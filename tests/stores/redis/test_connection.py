@@ -15,6 +15,7 @@ import redis.exceptions
 
 from streamguard.errors import ConfigurationError, StoreUnavailableError
 from streamguard.stores.redis import RedisStore
+from streamguard.stores.redis.address import ClusterAddress
 from streamguard.stores.redis.errors import mapped_errors
 from streamguard.stores.redis.urls import address_of
 from streamguard.testing._stream_store.steps import Hints, begin, log, payloads, put
@@ -71,7 +72,6 @@ async def test_an_address_shows_no_credential(url: str, shown: str) -> None:
         "redis://:hunter2@localhost?socket_timeout=1",
         "redis://:hunter2@localhost?protocol=3",
         "unix://",
-        "redis+cluster://:hunter2@localhost",
         "redis+sentinel://:hunter2@localhost",
         "redis+sentinel://:hunter2@localhost/",
         "redis+sentinel://:hunter2@/mymaster",
@@ -84,6 +84,11 @@ async def test_an_address_shows_no_credential(url: str, shown: str) -> None:
         "redis+sentinel://:hunter2@localhost/mymaster/0/hunter2",
         "redis+sentinel://localhost/mymaster?sentinel_secret=hunter2",
         "redis+sentinel://localhost/mymaster?hunter2",
+        "redis+cluster://:hunter2@localhost:port",
+        "redis+cluster://:hunter2@localhost:1,:hunter2@localhost:2/1",
+        "redis+cluster://:hunter2@localhost:1,localhost:2/hunter2",
+        "redis+cluster://:hunter2@localhost:1,localhost:2?decode_responses=hunter2",
+        "redis+cluster://:hunter2@localhost:1,[::1",
     ],
 )
 async def test_a_url_that_cannot_be_used_is_refused_without_repeating_it(url: str) -> None:
@@ -92,9 +97,28 @@ async def test_a_url_that_cannot_be_used_is_refused_without_repeating_it(url: st
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
-async def test_a_cluster_is_refused_by_name() -> None:
-    with pytest.raises(ConfigurationError, match="not supported yet"):
-        address_of("redis+cluster://localhost")
+@pytest.mark.parametrize(
+    ("url", "shown", "seeds"),
+    [
+        ("redis+cluster://a", "redis+cluster://a:6379", ["redis://a:6379"]),
+        ("redis+cluster://u:s%2C@a:1,b:2/0", "redis+cluster://a:1,b:2", ["redis://a:1", "redis://b:2"]),
+        ("redis+cluster://:p,q@a:1,b/?db=0", "redis+cluster://a:1,b:6379", ["redis://a:1", "redis://b:6379"]),
+        ("rediss+cluster://[::1]:7,b?ssl_cert_reqs=none", "rediss+cluster://[::1]:7,b:6379", None),
+    ],
+)
+async def test_the_address_of_a_cluster_names_servers_and_shows_no_credential(
+    url: str, shown: str, seeds: list[str] | None
+) -> None:
+    address = address_of(url)
+    assert isinstance(address, ClusterAddress)
+    assert str(address) == shown
+    assert seeds is None or [str(seed) for seed in address.seeds] == seeds
+    assert str(address.seeds[0].at("c", 9)).endswith("://c:9")
+
+
+async def test_a_cluster_has_no_numbered_databases() -> None:
+    with pytest.raises(ConfigurationError, match="one database"):
+        address_of("redis+cluster://localhost/3")
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def sent_directly() -> set[str]:
     sent = {"EVALSHA"}
     for file in python_files(SOURCE):
         for name, second in re.findall(r"Command\.of\(\s*\"([A-Z]+)\"(?:, \"([A-Z]+)\")?", file.read_text()):
-            sent.add(f"{name} {second}" if name in ("SCRIPT", "CONFIG") else name)
+            sent.add(f"{name} {second}" if name in ("SCRIPT", "CONFIG", "CLUSTER") else name)
         sent.update(re.findall(r"Command\.on\([^\"\n]*?, \"([A-Z]+)\"", file.read_text()))
     return sent
 

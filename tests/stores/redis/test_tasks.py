@@ -96,6 +96,7 @@ async def test_a_caller_hears_of_a_connections_task_that_ends_before_it_began(re
 async def test_a_failed_task_gives_its_connection_up(proxy: FaultProxy, failing: Failing, told: list[object]) -> None:
     async with RedisClient(proxy.redis_url(), command_seconds=5) as client:
         assert await ask(client, "before") == b"before"
+        assert isinstance(client._connections, pipeline.PipelinedConnections)
         (connection, *_) = client._connections._connections.get()
         raw = connection.connection._raw
         failing(driver.Connection, "exchange")

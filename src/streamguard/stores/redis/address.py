@@ -16,7 +16,7 @@ from redis.asyncio.connection import parse_url
 from ...errors import ConfigurationError
 from .driver import RawConnection, pack
 
-__all__ = ["Address"]
+__all__ = ["Address", "ClusterAddress"]
 
 _DATABASE: Final = re.compile(r"/?[0-9]*")
 
@@ -80,8 +80,23 @@ class Address:
         self._tls()  # made once, for all places
         other = copy(self)
         other._options = {**self._options, "host": host, "port": port}  # noqa: SLF001 -- its own class
-        other._text = f"{self._scheme}://{host}:{port}"  # noqa: SLF001
+        other._text = f"{self._scheme}://{_bracketed(host)}:{port}"  # noqa: SLF001
         return other
+
+    @property
+    def host(self) -> str:
+        """A name or an IP address; empty for a socket."""
+        return "" if self._scheme == "unix" else str(self._options.get("host", "localhost"))
+
+    @property
+    def port(self) -> int:
+        """As the URL says it."""
+        return cast("int", self._options.get("port", 6379))
+
+    @property
+    def database(self) -> int:
+        """The number of the database."""
+        return cast("int", self._options.get("db", 0))
 
     async def connect(self, protocol: Callable[[], RawConnection] = RawConnection) -> RawConnection:
         """Connect and log in. It has no timeout: its user has a deadline.
@@ -137,3 +152,41 @@ class Address:
                 context.load_verify_locations(options.get("ssl_ca_certs"), options.get("ssl_ca_path"))
             self._context = context
         return self._context
+
+
+class ClusterAddress:
+    """Some servers of a Redis Cluster, and how to log in to all of its servers. Its `str` holds no credential."""
+
+    def __init__(self, url: str) -> None:
+        """Raises `ConfigurationError` for anything but `redis+cluster://` and `rediss+cluster://` URLs; its text never
+        repeats the URL."""
+        scheme, _, rest = url.partition("://")
+        if scheme not in CLUSTER_SCHEMES:
+            raise ConfigurationError("the URL of a Redis Cluster begins with redis+cluster:// or rediss+cluster://")
+        authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+        login, at, hosts = authority.rpartition("@")
+        try:
+            named = [CLUSTER_SCHEMES[scheme] + login + at + host + rest[len(authority) :] for host in hosts.split(",")]
+            self.seeds: Final = tuple(Address(one) for one in named)
+            """The servers that the URL names: through any of them all others are found."""
+        except ConfigurationError as exc:
+            if str(exc).startswith("a Redis URL takes"):
+                raise
+            raise ConfigurationError(
+                f"this {scheme}:// URL cannot be read; its form is scheme://user:password@host:port,host:port, with "
+                "special characters percent-encoded"
+            ) from None
+        if any(seed.database for seed in self.seeds):
+            raise ConfigurationError("a Redis Cluster has one database: leave its number out of the URL")
+        self._text = f"{scheme}://" + ",".join(f"{_bracketed(seed.host)}:{seed.port}" for seed in self.seeds)
+
+    def __str__(self) -> str:
+        return self._text
+
+
+CLUSTER_SCHEMES: Final = {"redis+cluster": "redis://", "rediss+cluster": "rediss://"}
+"""With how a URL of one of its servers would begin."""
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

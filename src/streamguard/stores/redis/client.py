@@ -10,45 +10,48 @@ from types import TracebackType
 from typing import Self
 
 from ...errors import StoreUnavailableError
+from .address import ClusterAddress
 from .driver import Connector
 from .errors import checked
-from .pipeline import PipelinedConnections
 from .scripts import Scripts
-from .server_facts import inspect_server
-from .urls import address_of
+from .server_facts import inspect_servers
+from .topology import topology_of
 
 __all__ = ["RedisClient"]
 
 
 class RedisClient:
-    """Runs Lua scripts on one Redis. Also an async context manager, which closes it.
+    """Runs Lua scripts on one Redis, or on a cluster, where the keys of a call share a slot.
+
+    Also an async context manager, which closes it.
 
     Whoever makes a client closes it; the stores it is given to do not.
     """
 
-    def __init__(self, url: str | Connector, *, command_seconds: float = 1.0) -> None:
+    def __init__(self, url: str | Connector | ClusterAddress, *, command_seconds: float = 1.0) -> None:
         """Nothing is connected yet.
 
         Args:
-            url: `redis://`, `rediss://`, `unix://` or `redis+sentinel://`, see `docs/reference/redis.md`.
+            url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`, see
+                `docs/reference/redis.md`.
             command_seconds: How long one call may take in all before it counts as failed, in seconds.
 
         Raises:
             ConfigurationError: the URL cannot be used.
         """
-        self._address = address_of(url) if isinstance(url, str) else url
         self._scripts = Scripts({})
-        self._connections = PipelinedConnections(self._address, self._scripts, count=2, command_seconds=command_seconds)
+        topology = topology_of(url, self._scripts, command_seconds=command_seconds)
+        self._address, self._connections = topology.address, topology.connections
 
     @property
     def server(self) -> str:
-        """Scheme, host and port, or the socket."""
+        """Scheme, hosts and ports, or the socket."""
         return str(self._address)
 
     async def start(self) -> list[str]:
         """Connect. Warns of an unreachable or old server and of an eviction policy."""
         try:
-            return await inspect_server(self._connections, str(self._address))
+            return await inspect_servers(self._connections)
         except StoreUnavailableError as exc:
             return [f"{exc} at {self._address}: nothing can be stored there until it answers"]
 

@@ -27,6 +27,11 @@ class ServerClock:
         """The server's time less this process's, in milliseconds, when the reply with the latest time arrived."""
         self._heard_at = -math.inf
 
+    @property
+    def known(self) -> bool:
+        """Whether a reply has said what the time is there."""
+        return math.isfinite(self._offset_ms)
+
     def heard(self, server_ms: int | None) -> None:
         """A reply says that it was `server_ms` (Unix time) when the server wrote it; or it says nothing."""
         if server_ms is None:

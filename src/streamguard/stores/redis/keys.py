@@ -201,9 +201,9 @@ class Keys:
         """String: which stream answers the owner's requests with one idempotency key."""
         return f"{self._namespace}:{{r.{_digest(self._namespace, owner, request_key)}}}".encode()
 
-    def probe(self) -> bytes:
-        """String: what `ping` writes."""
-        return f"{self._namespace}:{{probe}}".encode()
+    def probe(self, number: int = 0) -> bytes:
+        """String: what `ping` writes. In a cluster it writes at every server, each a key of another number."""
+        return f"{self._namespace}:{{probe{number or ''}}}".encode()
 
 
 def key_text(key: bytes) -> str:

@@ -82,13 +82,14 @@ class LeaseIndex(ShardedIndex):
     async def remove(self, refs: Sequence[StreamRef]) -> None:
         """Remove entries, whatever their deadlines."""
         if refs:
-            await self._redis.ask("erase", *(self._removal(ref) for ref in refs))
+            await self._redis.ask("erase", *(self.removal(ref) for ref in refs))
 
     def forget(self, ref: StreamRef) -> None:
         """Remove an entry with the next exchange, without waiting for it."""
-        self._redis.connections.post("close", [self._removal(ref)])
+        self._redis.connections.post("close", [self.removal(ref)])
 
-    def _removal(self, ref: StreamRef) -> Command:
+    def removal(self, ref: StreamRef) -> Command:
+        """Remove an entry, whatever its deadline."""
         shard = self._redis.keys.lease_shard(ref)
         return Command.on(shard, "ZREM", encode_member(ref))._replace(on_index=shard)
 

@@ -10,11 +10,12 @@ from ...errors import StoreCorruptError
 from ...lua import Call
 from ..damage import RecordKind, Unreadable
 from .clock import ServerClock
+from .cluster import Cluster
 from .driver import Command, CommandError, Reply
 from .errors import checked, concerns_record
 from .index_calls import ResetIndex
 from .keys import Keys, key_text
-from .pipeline import PipelinedConnections
+from .pipeline import Connections
 
 __all__ = ["RedisNamespace", "milliseconds", "read_answer"]
 
@@ -27,9 +28,12 @@ class RedisNamespace:
     def __init__(
         self,
         keys: Keys,
-        connections: PipelinedConnections,
-        ordered: PipelinedConnections,
+        connections: Connections,
+        ordered: Connections,
         report: Callable[[Unreadable], None],
+        *,
+        cluster: Cluster | None = None,
+        clock: ServerClock | None = None,
     ) -> None:
         self.keys: Final = keys
         self.connections: Final = connections
@@ -38,13 +42,24 @@ class RedisNamespace:
         """One connection, which keeps the order of what it is given: for appends and heartbeats."""
         self.report: Final = report
         """Called for what cannot be read where no caller asked for it."""
-        self.clock: Final = ServerClock()
-        self.one_server: Final = True
+        self.clock: Final = clock or ServerClock()
+        """The clock of the one server that this is about; see `clock_of`."""
+        self.cluster: Final = cluster
+        """The servers, if they are several."""
+
+    @property
+    def one_server(self) -> bool:
         """Whether all keys are on one server, where a script may take keys of several slots (see `FarKey`)."""
+        return self.cluster is None
 
     def far(self, key: bytes) -> bytes | None:
         """A key on another slot than a script's other keys, as the script takes it."""
-        return key if self.one_server else None
+        return key if self.cluster is None else None
+
+    def clock_of(self, key: bytes) -> ServerClock:
+        """The clock of the server that has a key."""
+        server = None if self.cluster is None else self.cluster.known(key)
+        return self.clock if server is None else server.clock
 
     def command(self, call: Call[Any]) -> Command:
         """A call of a script, to be sent with others."""

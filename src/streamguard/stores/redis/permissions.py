@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
+from ...contained import gathered
 from ...deadlines import Deadline
 from ...errors import StoreForbiddenError, StoreUnavailableError
 from .codec import decode_text
@@ -17,11 +19,11 @@ from .driver import Command, CommandError, Connection, Connector, Reply, unknown
 from .errors import checked, mapped_errors
 from .keys import Keys
 from .namespace import read_answer
-from .pipeline import PipelinedConnections
+from .pipeline import Connections, Server
 from .scripts import Scripts
 from .stream_calls import TryCommands
 
-__all__ = ["DIRECT", "OPTIONAL", "SCRIPTED", "Permissions"]
+__all__ = ["DIRECT", "OPTIONAL", "SCRIPTED", "Permissions", "probe_key"]
 
 SCRIPTED: Final = (
     ("SET", "@", "1", "PX", "@ttl"),
@@ -63,11 +65,13 @@ _MAKING: Final = frozenset({"HSET", "HINCRBY"})
 DIRECT: Final = ("EVALSHA", "SCRIPT LOAD", "PING", "SUBSCRIBE", "UNSUBSCRIBE")
 """The other commands that are needed."""
 
-OPTIONAL: Final = ("INFO", "ROLE", "SELECT")
-"""For the warnings at start, for a master that Sentinel names, and for a database other than 0; connecting asks for
-those two."""
+OPTIONAL: Final = ("INFO", "ROLE", "SELECT", "CLUSTER SLOTS", "ASKING")
+"""For the warnings at start, for a master that Sentinel names, for a database other than 0 (connecting asks for those
+two), and for a cluster."""
 
 _TTL_MS: Final = 10_000
+_PROBES: Final = 1_000_000
+"""So many keys have some of every server's slots among theirs."""
 _TRIED: Final[tuple[str | int, ...]] = tuple(word for command in SCRIPTED[1:] for word in (len(command), *command))
 _REFUSED: Final = re.compile(
     "NOPERM|no permissions to|can't run this command|can't access at least one of the|can't publish to the channel|"
@@ -84,7 +88,7 @@ class Permissions:
     def __init__(
         self,
         address: Connector,
-        connections: PipelinedConnections,
+        connections: Connections,
         scripts: Scripts,
         keys: Keys,
         *,
@@ -93,7 +97,7 @@ class Permissions:
         self._address = address
         self._connections = connections
         self._source = scripts.sources["permissions"]
-        self._key = keys.probe()
+        self._keys = keys
         self._seconds = command_seconds
 
     async def check(self, operation: str, *, subscribing: bool) -> None:
@@ -108,47 +112,68 @@ class Permissions:
             names = ", ".join(lacks)
             raise StoreForbiddenError(f"{operation}: this account lacks {names}", operation=operation, lacks=lacks)
 
-    async def lacks(self, operation: str, *, subscribing: bool) -> tuple[str, ...]:
-        """The commands that this account may not run, and `keys` or `channels` if it may not use the namespace's.
+    async def lacks(self, operation: str, *, subscribing: bool, server: Server | None = None) -> tuple[str, ...]:
+        """The commands that this account may not run, and `keys` or `channels` if it may not use the namespace's; at
+        one server, or at all.
 
         Raises:
             StoreUnavailableError: the server does not answer, or takes no writes.
         """
-        trying = TryCommands(probe_key=self._key, ttl_ms=_TTL_MS, commands=_TRIED)
-        written, loaded, ponged, tried = await self._connections.run(
+        servers = [server] if server is not None else await self._connections.servers(operation)
+        found, failures = list[str](), list[StoreUnavailableError]()
+        for lacks in await gathered([partial(self._lacking_at, operation, server) for server in servers]):
+            if isinstance(lacks, StoreUnavailableError):
+                failures.append(lacks)
+            else:
+                found += lacks
+        if failures and len(failures) == len(servers):
+            raise failures[0]
+        if subscribing:
+            found += await self._subscribing(operation)
+        return tuple(sorted(set(found)))
+
+    async def _lacking_at(self, operation: str, server: Server) -> list[str] | StoreUnavailableError:
+        """As `lacks`, for one server; or why it could not be asked. Of the servers of a cluster some may be down: the
+        store is there for the streams that are on the others."""
+        key = probe_key(self._keys, server)
+        try:
+            return await self._lacks_at(operation, server.connections, key)
+        except StoreUnavailableError as exc:
+            return exc
+
+    async def _lacks_at(self, operation: str, connections: Connections, key: bytes) -> list[str]:
+        trying = TryCommands(probe_key=key, ttl_ms=_TTL_MS, commands=_TRIED)
+        written, loaded, ponged, tried = await connections.run(
             operation,
             [
-                Command.on(self._key, "SET", "1", "PX", _TTL_MS),  # also tells a replica, and drops its connection
+                Command.on(key, "SET", "1", "PX", _TTL_MS),  # also tells a replica, and drops its connection
                 Command.of("SCRIPT", "LOAD", self._source),
                 Command.of("PING"),
-                self._connections.command(trying),
+                connections.command(trying),
             ],
         )
         found = _lacking(operation, [("SET", written), ("SCRIPT LOAD", loaded), ("PING", ponged)])
         if isinstance(tried, CommandError):
             if not (unknown_script(tried) and found):
                 found += _lacking(operation, [("EVALSHA", tried)])
-            found += await self._without_script(operation, made=not isinstance(written, CommandError))
-        else:
-            words = [decode_text(word) for word in read_answer(operation, trying, tried)]
-            found += _lacking(operation, list(zip(words[::2], words[1::2], strict=True)))
-        if subscribing:
-            found += await self._subscribing(operation)
-        return tuple(sorted(set(found)))
+            made = not isinstance(written, CommandError)
+            return found + await self._without_script(operation, connections, key, made=made)
+        words = [decode_text(word) for word in read_answer(operation, trying, tried)]
+        return found + _lacking(operation, list(zip(words[::2], words[1::2], strict=True)))
 
-    async def _without_script(self, operation: str, *, made: bool) -> list[str]:
+    async def _without_script(self, operation: str, connections: Connections, key: bytes, *, made: bool) -> list[str]:
         """As `lacks`, for an account that may not run the script, or not load it. `made`: the text is there."""
-        names = {"@": self._key, "@c": self._key + b":c"}
+        names = {"@": key, "@c": key + b":c"}
         trying = [command for command in SCRIPTED[1:] if made or command[0] not in _MAKING]
         commands = [Command.of(*(names.get(word, word) for word in command)) for command in trying]
-        replies = await self._connections.run(operation, commands)
+        replies = await connections.run(operation, commands)
         texts = [str(reply) if isinstance(reply, CommandError) else reply for reply in replies]
         return _lacking(operation, [(command[0], reply) for command, reply in zip(trying, texts, strict=True)])
 
     async def _subscribing(self, operation: str) -> list[str]:
         """As `lacks`, for what cannot be done on a connection that does something else."""
         connection = Connection(self._address)
-        channel = self._key + b":c"
+        channel = self._keys.probe() + b":c"
         try:
             with mapped_errors(operation):
                 commands = [Command.of("SUBSCRIBE", channel).packed, Command.of("UNSUBSCRIBE", channel).packed]
@@ -156,6 +181,13 @@ class Permissions:
         finally:
             await connection.drop()
         return _lacking(operation, list(zip(("SUBSCRIBE", "UNSUBSCRIBE"), replies, strict=True)))
+
+
+def probe_key(keys: Keys, server: Server | None) -> bytes:
+    """A key that may be written at a server to see that it takes writes."""
+    if server is None:
+        return keys.probe()
+    return next(key for number in range(_PROBES) if server.owns(key := keys.probe(number)))
 
 
 def _lacking(operation: str, replies: Sequence[tuple[str, Reply | str]]) -> list[str]:

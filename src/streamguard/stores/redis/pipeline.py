@@ -7,10 +7,11 @@ of the others, and a hundred streams that begin at once cost a few exchanges and
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from ...deadlines import Deadline
 from ...errors import StoreUnavailableError
@@ -21,7 +22,7 @@ from .errors import checked, mapped_error, mapped_errors
 from .index_calls import ShardCall
 from .scripts import Scripts
 
-__all__ = ["PipelinedConnections"]
+__all__ = ["Connections", "PipelinedConnections", "Server"]
 
 EXCHANGE_COMMANDS: Final = 1_000
 """Commands in one exchange, unless a single request has more: its replies must arrive well within the timeout."""
@@ -174,17 +175,21 @@ class _PipelinedConnection:
             request.replies.set_exception(error)
 
 
-class PipelinedConnections:
-    """A fixed number of connections for each event loop, opened when needed. With one, commands run strictly in the
-    order of the calls."""
+class Server(NamedTuple):
+    """One of the servers that connections lead to."""
 
-    def __init__(self, address: Connector, scripts: Scripts, *, count: int, command_seconds: float) -> None:
-        self._connections: PerLoop[list[_PipelinedConnection]] = PerLoop(
-            lambda: [_PipelinedConnection(Connection(address), scripts) for _ in range(count)], _abandon
-        )
-        self._seconds = command_seconds
+    name: str
+    """Scheme, host and port, or the socket."""
+    connections: Connections
+    owns: Callable[[bytes], bool]
+    """Whether it has a key's slot."""
+
+
+class Connections(ABC):
+    """Connections to a Redis, which may be one server or a cluster, and calls of its scripts."""
+
+    def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
-        self._closed = False
 
     def script(self, name: str, keys: Sequence[bytes], args: Sequence[str | bytes | int] = ()) -> Command:
         """A call of the script `name`."""
@@ -205,6 +210,7 @@ class PipelinedConnections:
         _, _, packed = pack(fixed).partition(b"\r\n")
         return b"*%d\r\n%b" % (len(fixed) + more, packed)
 
+    @abstractmethod
     async def run(self, operation: str, commands: Sequence[Command]) -> list[Reply]:
         """The replies to `commands`, error replies among them, in one exchange with whatever else waits.
 
@@ -214,35 +220,87 @@ class PipelinedConnections:
         Raises:
             StoreUnavailableError: no connection, or no answer within the command timeout.
         """
-        return await self._submit(operation, [one.packed for one in commands], [one.script for one in commands])
 
+    @abstractmethod
     async def run_calls(self, operation: str, script: str, packed: Sequence[bytes]) -> list[Reply]:
-        """`run` for many calls of one script, each already packed (see `script_start`)."""
-        return await self._submit(operation, packed, (script,) * len(packed))
+        """`run` for many calls of one script, each already packed (see `script_start`), to one server."""
 
-    async def _submit(self, operation: str, packed: Sequence[bytes], scripts: Sequence[str | None]) -> list[Reply]:
-        if self._closed:
-            raise StoreUnavailableError(f"{operation}: the store is closed", operation=operation)
-        if not packed:
-            return []
-        replies: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
-        self._least_busy().submit(_Request(operation, packed, scripts, replies, Deadline.after(self._seconds)))
-        return await replies
-
+    @abstractmethod
     def post(self, operation: str, commands: Sequence[Command]) -> None:
         """Send `commands` with the next exchange, and do not wait for the replies. For clearing up."""
-        if not self._closed and commands:
-            packed, scripts = [one.packed for one in commands], [one.script for one in commands]
-            self._least_busy().submit(_Request(operation, packed, scripts, None, Deadline.after(self._seconds)))
 
     async def load_scripts(self) -> None:
         """Load all scripts, to spare the first stream the round trip."""
         sources: Mapping[str, str] = self._scripts.sources
         checked("start", await self.run("start", [Command.of("SCRIPT", "LOAD", sources[n]) for n in sorted(sources)]))
 
+    @abstractmethod
+    async def servers(self, operation: str) -> list[Server]:
+        """Every server that takes writes.
+
+        Raises:
+            StoreUnavailableError: they cannot be found.
+        """
+
+    @abstractmethod
     async def aclose(self) -> None:
         """Close all connections; later calls are refused, waiting ones fail. Those of other event loops are closed
         there, soon."""
+
+    @abstractmethod
+    def reopen(self) -> None:
+        """Allow calls again after `aclose`."""
+
+
+class PipelinedConnections(Connections):
+    """To one server: a fixed number of connections for each event loop, opened when needed. With one, commands run
+    strictly in the order of the calls."""
+
+    def __init__(self, address: Connector, scripts: Scripts, *, count: int, command_seconds: float) -> None:
+        super().__init__(scripts)
+        self._address = address
+        self._connections: PerLoop[list[_PipelinedConnection]] = PerLoop(
+            lambda: [_PipelinedConnection(Connection(address), scripts) for _ in range(count)], _abandon
+        )
+        self._seconds = command_seconds
+        self._closed = False
+
+    async def run(
+        self, operation: str, commands: Sequence[Command], *, deadline: Deadline | None = None
+    ) -> list[Reply]:
+        """As `Connections.run`; `deadline` instead of the command timeout."""
+        return await self._submit(
+            operation, [one.packed for one in commands], [one.script for one in commands], deadline
+        )
+
+    async def run_calls(self, operation: str, script: str, packed: Sequence[bytes]) -> list[Reply]:
+        return await self._submit(operation, packed, (script,) * len(packed))
+
+    async def _submit(
+        self,
+        operation: str,
+        packed: Sequence[bytes],
+        scripts: Sequence[str | None],
+        deadline: Deadline | None = None,
+    ) -> list[Reply]:
+        if self._closed:
+            raise StoreUnavailableError(f"{operation}: the store is closed", operation=operation)
+        if not packed:
+            return []
+        replies: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
+        until = deadline or Deadline.after(self._seconds)
+        self._least_busy().submit(_Request(operation, packed, scripts, replies, until))
+        return await replies
+
+    def post(self, operation: str, commands: Sequence[Command]) -> None:
+        if not self._closed and commands:
+            packed, scripts = [one.packed for one in commands], [one.script for one in commands]
+            self._least_busy().submit(_Request(operation, packed, scripts, None, Deadline.after(self._seconds)))
+
+    async def servers(self, operation: str) -> list[Server]:
+        return [Server(str(self._address), self, lambda _: True)]
+
+    async def aclose(self) -> None:
         self._closed = True
         for loop, connections in self._connections.pop_others():
             for connection in connections:
@@ -252,8 +310,17 @@ class PipelinedConnections:
             await connection.aclose()
 
     def reopen(self) -> None:
-        """Allow calls again after `aclose`."""
         self._closed = False
+
+    def close_soon(self) -> None:
+        """As `aclose`, without waiting for the connections' ends."""
+        self._closed = True
+        for connection in self._connections.pop() or ():
+            connection.close_soon()
+        for loop, connections in self._connections.pop_others():
+            for connection in connections:
+                with suppress(RuntimeError):  # it was closed meanwhile
+                    loop.call_soon_threadsafe(connection.close_soon)
 
     def _least_busy(self) -> _PipelinedConnection:
         """The first connection that is free, else the one with the fewest requests: a second one is opened only under

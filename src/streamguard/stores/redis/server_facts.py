@@ -9,20 +9,23 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
+from ...contained import gathered
 from ...errors import StoreCorruptError, StoreError
 from .driver import Command, CommandError, Reply
 from .errors import checked
 from .keys import Keys
-from .permissions import Permissions
-from .pipeline import PipelinedConnections
+from .permissions import Permissions, probe_key
+from .pipeline import Connections, Server
 from .record_scan import RecordScan, scan_records
 from .scripts import Scripts
-from .urls import address_of
+from .topology import topology_of
 
-__all__ = ["Clock", "KeySample", "RedisInspector", "ServerFacts", "inspect_server", "refusal_of"]
+__all__ = ["Clock", "KeySample", "RedisInspector", "ServerFacts", "inspect_servers", "refusal_of"]
 
 _SECTIONS: Final = ("server", "replication", "memory", "persistence")
 _FACT: Final = re.compile(r"^([a-z_]+):([^\r\n]*)", re.M)
@@ -84,34 +87,47 @@ class KeySample:
 
 
 class RedisInspector:
-    """Asks one server about itself. Every method raises `StoreUnavailableError` when it does not answer or refuses,
-    unless it says otherwise."""
+    """Asks a server about itself, or each server of a cluster (see `each`). Every method raises `StoreUnavailableError`
+    when it does not answer or refuses, unless it says otherwise."""
 
     def __init__(self, url: str, *, namespace: str = "streamguard", command_seconds: float = 1.0) -> None:
         """Nothing is connected yet.
 
         Args:
-            url: `redis://`, `rediss://`, `unix://` or `redis+sentinel://`, see `docs/reference/redis.md`.
+            url: As `RedisStore` takes it.
             namespace: What our keys begin with.
             command_seconds: How long one call may take in all, in seconds.
 
         Raises:
             ConfigurationError: the URL cannot be used.
         """
-        address = address_of(url)
-        self.address: Final = str(address)
-        """Where the server is; holds no credential."""
-        self._namespace = namespace
         self._scripts = Scripts.load()
-        self._connections = PipelinedConnections(address, self._scripts, count=1, command_seconds=command_seconds)
+        topology = topology_of(url, self._scripts, command_seconds=command_seconds)
+        self.address: str = topology.name
+        """Where the server is, or the servers are; holds no credential."""
+        self.of_cluster: bool = topology.cluster is not None
+        """Whether the server is one of several."""
+        self._namespace = namespace
+        self._connections = topology.connections
         self._keys = Keys(namespace)
         self._permissions = Permissions(
-            address, self._connections, self._scripts, self._keys, command_seconds=command_seconds
+            topology.subscribing, self._connections, self._scripts, self._keys, command_seconds=command_seconds
         )
+        self._server: Server | None = None
 
     async def aclose(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         await self._connections.aclose()
+
+    async def each(self) -> list[RedisInspector]:
+        """An inspector for each server that takes writes. Only these ask; they need no closing of their own."""
+        servers = await self._connections.servers("connect")
+        return [self._of(server) for server in servers]
+
+    def _of(self, server: Server) -> RedisInspector:
+        one = copy(self)
+        vars(one).update(address=server.name, _connections=server.connections, _server=server)
+        return one
 
     async def clock(self) -> Clock:
         """Compare clocks, after the connection is made."""
@@ -159,12 +175,13 @@ class RedisInspector:
 
     async def write(self) -> None:
         """Write a key that lives for seconds."""
-        await self._run("write", Command.on(self._keys.probe(), "SET", "1", "PX", _WRITTEN_MS))
+        key = probe_key(self._keys, self._server)
+        await self._run("write", Command.on(key, "SET", "1", "PX", _WRITTEN_MS))
 
     async def forbidden(self) -> list[str]:
         """Which of the commands that are used this account may not run, and `keys` or `channels` if it may not use the
         namespace's. A key is written that lives for seconds."""
-        return list(await self._permissions.lacks("probe", subscribing=True))
+        return list(await self._permissions.lacks("probe", subscribing=True, server=self._server))
 
     async def sample(self, limit: int) -> KeySample:
         """Look at about `limit` keys of the namespace, in as many steps as that takes, but at most so many."""
@@ -216,7 +233,21 @@ class RedisInspector:
         return replies
 
 
-async def inspect_server(connections: PipelinedConnections, address: str) -> list[str]:
+async def inspect_servers(connections: Connections) -> list[str]:
+    """Warnings about the version and the eviction policy of every server that takes writes.
+
+    Raises:
+        StoreUnavailableError: one does not answer.
+    """
+    servers = await connections.servers("start")
+    return [text for found in await gathered([partial(_inspect, one) for one in servers]) for text in found]
+
+
+async def _inspect(server: Server) -> list[str]:
+    return await _warnings_of(server.connections, server.name)
+
+
+async def _warnings_of(connections: Connections, address: str) -> list[str]:
     """Warnings about the server's version and eviction policy. An account that may not run INFO gets none.
 
     Raises:

@@ -11,19 +11,16 @@ from ..composed import ComposedStore, Roles
 from ..damage import Unreadable
 from .client import RedisClient
 from .inspection import RedisInspection
-from .keys import Keys
 from .lease_index import LeaseIndex
-from .namespace import RedisNamespace
 from .outbox import RedisOutbox
 from .outbox_index import OutboxIndex
 from .permissions import Permissions
-from .pipeline import PipelinedConnections
 from .request_claims import RedisRequestClaims
 from .scripts import Scripts
 from .stream_log import RedisLog
 from .stream_registry import RedisRegistry
 from .stream_writes import RedisWrites
-from .urls import address_of
+from .topology import topology_of
 from .viewer_reports import RedisViewerReports
 from .work_sharing import RedisWorkSharing
 from .worker_reports import RedisWorkerReports
@@ -51,7 +48,8 @@ class RedisStore(ComposedStore):
         """Nothing is connected yet.
 
         Args:
-            url: `redis://`, `rediss://`, `unix://` or `redis+sentinel://`, see `docs/reference/redis.md`.
+            url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`, see
+                `docs/reference/redis.md`.
             namespace: What every key begins with; letters, digits, `_` and `-`.
             command_seconds: How long one call may take in all before it counts as failed, in seconds.
             scripts: Other Lua than this version's, for tests of tests.
@@ -59,20 +57,18 @@ class RedisStore(ComposedStore):
         Raises:
             ConfigurationError: the URL cannot be used.
         """
-        self._address = address = address_of(url)
-        self.server: str | None = str(address)
+        chosen = scripts or Scripts.load()
+        topology = topology_of(url, chosen, command_seconds=command_seconds)
+        self._address = topology.address
+        self._cluster = topology.cluster
+        self.server: str | None = topology.name
         self.namespace: str = namespace
         self._command_seconds = command_seconds
-        chosen = scripts or Scripts.load()
-        self._redis = redis = RedisNamespace(
-            Keys(namespace),
-            connections=PipelinedConnections(address, chosen, count=2, command_seconds=command_seconds),
-            ordered=PipelinedConnections(address, chosen, count=1, command_seconds=command_seconds),
-            report=self._report,
-        )
-        permissions = Permissions(address, redis.connections, chosen, redis.keys, command_seconds=command_seconds)
+        self._redis = redis = topology.namespace(namespace, self._report)
+        subscribing = topology.subscribing
+        permissions = Permissions(subscribing, redis.connections, chosen, redis.keys, command_seconds=command_seconds)
         leases, index = LeaseIndex(redis), OutboxIndex(redis)
-        log = RedisLog(redis, address, permissions, command_seconds=command_seconds)
+        log = RedisLog(redis, subscribing, permissions, command_seconds=command_seconds)
         super().__init__(
             Roles(
                 log=log,

@@ -25,7 +25,7 @@ from .codec import (
 from .driver import Command, Connector
 from .namespace import RedisNamespace, milliseconds
 from .permissions import Permissions
-from .server_facts import inspect_server
+from .server_facts import inspect_servers
 from .session_calls import ReadSession
 from .stream_calls import CheckPosition, MarkWatched, ReadMeta
 from .subscriptions import WATCHED_SECONDS
@@ -67,7 +67,7 @@ class RedisLog(StreamLog):
         self._redis.connections.reopen()
         try:
             await self._redis.connections.load_scripts()
-            return await inspect_server(self._redis.connections, str(self._address))
+            return await inspect_servers(self._redis.connections)
         except StoreUnavailableError as exc:
             return [f"{exc} at {self._address}: streams cannot be resumed until it answers"]
 

@@ -32,6 +32,7 @@ from .keys import key_text
 from .lease_index import OWNER_TTL_MS, LeaseIndex
 from .namespace import RedisNamespace, milliseconds, read_answer
 from .outbox_index import OutboxIndex
+from .owner_slots import OwnerSlots
 from .session_calls import (
     Erase,
     PreviousStream,
@@ -60,6 +61,7 @@ class RedisRegistry(StreamRegistry):
         self._redis = redis
         self._leases = leases
         self._outbox = outbox
+        self._slots = OwnerSlots(redis)
 
     async def register(
         self,
@@ -91,13 +93,15 @@ class RedisRegistry(StreamRegistry):
             message_id=new.message_id,
             identity=identity(new),
         )
-        deadline, reply = await self._redis.ask(
-            "register", self._leases.entry(new.ref, lease_seconds), self._redis.command(registering)
-        )
-        registered = read_answer("register", registering, reply)
+        entry = self._leases.entry(new.ref, lease_seconds)
+        if self._redis.one_server:
+            deadline, reply = await self._redis.ask("register", entry, self._redis.command(registering))
+            registered = read_answer("register", registering, reply)
+        else:
+            deadline, registered = await self._slots.register(new.ref, registering, entry)
         if registered.answer == b"registered":
             meta = _present(decode_meta(new.ref, registered.snapshot, "register"), new.ref, "register")
-            self._redis.clock.heard(snapshot_ms(registered.snapshot))
+            self._redis.clock_of(keys.meta).heard(snapshot_ms(registered.snapshot))
             self._report_resets(new.ref, registered.reset)
             if deadline == 0:  # a retry: the record knows the lease
                 await self._redis.ask("register", self._leases.renewal(new.ref, meta.lease_seconds))
@@ -126,12 +130,14 @@ class RedisRegistry(StreamRegistry):
             refuse_ms=milliseconds(refuse_seconds),
         )
         status = status_of(await self._redis.call("withdraw", withdrawing), ref, "withdraw")
+        if status in (Status.OK, Status.GONE) and not self._redis.one_server:
+            await self._slots.release(ref)
         if status is Status.OK:
             self._leases.forget(ref)
         return status
 
     async def release_slot(self, owner: str, stream_id: str) -> None:
-        await self._redis.ask("release_slot", Command.on(self._redis.keys.owner(owner), "ZREM", stream_id))
+        await self._redis.ask("release_slot", self._slots.removal(owner, stream_id))
 
     async def request_stop(self, ref: StreamRef) -> StopReply:
         keys = self._redis.keys.stream(ref)
@@ -154,6 +160,8 @@ class RedisRegistry(StreamRegistry):
         answer = await self._redis.call("stop_pending_requests", stopping)
         if answer == b"newer":
             raise newer_format(None, "stop_pending_requests")
+        if answer == b"marked" and not self._redis.one_server:
+            await self._slots.enter_stop(key, seconds=seconds, limit=limit)
         return answer == b"marked"
 
     async def previous(self, ref: StreamRef, message_id: str) -> StreamMeta | None:
@@ -227,6 +235,8 @@ class RedisRegistry(StreamRegistry):
             )
         if erased.answer == b"newer":
             raise newer_format(None, "erase")
+        if not self._redis.one_server:
+            self._slots.forget_stop(key)
         refs = []
         for stream_id in erased.stream_ids:
             with suppress(StoreCorruptError):  # not an id of ours: then no index has it

@@ -21,6 +21,7 @@ from ..roles.stream_writes import StreamWrites
 from ..worker_hints import WorkerHint
 from .appends import Appends
 from .channels import Channels
+from .cluster_appends import ClusterAppends
 from .codec import (
     STATUSES,
     append_reply,
@@ -43,6 +44,7 @@ from .keys import encode_member
 from .lease_index import LeaseIndex
 from .namespace import RedisNamespace, milliseconds, read_answer
 from .outbox_index import OutboxIndex
+from .owner_slots import OwnerSlots
 from .record_fields import RECORD_FIELDS
 from .stream_calls import CloseStream, DeclareLost, Heartbeat, SealAnswer, SealStream, TakeOver, UpdateMeta
 
@@ -60,7 +62,8 @@ class RedisWrites(StreamWrites):
         self._channels = channels
         self._leases = leases
         self._outbox = outbox
-        self._appends = Appends(redis)
+        self._appends = Appends(redis) if redis.cluster is None else ClusterAppends(redis, redis.cluster)
+        self._slots = OwnerSlots(redis)
 
     def append(self, batch: Sequence[AppendRequest]) -> Coroutine[Any, Any, list[AppendReply]]:
         return self._appends.append(batch)
@@ -90,8 +93,8 @@ class RedisWrites(StreamWrites):
             commands.append(self._redis.ordered.command(heartbeat))
         replies = await self._redis.ordered.run("heartbeat", commands)
         answers = [append_reply(reply) for reply in replies]
-        for reply in replies:
-            self._redis.clock.heard(server_ms(reply))
+        for (ref, _), reply in zip(claims, replies, strict=True):
+            self._redis.clock_of(self._redis.keys.stream(ref).meta).heard(server_ms(reply))
         renewed = [ref for (ref, _), answer in zip(claims, answers, strict=True) if answer.status is Status.OK]
         # The claims are renewed now. The index and the owners' slots follow, since only what was not fenced may move
         # them and they are on other cluster slots; an entry that stays behind is corrected by `expired_leases`.
@@ -133,7 +136,7 @@ class RedisWrites(StreamWrites):
 
     async def close(self, close: Close) -> AppendReply:
         *_, reply = await self._redis.ask("close", *self._close(close, None))
-        return self._written(close.ref, reply, "close")
+        return await self._closed(close.ref, reply)
 
     async def seal_and_close(self, close: Close, seal: Seal) -> tuple[Status, Seal | None, AppendReply | None]:
         # In order behind the last append, and in the same exchange if that has not left yet.
@@ -150,7 +153,15 @@ class RedisWrites(StreamWrites):
                 return status, standing, None
         else:
             status = Status.OK
-        return status, seal, self._written(close.ref, replies[-1], "close")
+        return status, seal, await self._closed(close.ref, replies[-1])
+
+    async def _closed(self, ref: StreamRef, reply: Reply) -> AppendReply:
+        """What closing answered. In a cluster, the owner's slot and the lease's entry are given back in a step of their
+        own."""
+        answer = self._written(ref, reply, "close")
+        if not self._redis.one_server and answer.status in (Status.OK, Status.DUPLICATE):
+            await self._slots.release(ref, self._leases.removal(ref))
+        return answer
 
     async def declare_lost(self, lost: LostLog) -> AppendReply:
         new, terminal = lost.new, lost.terminal

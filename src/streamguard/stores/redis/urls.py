@@ -6,25 +6,27 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from ...errors import ConfigurationError
-from .address import Address
+from .address import Address, ClusterAddress
 from .driver import Connector
 from .sentinel import SentinelAddress
 
 __all__ = ["SCHEMES", "address_of"]
 
-_ADDRESSES: Final[Mapping[str, Callable[[str], Connector]]] = {
+_ADDRESSES: Final[Mapping[str, Callable[[str], Connector | ClusterAddress]]] = {
     "redis": Address,
     "rediss": Address,
     "unix": Address,
     "redis+sentinel": SentinelAddress,
     "rediss+sentinel": SentinelAddress,
+    "redis+cluster": ClusterAddress,
+    "rediss+cluster": ClusterAddress,
 }
 
 SCHEMES: Final = tuple(_ADDRESSES)
 """How the URL of a Redis may begin."""
 
 
-def address_of(url: str) -> Connector:
+def address_of(url: str) -> Connector | ClusterAddress:
     """Where the URL leads.
 
     Raises:
@@ -32,8 +34,6 @@ def address_of(url: str) -> Connector:
             the strangest places.
     """
     scheme = url.partition("://")[0]
-    if scheme == "redis+cluster":
-        raise ConfigurationError("redis+cluster:// is not supported yet in this version")
     kind = _ADDRESSES.get(scheme)
     if kind is None:
         *first, last = (f"{scheme}://" for scheme in SCHEMES)

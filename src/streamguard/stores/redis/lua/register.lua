@@ -88,7 +88,11 @@ if stopped and now_us() - arrived_us < stopped then
   stop = 1
 elseif stopped then
   redis.call('DEL', stopped_key)
-  if stops_key and not reset_unless_sorted(stops_key) then redis.call('ZREM', stops_key, stopped_key) end
+  if not stops_key then
+    reset[#reset + 1] = 'stops' -- for the caller to do
+  elseif not reset_unless_sorted(stops_key) then
+    redis.call('ZREM', stops_key, stopped_key)
+  end
 end
 local epoch, erased = now_us(), redis.pcall('GET', erased_key)
 -- It begins after any erasure, whatever became of the clock meanwhile.

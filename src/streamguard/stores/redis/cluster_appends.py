@@ -1,0 +1,90 @@
+"""Appends to streams on the servers of a cluster: each server's side by side, in order and by its own clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from ...contained import gathered
+from ...deadlines import Deadline
+from ...errors import StoreUnavailableError
+from ..appends import AppendReply, AppendRequest
+from ..records import Status
+from .appends import Appends
+from .cluster import Cluster, ClusterServer
+from .cluster_connections import ServerConnections
+from .driver import Command
+from .namespace import RedisNamespace
+
+__all__ = ["ClusterAppends"]
+
+_REFUSED: Final = AppendReply(Status.REFUSED, 0, stop_requested=False)
+
+
+class ClusterAppends:
+    """Appends of one store to all servers of a cluster."""
+
+    def __init__(self, redis: RedisNamespace, cluster: Cluster) -> None:
+        self._redis = redis
+        self._cluster = cluster
+        self._seconds = cluster.command_seconds
+        self._appends: dict[ClusterServer, Appends] = {}
+
+    async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
+        """See `StreamWrites.append`. Where some servers answer and others do not, the appends to these are `REFUSED`:
+        a writer for each server never sees that."""
+        deadline = Deadline.after(self._seconds)
+        groups: dict[ClusterServer, list[int]] = {}
+        replies = [_REFUSED] * len(batch)
+        failures: list[StoreUnavailableError] = []
+        answered: list[ClusterServer] = []
+        for n, item in enumerate(batch):
+            try:
+                meta = self._redis.keys.stream(item.ref).meta
+                server = await self._cluster.server_of("append", meta, deadline)
+            except StoreUnavailableError as exc:
+                failures.append(exc)
+            else:
+                groups.setdefault(server, []).append(n)
+
+        async def append(server: ClusterServer, numbers: list[int]) -> None:
+            try:
+                if not server.clock.known:
+                    await self._learn_time(server)
+                found = await self._at(server).append([batch[n] for n in numbers])
+            except StoreUnavailableError as exc:
+                failures.append(exc)
+                return
+            answered.append(server)
+            for n, reply in zip(numbers, found, strict=True):
+                replies[n] = reply
+
+        if len(groups) == 1:
+            ((server, numbers),) = groups.items()
+            await append(server, numbers)
+        else:
+            await gathered([partial(append, server, numbers) for server, numbers in groups.items()])
+        if failures and not answered:
+            raise failures[0]
+        return replies
+
+    def _at(self, server: ClusterServer) -> Appends:
+        found = self._appends.get(server)
+        if found is None:
+            for one in self._appends.keys() - set(self._cluster.known_servers()):
+                del self._appends[one]
+            redis = self._redis
+            ordered = ServerConnections(self._cluster, server)
+            there = RedisNamespace(redis.keys, redis.connections, ordered, redis.report, clock=server.clock)
+            found = self._appends[server] = Appends(there)
+        return found
+
+    async def _learn_time(self, server: ClusterServer) -> None:
+        """Ask a server for its time, before the first append there: it says until when an append may be carried out."""
+        (reply,) = await server.ordered.run("append", [Command.of("TIME")])
+        match reply:
+            case [bytes() as seconds, bytes() as microseconds]:
+                server.clock.heard(int(seconds) * 1_000 + int(microseconds) // 1_000)
+            case _:  # an account that may not ask
+                pass
