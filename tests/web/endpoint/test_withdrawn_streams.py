@@ -272,6 +272,7 @@ async def test_a_store_that_is_away_is_told_when_it_is_back() -> None:
         assert (await running).status == 422
         await app.seen(Signal.STREAM_WITHDRAWN)
         app.store.heal()
+        await app.seen(Signal.BREAKER_CLOSED)
         await app.idle()
         assert await left_of(app) == NOTHING
 
@@ -283,6 +284,7 @@ async def test_without_a_store_there_was_nothing_to_withdraw() -> None:
         assert (await app.post({}, path="/api/chat?id=s")).status == 422
         await app.seen(Signal.STREAM_WITHDRAWN)
         app.store.heal()
+        await app.seen(Signal.BREAKER_CLOSED)
         await app.idle()
         assert await left_of(app) == NOTHING
     assert Signal.STREAM_ENDED not in chat.names

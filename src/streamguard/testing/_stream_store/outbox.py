@@ -77,10 +77,10 @@ class OutboxClauses(Clauses):
         assert sorted(ref.stream_id for ref in given) == sorted(ref.stream_id for ref in refs)
 
     async def test_the_oldest_are_claimed_first(self, store: StreamStore) -> None:
-        third = await enqueued(store, due=self.short_seconds)
+        third = await enqueued(store, due=self.short_seconds * 5)  # a slow store's steps bring it nearer to the others
         first = await enqueued(store, due=self.short_seconds / 4)
         second = await enqueued(store, due=self.short_seconds / 2)
-        await self.advance(self.short_seconds * 1.5)
+        await self.advance(self.short_seconds * 5.5)
         assert [owed.ref for owed in await claimed(store, first, second, third)] == [first, second, third]
 
     async def test_no_more_are_claimed_than_asked_and_the_others_stay_due(self, store: StreamStore) -> None:
