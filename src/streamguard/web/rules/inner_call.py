@@ -112,7 +112,7 @@ class InnerCall(AsyncIterator[bytes]):
         self._on_rest = on_rest
 
     async def __anext__(self) -> bytes:
-        """The next part of the body: all that the application has sent since the last one.
+        """The next piece of the body, as the application sent it.
 
         Raises:
             UnfinishedResponseError: the call ended without the last piece.
@@ -123,19 +123,22 @@ class InnerCall(AsyncIterator[bytes]):
                 if self._task is None or self._task.done():
                     await self._end_unfinished()
                 await self._next()
-            pieces: list[bytes] = []
-            while self._waiting and not self._whole:
-                message = self._waiting.popleft()
-                if message["type"] == _FILE:
-                    self._whole = True
-                    pieces.append(await anyio.Path(message["path"]).read_bytes())
-                elif message["type"] == _BODY:
-                    pieces.append(message.get("body", b""))
-                    self._whole = not message.get("more_body", False)
-            self._size = 0
-            self._open_room()
-            if body := b"".join(pieces):
-                return body
+                continue
+            message = self._waiting.popleft()
+            if not self._waiting:
+                self._size = 0
+                if self._room is not None:
+                    self._open_room()
+            if message["type"] == _BODY:
+                self._whole = not message.get("more_body", False)
+                body: bytes = message.get("body", b"")
+                if body:
+                    return body
+            elif message["type"] == _FILE:
+                self._whole = True
+                body = await anyio.Path(message["path"]).read_bytes()
+                if body:
+                    return body
         await self._raise_if_completed_for_it()
         work = self._work
         if self._on_rest is not None and self.use is Use.CAPTURED and work is not None and not work.task.done():
@@ -199,6 +202,15 @@ class InnerCall(AsyncIterator[bytes]):
         await self._app(self._scope, self._receive, self._send)
 
     async def _send(self, message: Message) -> None:
+        if self.use is Use.CAPTURED and self._size < BUFFERED_BYTES and len(self._waiting) < MAX_BUFFERED:
+            self._waiting.append(message)  # nearly always
+            self._size += len(message.get("body", b""))
+            arrived = self._arrived
+            if arrived is not None:
+                self._arrived = None
+                if not arrived.done():
+                    arrived.set_result(None)
+            return
         while self._send_on is None:
             if self.use is Use.DROPPED:
                 return
