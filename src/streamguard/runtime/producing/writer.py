@@ -1,7 +1,7 @@
 """The process's one writer: it appends the new events of every backlog, in one round trip, over and over.
 
-Group commit without a timer: while one commit is under way, events gather for the next. Only past `BUSY_STREAMS` or
-`BUSY_EVENTS` may the writer pause for up to `PAUSE_SECONDS`, because then syscalls dominate.
+Group commit: while one commit is under way, events gather for the next. After a commit of more than `BUSY_EVENTS` the
+next one begins no sooner than `PAUSE_SECONDS` after it, because then round trips are most of what an event costs.
 
 The writer knows streams by their backlogs. A backlog is dirty while events of it wait for a commit.
 """
@@ -28,10 +28,8 @@ from .log_tally import LogTally
 
 __all__ = ["Writer"]
 
-BUSY_STREAMS: Final = 50
-BUSY_EVENTS: Final = 200
-PAUSE_SECONDS: Final = 0.005
-RATE_SECONDS: Final = 0.1
+BUSY_EVENTS: Final = 8
+PAUSE_SECONDS: Final = 0.003
 RETRY: Final = Backoff(0.05, 0.05)
 """The pause after a commit that failed: short, because the deadlines of the events that wait are short too."""
 MARGIN_SECONDS: Final = 0.05
@@ -72,8 +70,8 @@ class Writer:
         self._committed_at = 0.0
         self._asked_at = 0.0
         """When the last commit was begun, on the clock that judges the store."""
-        self._appends_per_second = 0.0
-        """Smoothed over about `RATE_SECONDS`."""
+        self._committed_events = 0
+        """How many events the last commit carried."""
         self._retries = RETRY.retries()
         self._pausing = False
         self._urgent = False
@@ -127,7 +125,7 @@ class Writer:
     async def _gather(self) -> None:
         """Let a busy process's events gather for a moment, unless one of them should not wait."""
         waiting = self._committed_at + PAUSE_SECONDS - self._clock()
-        if waiting <= 0 or self._urgent or not self._busy():
+        if waiting <= 0 or self._urgent or self._committed_events <= BUSY_EVENTS:
             return
         loop = asyncio.get_running_loop()
         self._wake = wake = loop.create_future()
@@ -140,16 +138,11 @@ class Writer:
             self._wake = None
             self._pausing = False
 
-    def _busy(self) -> bool:
-        """Whether a pause would gather many streams' events, or many of a few streams."""
-        if len(self._dirty) > BUSY_STREAMS or self._appends_per_second * PAUSE_SECONDS > BUSY_STREAMS / 2:
-            return True
-        return sum(backlog.unacked for backlog in self._dirty) > BUSY_EVENTS
-
     async def _commit(self) -> None:
         now = self._clock()
         backlogs: list[Backlog] = []
         batch: list[AppendRequest] = []
+        events = 0
         dirty = iter(self._dirty)
         for backlog in islice(dirty, COMMIT_STREAMS):
             append = backlog.next_append(now)
@@ -160,15 +153,14 @@ class Writer:
                     if self._tally is not None and backlog.failing_since is not None:
                         self._tally.retries += 1
                 append.within_seconds = within
+                events += len(append.events)
                 backlogs.append(backlog)
                 batch.append(append)
         self._dirty = dict.fromkeys(dirty)
         self._urgent = bool(self._dirty)
         if not batch:
             return
-        elapsed = max(now - self._committed_at, 0.0005)
-        self._appends_per_second += (len(batch) / elapsed - self._appends_per_second) * min(elapsed / RATE_SECONDS, 1.0)
-        self._committed_at = now
+        self._committed_at, self._committed_events = now, events
         self._asked_at = self._patience.time()
         if self._tally is not None:
             self._tally.sent(backlogs, batch, now)
