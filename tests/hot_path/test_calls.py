@@ -1,0 +1,72 @@
+"""The hot path makes no more calls per event than are on record in `calls.json`.
+
+After a change that has to make more of them: `python -m tests.hot_path.recording`, and say in the commit why.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from streamguard.runtime.producing.backlog import Backlog
+from tests.harness.redis import RedisServer
+
+from .counting import Calls, Kind
+from .recording import CASES, RECORD, Case, measured
+
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
+
+GROWTH = 1.1
+ONE_CALL = 0.9
+"""Less than one more call for each event."""
+RECORDED = {name: Calls(**calls) for name, calls in json.loads(RECORD.read_text()).items()}
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+async def check(case: Case, url: str) -> None:
+    found, most = await measured(case, url)
+    recorded = RECORDED[str(case)]
+    for name, before, now in zip(Calls._fields, recorded, found, strict=True):
+        most_now = before * GROWTH
+        if not (case.on_redis or case.lone):  # the same in every run: a single call more is found
+            most_now = min(most_now, before + ONE_CALL)
+        assert now <= most_now, (
+            f"{case}: an event makes {now:.2f} {name} calls, {before:.2f} are on record. Nothing per event that a "
+            "commit could do: see docs/explanation/performance.md. If it has to be, write the new figures with "
+            f"`python -m tests.hot_path.recording`, and say why in the commit.\n{most}"
+        )
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if not case.on_redis], ids=str)
+async def test_an_event_in_memory_makes_no_more_calls_than_on_record(case: Case) -> None:
+    await check(case, "memory://")
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.on_redis], ids=str)
+async def test_an_event_on_redis_makes_no_more_calls_than_on_record(case: Case, redis: RedisServer) -> None:
+    await check(case, redis.url)
+
+
+def test_every_case_is_on_record() -> None:
+    assert RECORDED.keys() == {str(case) for case in CASES}
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_one_more_call_per_event_is_found(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_data = Backlog.add_data
+
+    def add_and_more(self: Backlog, payload: bytes) -> None:
+        add_data(self, payload)
+
+    case = Case(kind, on_redis=False, lone=False)
+    await check(case, "memory://")
+    monkeypatch.setattr(Backlog, "add_data", add_and_more)
+    with pytest.raises(AssertionError, match="python calls"):
+        await check(case, "memory://")
