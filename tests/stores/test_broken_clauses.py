@@ -35,8 +35,8 @@ BROKEN = {
     "a refused append decides": Broken(
         Suite.test_a_refused_append_decides_nothing,
         "append",
-        "if stored_epoch ~= epoch then return {FENCED, last, stop} end",
-        "if stored_epoch ~= epoch then call('HSET', meta_key, 'pr', ARGV[5]) return {FENCED, last, stop} end",
+        "if stored_epoch ~= epoch then return refuse(FENCED) end",
+        "if stored_epoch ~= epoch then call('HSET', meta_key, 'pr', ARGV[5]) return refuse(FENCED) end",
     ),
     "a decided message id is not listed": Broken(
         Suite.test_a_decided_message_id_is_found_under,
@@ -50,13 +50,13 @@ BROKEN = {
     "a lost log does not say what was decided": Broken(
         Suite.test_a_lost_log_without_events_has_what_its_writer_decided,
         "declare_lost",
-        "if version and last_seq == '0' and movable then",
+        "if version and last_seq == 0 and movable then",
         "if false then",
     ),
     "a lost log that had events is decided again": Broken(
         Suite.test_a_lost_log_without_events_has_what_its_writer_decided,
         "declare_lost",
-        "if version and last_seq == '0' and movable then",
+        "if version and last_seq == 0 and movable then",
         "if version and movable then",
     ),
     "a stop means who asks after it too": Broken(
@@ -89,7 +89,7 @@ BROKEN = {
     "what was taken back counts towards the limit": Broken(
         Suite.test_a_stop_that_was_taken_back_counts_no_longer,
         "register",
-        "if not reset_unless_sorted(stops_key) then redis.call('ZREM', stops_key, stopped_key) end",
+        "redis.call('ZREM', stops_key, stopped_key)",
         "",
     ),
     "an erasure leaves a stop": Broken(
@@ -101,14 +101,14 @@ BROKEN = {
     "who replaces needs a slot more": Broken(
         Suite.test_a_new_stream_takes_the_place_of_its_sessions_last_one,
         "register",
-        "others = others - math.min(ended, 8)",
-        "",
+        "return math.min(ended, 8)",
+        "return 0",
     ),
     "a session's ended streams are never too many": Broken(
         Suite.test_so_many_ended_streams_of_a_session_keep_no_new_one_from_it,
         "register",
-        "others = others - math.min(ended, 8)",
-        "others = others - ended",
+        "return math.min(ended, 8)",
+        "return ended",
     ),
     "an owner's ended streams are nobody's place": Broken(
         Suite.test_the_places_of_other_sessions_count,
