@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import redis
 
+from streamguard.cli import trial
 from streamguard.cli.checks import Finding, Verdict, check_clock, check_server
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys
+from streamguard.stores.redis.scripts import Scripts
 from streamguard.stores.redis.server_facts import Clock, RedisInspector, ServerFacts
 from streamguard.testing._stream_store.outbox import enqueued
 from streamguard.testing._stream_store.steps import begin, fresh_key
@@ -63,6 +65,26 @@ async def test_the_trial_stream_leaves_nothing(own_redis: Callable[..., RedisSer
     assert left == mark | kept, "marks of a second, the probe, and a claim of half a minute"
     for key in left:
         assert 0 < server.client().pttl(key) <= 30_000
+
+
+@pytest.mark.parametrize(
+    ("script", "line", "otherwise"),
+    [
+        ("append", "call('PUBLISH', meta_key .. ':d', table.concat(hint))", "watch: an append was not heard of"),
+        ("request_stop", "tell_worker(meta_key, worker, epoch, 1)", "stop: the worker was not told"),
+    ],
+)
+async def test_a_trial_finds_who_is_told_nothing(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, script: str, line: str, otherwise: str
+) -> None:
+    monkeypatch.setattr(trial, "HINT_SECONDS", 0.05)
+    store = RedisStore(redis_url, command_seconds=5, scripts=Scripts.load().replacing(script, line, ""))
+    await store.start()
+    try:
+        with pytest.raises(trial.TrialError, match=otherwise):
+            await trial.live_and_die(store)
+    finally:
+        await store.aclose()
 
 
 async def test_nothing_is_written_when_it_is_only_to_read(own_redis: Callable[..., RedisServer]) -> None:

@@ -16,7 +16,9 @@ from ..stores.appends import Append
 from ..stores.records import Close, Hint, NewStream, RequestClaim, Seal, Status, Terminal
 from ..stores.registrations import Registered
 from ..stores.roles.stream_log import StreamLog
+from ..stores.roles.stream_writes import StreamWrites
 from ..stores.store import StreamStore
+from ..stores.worker_hints import WorkerHint
 from ..values import (
     START,
     EventKind,
@@ -70,7 +72,8 @@ async def _live(store: StreamStore, ref: StreamRef) -> int:
     owner, stream_id = ref.key.owner, ref.stream_id
     claim = RequestClaim(ref, "")
     _expect("claim_request", await store.claim_request(owner, stream_id, claim, ttl_seconds=TTL_SECONDS), claim)
-    new = NewStream(ref, new_message_id(), "plain", "streamguard doctor", "")
+    worker = new_stream_id()
+    new = NewStream(ref, new_message_id(), "plain", "streamguard doctor", "", worker=worker)
     _expect("stop_pending_requests", await store.stop_pending_requests(ref.key, seconds=TTL_SECONDS, limit=1), True)
     _expect("withdraw", await store.withdraw(StreamRef(ref.key, new_stream_id()), refuse_seconds=1.0), Status.GONE)
     answer = await store.register(new, lease_seconds=LEASE_SECONDS, ttl_seconds=TTL_SECONDS, limit=None)
@@ -85,7 +88,8 @@ async def _live(store: StreamStore, ref: StreamRef) -> int:
     _expect("read", [event.data for event in await store.read(ref, START, max_bytes=1_000)], [b"trial"])
     _, held = await store.check_position(ref, Position(epoch, 1))
     _expect("check_position", held, True)
-    await store.request_stop(ref)
+    async with _told(store, worker, ref):
+        await store.request_stop(ref)
     taken = await store.take_over(ref, lease_seconds=LEASE_SECONDS, force=True)
     if taken.status is not Status.OK or taken.meta is None:
         raise TrialError(f"take: the answer was {taken.status}")
@@ -100,6 +104,20 @@ async def _live(store: StreamStore, ref: StreamRef) -> int:
 
 
 @asynccontextmanager
+async def _told(store: StreamWrites, worker: str, ref: StreamRef) -> AsyncIterator[None]:
+    """A stop that is asked for inside must reach the worker that writes the stream."""
+    told = asyncio.Event()
+
+    def on_hint(hint: WorkerHint) -> None:
+        if hint.stream_id == ref.stream_id and hint.stop_requested:
+            told.set()
+
+    async with store.subscribe_worker(worker, on_hint):
+        yield
+        await _arrived(told, "stop: the worker was not told")
+
+
+@asynccontextmanager
 async def _heard(store: StreamLog, ref: StreamRef) -> AsyncIterator[None]:
     """What happens inside must reach a watcher."""
     heard = asyncio.Event()
@@ -110,11 +128,15 @@ async def _heard(store: StreamLog, ref: StreamRef) -> AsyncIterator[None]:
 
     async with store.subscribe(ref, on_hint):
         yield
-        try:
-            async with asyncio.timeout(HINT_SECONDS):
-                await heard.wait()
-        except TimeoutError:
-            raise TrialError(f"watch: an append was not heard of within {HINT_SECONDS:.0f} seconds") from None
+        await _arrived(heard, "watch: an append was not heard of")
+
+
+async def _arrived(event: asyncio.Event, otherwise: str) -> None:
+    try:
+        async with asyncio.timeout(HINT_SECONDS):
+            await event.wait()
+    except TimeoutError:
+        raise TrialError(f"{otherwise} within {HINT_SECONDS:.0f} seconds") from None
 
 
 async def _use_outbox(store: StreamStore, ref: StreamRef, epoch: int) -> None:
