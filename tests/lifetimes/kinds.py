@@ -24,6 +24,7 @@ from streamguard.stores.memory import MemoryStore
 from streamguard.stores.records import Hint
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.store import StreamStore
+from streamguard.stores.worker_hints import WorkerHint
 from streamguard.testing import FaultyMessageStore, FaultyStore, GuardedApp
 from streamguard.values import SessionKey, StreamRef, new_stream_id
 
@@ -95,7 +96,10 @@ async def use_streams(store: StreamStore) -> None:
     assert await store.start() == []
     await asyncio.gather(*(store.ping() for _ in range(AT_ONCE)))
     hinted: list[Hint] = []
+    told: list[WorkerHint] = []
     async with store.subscribe(StreamRef(SessionKey("ann", secrets.token_hex(8)), new_stream_id()), hinted.append):
+        pass
+    async with store.subscribe_worker(new_stream_id(), told.append):
         pass
     assert await store.meta(StreamRef(SessionKey("ann", "none"), new_stream_id())) is None
 

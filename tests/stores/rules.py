@@ -133,12 +133,18 @@ class Twins(LogTwins):
         self.after()
 
     @some_stream
-    @rule(which=WHICH, lease=LEASE, expected=st.sampled_from([None, None, 0, -1]), force=st.booleans())
-    def take(self, which: int, lease: float, expected: int | None, force: bool) -> None:
+    @rule(
+        which=WHICH,
+        lease=LEASE,
+        expected=st.sampled_from([None, None, 0, -1]),
+        force=st.booleans(),
+        worker=st.sampled_from(["", "taker"]),
+    )
+    def take(self, which: int, lease: float, expected: int | None, force: bool, worker: str) -> None:
         ref = self.pick(which).ref
         epoch = None if expected is None else self.epoch(ref, expected)
         self.step(
-            lambda store: store.take_over(ref, lease_seconds=lease, expected_epoch=epoch, force=force),
+            lambda store: store.take_over(ref, lease_seconds=lease, expected_epoch=epoch, force=force, worker=worker),
             waits=lease == TINY,
         )
         self.after(waits=lease == TINY)

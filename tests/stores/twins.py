@@ -295,6 +295,7 @@ class TwinStores(RuleBasedStateMachine):
             client_version="" if number % 3 else "5.0.0",
             request_id=f"req_{number}" if number % 2 else None,
             trace=f"00-{number:032x}-{number:016x}-01" if number % 3 else None,
+            worker=f"worker-{number}" if number % 4 else "",
         )
         self.streams.append(new)
         return new
