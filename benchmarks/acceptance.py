@@ -97,6 +97,7 @@ def marks_of(rows: Sequence[Row]) -> list[Mark]:
         *_burst(found),
         *_paced(found),
         *_redis(found),
+        *_rivals(found),
         *_others(found),
     ]
 
@@ -162,6 +163,26 @@ def _growth(found: _Rows) -> list[Mark]:
         value = None if grown is None else Middle(grown, grown, grown)
         marks.append(Mark("growth", f"{metric}: greatest by least, all numbers of streams and sessions", value, 1.1))
     return marks
+
+
+def _rivals(found: _Rows) -> list[Mark]:
+    """Against Python's libraries: a quarter of the CPU of those that log, ahead in bursts of those that do not."""
+    marks = []
+    for rival in ("resumable-sse", "assistant-stream"):
+        for cell in ("burst-100", "paced-few"):
+            share = _quotient(found.figure(cell, TOTAL.name), found.figure(cell, TOTAL.name, rival))
+            marks.append(Mark("others", f"{cell}: CPU, × {rival} (logs)", share, 0.25))
+    for rival in ("sse-starlette", "fastapi-sse", "resumable-stream"):
+        ahead = _quotient(found.figure("burst-100", RATE.name), found.figure("burst-100", RATE.name, rival))
+        marks.append(Mark("others", f"burst-100: events/s, × {rival} (does not log)", ahead, 1.0, at_least=True))
+    return marks
+
+
+def _quotient(ours: Middle | None, theirs: Middle | None) -> Middle | None:
+    """Of two medians, with the widest spread that their rounds allow."""
+    if ours is None or theirs is None:
+        return None
+    return Middle(ours.median / theirs.median, ours.least / theirs.greatest, ours.greatest / theirs.least)
 
 
 def _others(found: _Rows) -> list[Mark]:

@@ -7,10 +7,25 @@ from typing import Final
 
 from .plan import PHASES, Kind, Log, Phase, Sizes
 
-__all__ = ["Cell", "cells_of", "paced_name"]
+__all__ = ["ALL", "Cell", "cells_of", "paced_name"]
 
 GUARDED: Final = ("plain", "response", "middleware")
 MAIN: Final = ("bare", *GUARDED)
+MEMORY: Final = ("plain-memory", "response-memory", "middleware-memory")
+UI: Final = ("bare-ui", "ui-message", "ui-message-memory")
+RIVALS: Final = (
+    "sse-starlette",
+    "fastapi-sse",
+    "resumable-stream",
+    "resumable-sse",
+    "resumable-sse-memory",
+    "assistant-stream",
+    "assistant-stream-memory",
+    "node-bare",
+    "npm-resumable-stream",
+)
+ALL: Final = (*MAIN, *MEMORY, *UI, *RIVALS)
+"""Everything that is compared where other libraries are."""
 IN_PROCESS: Final = ("bare", "plain-memory")
 
 
@@ -92,10 +107,21 @@ def cells_of(sizes: Sizes) -> list[Cell]:
             1,
             sizes.burst_events,
             repeats=sizes.one_by_one,
+            contenders=ALL,
             count_commands=True,
         ),
-        replace(burst, contenders=(*MAIN, "plain-memory", "bare-ui", "ui-message")),
+        replace(burst, contenders=ALL),
         *paced,
+        Cell(
+            "paced-few",
+            f"Paced, {sizes.few_streams} streams × 50 events, one per 50 ms",
+            Kind.PACED,
+            sizes.few_streams,
+            50,
+            gap_seconds=0.05,
+            contenders=ALL,
+            count_commands=True,
+        ),
         Cell(
             "short",
             f"Opening and ending, {sizes.short_streams} streams of one event",
@@ -103,6 +129,7 @@ def cells_of(sizes: Sizes) -> list[Cell]:
             sizes.short_streams,
             1,
             stagger_seconds=0.003,
+            contenders=ALL,
         ),
         viewers,
         _elsewhere(viewers),
@@ -114,6 +141,27 @@ def cells_of(sizes: Sizes) -> list[Cell]:
         *(
             replace(one, name=f"{one.name}-aof", title=f"{one.title}, append-only file", log=Log.AOF)
             for one in (burst, paced[0])
+        ),
+        Cell(
+            "browser",
+            f"Read by headless Chromium, {sizes.browser_streams} streams × 50 events, one per 20 ms",
+            Kind.BROWSER,
+            sizes.browser_streams,
+            50,
+            gap_seconds=0.02,
+        ),
+        *(
+            Cell(
+                f"capacity-{streams}",
+                f"Capacity, {streams:,} streams × {events} events, one per {gap * 1000:g} ms",
+                Kind.PACED,
+                streams,
+                events,
+                gap_seconds=gap,
+                stagger_seconds=0.0023,
+                contenders=("bare", "plain"),
+            )
+            for streams, events, gap in sizes.capacity
         ),
         Cell(
             "passing",

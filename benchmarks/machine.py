@@ -11,7 +11,7 @@ from typing import Final
 
 import psutil
 
-__all__ = ["Facts", "facts", "steal_seconds"]
+__all__ = ["Facts", "commit", "facts", "steal_seconds"]
 
 Facts = dict[str, str]
 
@@ -27,7 +27,7 @@ def facts() -> Facts:
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
-        "commit": _commit(),
+        "commit": commit(),
     }
 
 
@@ -50,7 +50,8 @@ def _version(name: str) -> str:
         return "(none)"
 
 
-def _commit() -> str:
+def commit() -> str:
+    """The commit of the code that runs."""
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--dirty"],

@@ -47,6 +47,8 @@ class Kind(StrEnum):
     their way is measured alone."""
     TELEMETRY = "telemetry"
     """Streams with every observer on, or with none, in a process of their own and without a server."""
+    BROWSER = "browser"
+    """A page in a real browser reads streams, one after the other."""
     COUNTS = "counts"
     """Like `PACED`, run once, to count commands and keys. Nothing is timed."""
 
@@ -73,7 +75,7 @@ class Load:
     """How many requests `ONE_BY_ONE` and `REPLAY` make."""
     at_once: bool = False
     """Whether `REPLAY` makes its requests all at the same moment, not one after the other."""
-    timeout_seconds: float = 60.0
+    timeout_seconds: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,8 @@ class Sizes:
     paced_streams: int
     paced_events: tuple[int, ...]
     """Events per stream: a case of each."""
+    few_streams: int
+    """Streams of the paced case in which other libraries take part."""
     short_streams: int
     viewers: int
     viewers_gap_seconds: float
@@ -161,6 +165,9 @@ class Sizes:
     """Numbers of streams whose commands and keys are counted."""
     finished_sessions: int
     """Sessions that are finished beforehand, when commands and keys are counted again."""
+    browser_streams: int
+    capacity: tuple[tuple[int, int, float], ...]
+    """Streams, events of each and their gap in seconds, of the cases that the capacity page predicts."""
     passing_requests: int
     telemetry_events: int
 
@@ -172,6 +179,7 @@ FULL: Final = Sizes(
     one_by_one=30,
     paced_streams=200,
     paced_events=(100, 250),
+    few_streams=50,
     short_streams=200,
     viewers=50,
     viewers_gap_seconds=0.01,
@@ -185,6 +193,8 @@ FULL: Final = Sizes(
     idle_streams=(1_000, 5_000),
     growth_streams=(10, 100, 1_000),
     finished_sessions=100_000,
+    browser_streams=10,
+    capacity=((500, 100, 0.1), (2_000, 40, 0.4)),
     passing_requests=200_000,
     telemetry_events=2_000,
 )
@@ -196,6 +206,7 @@ QUICK: Final = Sizes(
     one_by_one=10,
     paced_streams=200,
     paced_events=(100, 250),
+    few_streams=50,
     short_streams=100,
     viewers=50,
     viewers_gap_seconds=0.01,
@@ -209,6 +220,8 @@ QUICK: Final = Sizes(
     idle_streams=(200,),
     growth_streams=(10, 100),
     finished_sessions=10_000,
+    browser_streams=3,
+    capacity=((500, 100, 0.1), (2_000, 40, 0.4)),
     passing_requests=40_000,
     telemetry_events=1_000,
 )

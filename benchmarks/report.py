@@ -1,45 +1,63 @@
-"""Turns rows and marks into Markdown and JSON."""
+"""Turns a record into Markdown."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
 
 from .acceptance import Mark, verdict
-from .machine import Facts
+from .checks import CHECKS, Outcome
 from .metrics import Comparison, Row
+from .recording import Record
 from .rounds import CellResult
 
-__all__ = ["as_json", "as_markdown", "replaced"]
-
-BEGIN: Final = "<!-- benchmarks: begin -->"
-END: Final = "<!-- benchmarks: end -->"
+__all__ = ["as_markdown", "doubts", "number"]
 
 
-def as_markdown(facts: Facts, results: Sequence[CellResult], rows: Sequence[Row], marks: Sequence[Mark]) -> str:
-    """The whole report as Markdown."""
-    lines: list[str] = []
-    for result in results:
-        lines += _cell_table(result, [row for row in rows if row.cell == result.cell.name])
+def as_markdown(record: Record, chart_of: Callable[[str], str | None] = lambda cell: None) -> str:
+    """The whole report.
+
+    Args:
+        chart_of: the address of the chart of a cell, by the cell's name, if it has one.
+    """
+    rows = record.rows
+    lines = doubts(record)
+    for result in record.cells:
+        lines += _cell_table(result, [row for row in rows if row.cell == result.cell.name], chart_of(result.cell.name))
     problems = [
         f"- {result.cell.name} on {name}: {problem}"
-        for result in results
+        for result in record.cells
         for name, measured in result.contenders.items()
         for problem in list(dict.fromkeys(measured.problems))[:3]
     ]
     if problems:
-        lines += ["Invalid cells, whose figures are left out:", "", *problems, ""]
-    lines += _marks_table(marks)
-    lines += ["", *(f"- {name}: {value}" for name, value in facts.items())]
+        lines += ["### Invalid cells", "", "Their figures are left out.", "", *problems, ""]
+    if record.checks:
+        lines += ["### Who passes what", "", *_checks_table(record.checks), ""]
+    lines += ["### Marks", "", *_marks_table(record.marks), "", "### The machine", ""]
+    commits = ", ".join(sorted({result.commit for result in record.cells}))
+    lines += [f"- {name}: {commits if name == 'commit' else value}" for name, value in record.machine.items()]
     return "\n".join(lines) + "\n"
 
 
-def _cell_table(result: CellResult, rows: Sequence[Row]) -> list[str]:
+def doubts(record: Record) -> list[str]:
+    """A warning, if some of the figures are not to be believed."""
+    doubtful = [result.cell.name for result in record.cells if result.doubts]
+    if not doubtful:
+        return []
+    return [
+        f"**Provisional:** {len(doubtful)} of {len(record.cells)} cells wait for a quiet machine and all rounds.",
+        "",
+    ]
+
+
+def _cell_table(result: CellResult, rows: Sequence[Row], chart: str | None) -> list[str]:
     """One table: a line for each contender, a column for each metric."""
-    lines = [f"### {result.cell.title}", "", f"| | {' | '.join(row.metric for row in rows)} |"]
-    lines.append("|---" + "|--:" * len(rows) + "|")
+    lines = [f"### {result.cell.title}", ""]
+    if chart is not None:
+        lines += [f"![{result.cell.title}]({chart})", ""]
+    if result.doubts:
+        lines += [f"*Provisional: {result.doubts}.*", ""]
+    lines += [f"| | {' | '.join(row.metric for row in rows)} |", "|---" + "|--:" * len(rows) + "|"]
     for name, measured in result.contenders.items():
         cells = ["invalid" if measured.problems else _cell(row, name) for row in rows]
         lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -51,12 +69,28 @@ def _cell(row: Row, name: str) -> str:
     figure, compared = row.figures.get(name), row.compared.get(name)
     if figure is None:
         return ""
-    text = _number(figure.median, row.digits)
+    text = number(figure.median, row.digits)
     if compared is None:
         return text
     if row.comparison is Comparison.RATIO:
         return f"{text} (**{compared.median:.2f} ×**, {compared.least:.2f}–{compared.greatest:.2f})"
     return f"{text} ({compared.median:+.{max(row.digits, 1)}f})"
+
+
+def _checks_table(checks: Mapping[str, Mapping[str, Outcome]]) -> list[str]:
+    lines = [f"| | {' | '.join(CHECKS)} |", "|---" * (len(CHECKS) + 1) + "|"]
+    for name, outcomes in checks.items():
+        cells = [_outcome(outcomes.get(check)) for check in CHECKS]
+        lines.append(f"| {name} | {' | '.join(cells if outcomes else ['not installable'])} |")
+    return lines
+
+
+def _outcome(outcome: Outcome | None) -> str:
+    if outcome is None:
+        return ""
+    if outcome.passed is None:
+        return f"– ({outcome.text})"
+    return outcome.text if outcome.passed else f"**no**: {outcome.text}"
 
 
 def _marks_table(marks: Sequence[Mark]) -> list[str]:
@@ -69,46 +103,16 @@ def _marks_table(marks: Sequence[Mark]) -> list[str]:
         floor = "" if mark.floor is None else f"{sign} {mark.floor:g}"
         value, spread = "–", ""
         if mark.value is not None:
-            value = _number(mark.value.median, 2)
-            spread = f"{_number(mark.value.least, 2)}–{_number(mark.value.greatest, 2)}"
+            value = number(mark.value.median, 2)
+            spread = f"{number(mark.value.least, 2)}–{number(mark.value.greatest, 2)}"
         told = verdict(mark)
         told = f"**{told}**" if told == "fail" else told
         lines.append(f"| {mark.line}: {mark.name} | {sign} {mark.aim:g} | {floor} | {value} | {spread} | {told} |")
     return lines
 
 
-def replaced(page: str, table: str) -> str:
-    """`page` with the table of this run between its markers.
-
-    Raises:
-        ValueError: the page does not hold each marker exactly once, and in order.
-    """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in after or END in after:
-        raise ValueError(f"the page needs one {BEGIN} and one {END} after it")
-    return f"{before}{begin}\n\n{table}\n{end}{after}"
-
-
-def as_json(facts: Facts, results: Sequence[CellResult], rows: Sequence[Row], marks: Sequence[Mark]) -> str:
-    """The whole report, with each round, as JSON for tools."""
-    report = {
-        "format": 2,
-        "machine": facts,
-        "cells": [
-            {
-                **dataclasses.asdict(result.cell),
-                "results": {name: dataclasses.asdict(measured) for name, measured in result.contenders.items()},
-            }
-            for result in results
-        ],
-        "rows": [dataclasses.asdict(row) for row in rows],
-        "marks": [{**dataclasses.asdict(mark), "verdict": verdict(mark)} for mark in marks],
-    }
-    return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
-
-
-def _number(value: float, digits: int) -> str:
+def number(value: float, digits: int) -> str:
+    """A figure for a table: with thousands separated, and two digits where one would say nothing."""
     if 0 < abs(value) < 1 and digits < 2:
         digits = 2
     return f"{value:,.{digits}f}"

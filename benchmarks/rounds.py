@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import redis
 
+from .browser import browser, measure_browser
 from .cells import Cell
 from .contenders import contenders
 from .contenders.contract import Contender, Store
 from .environments import NotInstallableError, interpreter
 from .finished import keep_finished
+from .machine import commit
 from .monitor import SentCommands
 from .passing import measure_passing
 from .plan import Kind, Load, Log, Measured
@@ -22,6 +25,8 @@ from .telemetry import measure_telemetry
 __all__ = ["CellResult", "ContenderResult", "run_cells"]
 
 _SLOW_ROUNDS = 3
+_BUSY = 2.5
+"""A load average above which other work was done beside the benchmark."""
 
 
 @dataclass(slots=True)
@@ -46,6 +51,21 @@ class CellResult:
     contenders: dict[str, ContenderResult]
     skipped: dict[str, str] = field(default_factory=dict)
     """Contenders that could not be installed here, and why."""
+    commit: str = ""
+    """What was measured: a record may be put together from runs at several commits."""
+    load_average: float = 0.0
+    """Of the machine before the cell. The benchmark itself makes about 1.5 of it."""
+
+    @property
+    def doubts(self) -> str:
+        """Why the figures are not to be believed; empty if they are."""
+        found = []
+        if self.load_average > _BUSY:
+            found.append(f"the machine did other work (load average {self.load_average:.0f})")
+        rounds = max((len(result.rounds) for result in self.contenders.values()), default=0)
+        if self.cell.kind is not Kind.COUNTS and rounds < _SLOW_ROUNDS:
+            found.append(f"only {rounds} round{'s' if rounds != 1 else ''}")
+        return ", ".join(found)
 
 
 def run_cells(
@@ -54,7 +74,7 @@ def run_cells(
     rounds: int,
     only: Sequence[str],
     say: Callable[[str], None],
-) -> list[CellResult]:
+) -> Iterator[CellResult]:
     """Run every cell `rounds` times. Each round runs all contenders in turn, so that other load on the machine affects
     all of them alike.
 
@@ -68,18 +88,18 @@ def run_cells(
     known = contenders()
     with ExitStack() as stack:
         park = _Park(stack)
-        results = []
         for cell in cells:
             chosen = [
                 name
                 for name in only or cell.contenders
                 if (name in cell.contenders if cell.kind in _IN_PROCESS else _can(cell.kind, known[name]))
             ]
-            skipped = {name: reason for name in chosen if (reason := _missing(known[name]))}
+            skipped = {name: reason for name in chosen if (reason := _missing(cell, known[name]))}
             for name, reason in skipped.items():
                 say(f"SKIPPED {name}: {reason}")
-            result = CellResult(cell, {name: ContenderResult() for name in chosen if name not in skipped}, skipped)
-            results.append(result)
+            able = [name for name in chosen if name not in skipped]
+            load = os.getloadavg()[0]
+            result = CellResult(cell, {name: ContenderResult() for name in able}, skipped, commit(), load)
             for number in range(_rounds_of(cell, rounds)):
                 for name in result.contenders:
                     say(f"{cell.name}: round {number + 1}, {name}")
@@ -91,7 +111,7 @@ def run_cells(
                 if known[name].store is Store.REDIS:
                     say(f"{cell.name}: counting commands of {name}")
                     _count(cell, park.server(name, cell), found)
-    return results
+            yield result
 
 
 class _Park:
@@ -137,8 +157,10 @@ def _can(kind: Kind, contender: Contender) -> bool:
             return True
 
 
-def _missing(contender: Contender) -> str:
+def _missing(cell: Cell, contender: Contender) -> str:
     """Why a contender cannot run here; empty if it can."""
+    if cell.kind is Kind.BROWSER and browser() is None:
+        return "no Chromium: `apt-get install chromium`"
     try:
         interpreter(contender.environment)
     except NotInstallableError as exc:
@@ -150,7 +172,7 @@ def _rounds_of(cell: Cell, rounds: int) -> int:
     match cell.kind:
         case Kind.COUNTS:
             return 0
-        case Kind.IDLE | Kind.STORM | Kind.LONG_REPLAY:
+        case Kind.IDLE | Kind.STORM | Kind.LONG_REPLAY | Kind.BROWSER:
             return min(rounds, _SLOW_ROUNDS)
         case _:
             return rounds
@@ -163,6 +185,9 @@ def _round(cell: Cell, name: str, park: _Park) -> Measured:
         # A fresh server: an old one reuses memory that earlier cells freed, which hides a stream's own.
         with park.fresh(name, cell.log) as fresh:
             return _run_once(cell, fresh, None)
+    if cell.kind is Kind.BROWSER:
+        port = park.server(name, cell).port
+        return measure_browser(port, streams=cell.streams, events=cell.events, gap_seconds=cell.gap_seconds)
     away = cell.elsewhere and contenders()[name].store is Store.REDIS
     return _run_once(cell, park.server(name, cell), park.server(name, cell, second=True) if away else None)
 

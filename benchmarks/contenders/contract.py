@@ -63,3 +63,5 @@ class Contender:
     environment: Environment = Environment.PROJECT
     logs: bool = True
     """Whether a contender with a store keeps each event in it, before or after it is sent."""
+    ours: bool = False
+    """Whether it is streamguard."""

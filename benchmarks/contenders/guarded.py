@@ -42,9 +42,9 @@ _ON_REDIS: Final = (
     ),
 )
 CONTENDERS: Final = (
-    *_ON_REDIS,
+    *(replace(one, ours=True) for one in _ON_REDIS),
     *(
-        replace(one, name=f"{one.name}-memory", title=f"{one.title}, in memory", store=Store.MEMORY)
+        replace(one, name=f"{one.name}-memory", title=f"{one.title}, in memory", store=Store.MEMORY, ours=True)
         for one in _ON_REDIS
     ),
 )

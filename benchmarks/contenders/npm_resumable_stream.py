@@ -12,6 +12,7 @@ CONTENDERS = (
         "npm resumable-stream 2.2.13, Node",
         Store.REDIS,
         Wire(resume="/chat/{session}"),
+        baseline="node-bare",
         environment=Environment.NODE,
         logs=False,
     ),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import astuple
+from dataclasses import astuple, replace
+from pathlib import Path
 
 import pytest
 from benchmarks.acceptance import Mark, marks_of, verdict
+from benchmarks.capacity import line
 from benchmarks.cells import Cell, cells_of
+from benchmarks.checks import Outcome
 from benchmarks.metrics import Middle, rows_of
+from benchmarks.pages import DOCS, PAGES, RECORD, pages_of, replaced
 from benchmarks.plan import FULL, Kind, Measured, Spread
-from benchmarks.report import as_json, as_markdown, replaced
+from benchmarks.recording import Record, load, merged, save
+from benchmarks.report import as_markdown
 from benchmarks.rounds import CellResult, ContenderResult
 
+CHECKED = {"bare": {"once, in order": Outcome(True, "yes"), "other worker": Outcome(None, "no resume")}}
 BURST = Cell("burst-100", "Burst", Kind.TOGETHER, 2, 100)
 
 
@@ -93,7 +98,7 @@ def test_an_invalid_round_takes_the_cells_figures_and_marks_with_it() -> None:
 
     rows = rows_of(results)
     marks = marks_of(rows)
-    table = as_markdown({}, results, rows, marks)
+    table = as_markdown(Record({}, results, CHECKED))
 
     assert all("plain" not in row.figures for row in rows if row.metric != "commands sent/event")
     assert next(mark for mark in marks if mark.name == "plain, 100 streams: events/s, × bare").value is None
@@ -101,21 +106,45 @@ def test_an_invalid_round_takes_the_cells_figures_and_marks_with_it() -> None:
     assert "stream 3: 1 of 2 events" in table
 
 
-def test_the_json_report_has_every_round() -> None:
-    results = [result(bare=[measured(seconds=1.0, cpu=10)], plain=[measured(seconds=0.8, cpu=10)])]
-    rows = rows_of(results)
+def test_a_record_survives_its_file(tmp_path: Path) -> None:
+    record = Record({"python": "x"}, [result(bare=[every_figure()], plain=[every_figure()])], CHECKED)
 
-    report = json.loads(as_json({"python": "x"}, results, rows, marks_of(rows)))
+    save(record, tmp_path / "record.json")
 
-    assert report["format"] == 2
-    cell = report["cells"][0]
-    assert cell["name"] == "burst-100"
-    assert cell["results"]["plain"]["commands"] == {"evalsha": 20}
-    assert cell["results"]["bare"]["rounds"][0]["seconds"] == 1.0
-    assert {mark["name"] for mark in report["marks"]} >= {"plain, 100 events a stream: server CPU, × bare"}
+    assert load(tmp_path / "record.json") == record
 
 
-def test_a_page_gets_the_table_between_its_markers() -> None:
+def test_a_later_run_replaces_its_cells_and_keeps_the_others() -> None:
+    other = CellResult(replace(BURST, name="other"), {})
+    old = Record({"python": "x"}, [result(bare=[every_figure()], plain=[]), other], CHECKED)
+    new = Record({"python": "y"}, [result(bare=[], plain=[])])
+
+    both = merged(old, new)
+
+    assert both == Record({"python": "y"}, [new.cells[0], other], CHECKED)
+
+
+def test_the_pages_are_those_of_their_record() -> None:
+    """`python -m benchmarks.pages` makes them anew."""
+    record = load(DOCS / RECORD)
+    pages = {name: (DOCS / name).read_text() for name in PAGES}
+
+    made = pages_of(record, pages)
+
+    assert {path: (DOCS / path).read_text() for path in made} == made
+    charts = {path for path in made if path.suffix == ".svg"}
+    assert charts == {path.relative_to(DOCS) for path in (DOCS / RECORD).parent.glob("*.svg")}
+
+
+def test_costs_of_an_event_and_a_stream_come_from_two_lengths() -> None:
+    """50 µs a stream and 2 µs an event."""
+    fitted = line((10, 7.0), (50, 3.0))
+
+    assert (fitted.per_event, fitted.per_stream) == pytest.approx((2.0, 50.0))
+    assert fitted.of(25) == pytest.approx(4.0)
+
+
+def test_a_page_gets_what_is_made_between_its_markers() -> None:
     page = "# Page\n<!-- benchmarks: begin -->\nold\n<!-- benchmarks: end -->\nmore\n"
 
     once = replaced(page, "| new |\n")

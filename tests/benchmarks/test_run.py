@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from benchmarks.__main__ import main
 from benchmarks.monitor import SentCommands
 from benchmarks.plan import Sizes
+from benchmarks.recording import load
 
 from ..harness.redis import RedisServer
 from ..harness.redis_binaries import redis_binary
@@ -22,12 +22,15 @@ TINY = Sizes(
     one_by_one=2,
     paced_streams=4,
     paced_events=(10, 20),
+    few_streams=2,
     short_streams=2,
     viewers=3,
     viewers_gap_seconds=0.02,
     viewers_events=80,
     replay_events=60,
     replays=2,
+    browser_streams=1,
+    capacity=((3, 10, 0.02),),
     passing_requests=400,
     telemetry_events=20,
     replays_at_once=3,
@@ -50,19 +53,17 @@ def test_a_tiny_run_delivers_every_event_and_reports(tmp_path: Path, capsys: pyt
     assert code == 0, printed.out + printed.err
     table = (tmp_path / "report.md").read_text()
     assert table in printed.out
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert {cell["name"] for cell in report["cells"]} == set(cells)
-    for cell in report["cells"]:
-        for measured in cell["results"].values():
-            assert all(found["problems"] == [] for found in measured["rounds"])
-    by_name = {cell["name"]: cell["results"] for cell in report["cells"]}
+    record = load(tmp_path / "report.json")
+    assert {result.cell.name for result in record.cells} == set(cells)
+    by_name = {result.cell.name: result.contenders for result in record.cells}
+    assert not [one.problems for found in by_name.values() for one in found.values() if one.problems]
     for name in ("bare", "plain"):
-        assert by_name["burst-1"][name]["rounds"][0]["events"] == 2 * 40
-        assert by_name["paced-10-20-2"][name]["rounds"][0]["events"] == 4 * 10
-        assert by_name["replay-50"][name]["rounds"][0]["events"] == 3 * 60
-    assert by_name["burst-1"]["plain"]["commands"]["evalsha"] > 0
-    assert by_name["counts-2"]["plain"]["keys_per_stream"] == by_name["counts-2-full"]["plain"]["keys_per_stream"] > 0
-    assert all(row["figures"] for row in report["rows"])
+        assert by_name["burst-1"][name].rounds[0].events == 2 * 40
+        assert by_name["paced-10-20-2"][name].rounds[0].events == 4 * 10
+        assert by_name["replay-50"][name].rounds[0].events == 3 * 60
+    assert (by_name["burst-1"]["plain"].commands or {}).get("evalsha")
+    assert by_name["counts-2"]["plain"].keys_per_stream == by_name["counts-2-full"]["plain"].keys_per_stream
+    assert {row.cell for row in record.rows} == set(cells)
 
 
 def test_every_form_of_streamguard_is_whole_and_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,16 +80,16 @@ def test_streams_are_whole_with_every_observer_and_with_none(tmp_path: Path) -> 
 
     code = main(["--only", *cells, "--out", str(tmp_path)], sizes=TINY)
 
-    report = json.loads((tmp_path / "report.json").read_text())
-    rounds = {
-        (cell["name"], target): result["rounds"][0]
-        for cell in report["cells"]
-        for target, result in cell["results"].items()
+    record = load(tmp_path / "report.json")
+    measured = {
+        (result.cell.name, name): found.rounds[0]
+        for result in record.cells
+        for name, found in result.contenders.items()
     }
-    assert {key: measured["problems"] for key, measured in rounds.items()} == {
-        (name, target): [] for name in cells for target in ("bare", "plain-memory")
+    assert {key: one.problems for key, one in measured.items()} == {
+        (name, contender): [] for name in cells for contender in ("bare", "plain-memory")
     }
-    assert all(measured["stream_cpu_us"] > 0 for measured in rounds.values())
+    assert all(one.stream_cpu_us and one.stream_cpu_us > 0 for one in measured.values())
     assert code == 0
 
 
