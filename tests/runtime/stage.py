@@ -301,7 +301,7 @@ def leftovers(runtime: Runtime) -> dict[str, int]:
     """Per-stream state that a runtime without streams and viewers should not have."""
     sizes = {
         "streams": len(runtime.streams),
-        "dirty": len(runtime.writer._dirty),
+        "dirty": runtime.writer.waiting,
         "viewers": len(runtime.viewer_registry.viewers),
         "feeds": len(runtime.viewer_registry._feeds),
         "followed": len(runtime.viewer_registry._followed),

@@ -48,6 +48,7 @@ from .opening.steps_in_doubt import StepsInDoubt
 from .opening.stream_factory import StreamFactory
 from .producing.live_streams import LiveStreams
 from .producing.log_tally import LogTally
+from .producing.server_writers import ServerWriters
 from .producing.writer import Writer
 from .sessions import Sessions
 from .store_lifetimes import StoreLifetimes
@@ -112,7 +113,22 @@ class Assembly:
         tally = None
         if observe.wants(Signal.LOG_WRITTEN):
             tally = LogTally(settings.samples_per_second, clock=self.clock.loop.time)
-        self.writer: Writer = Writer(store, self.breaker, settings, clock=self.clock, tally=tally, times=event_times())
+        times, placement = event_times(), store.placement()
+        self.writer: Writer | ServerWriters
+        if placement is None:
+            self.writer = Writer(store, self.breaker, settings, clock=self.clock, tally=tally, times=times)
+        else:
+            supervise = self.tasks.supervise
+            self.writer = ServerWriters(
+                store,
+                placement,
+                self.breaker,
+                settings,
+                clock=self.clock,
+                supervise=supervise,
+                tally=tally,
+                times=times,
+            )
 
         # Saving and charging.
         reports = SaveReports(observe)
@@ -207,7 +223,7 @@ class Assembly:
             bindings,
             self.saving,
             clock=self.clock,
-            writer=self.writer,
+            submit=self.writer.submit,
             viewers=self.viewer_registry,
             observe=observe,
             worker=self.worker,
@@ -325,7 +341,8 @@ class Assembly:
     def supervise(self) -> None:
         """Run the parts that run for as long as the process lives."""
         supervise = self.tasks.supervise
-        supervise("writer", self.writer.run)
+        if isinstance(self.writer, Writer):
+            supervise("writer", self.writer.run)
         supervise("breaker", self.breaker.run)
         supervise("readiness", lambda: self.readiness.run(on_probe=self.health.check))
         supervise("leases", self.leases.run)

@@ -36,6 +36,7 @@ from .opening.capacity import Capacity
 from .opening.eviction import Eviction
 from .opening.idempotent_opening import IdempotentOpening
 from .producing.live_streams import LiveStreams
+from .producing.server_writers import ServerWriters
 from .producing.stream import LiveStream
 from .producing.writer import Writer
 from .request import StreamRequest
@@ -92,7 +93,7 @@ class Runtime:
         self.breaker: Breaker = parts.breaker
         self.readiness: Readiness = parts.readiness
         self.capacity: Capacity = parts.capacity
-        self.writer: Writer = parts.writer
+        self.writer: Writer | ServerWriters = parts.writer
         self.saving: Saving = parts.saving
         self.reservations: Reservations = parts.reservations
         self.settlements: Settlements = parts.settlements

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from ..values import EventKind, StreamRef
 from .records import Status
 
-__all__ = ["Append", "AppendCache", "AppendReply", "AppendRequest", "LateDecision"]
+__all__ = ["Append", "AppendCache", "AppendReply", "AppendRequest", "LateDecision", "Placement"]
 
 
 class LateDecision(NamedTuple):
@@ -74,6 +74,14 @@ class AppendRequest(Protocol):
     @property
     def cache(self) -> AppendCache:
         """For the store. `ref` and `epoch` are the same in all requests that have it."""
+
+
+class Placement(Protocol):
+    """Which of a store's servers each stream is on, where it has several: a slow one is to hold up no stream on
+    another, so each gets a writer of its own."""
+
+    def server_of(self, ref: StreamRef) -> object:
+        """Stands for the server that a stream is on now: hashable, and the same for all streams there."""
 
 
 @dataclass(frozen=True, slots=True)

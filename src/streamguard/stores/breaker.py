@@ -73,8 +73,11 @@ class Breaker:
         self._outage_ended = self._clock()
 
     def exhausted(self, error: StoreUnavailableError) -> None:
-        """Open: a request spent its whole budget on the store without success, the last time with this error."""
+        """Open: a request spent its whole budget on the store without success, the last time with this error. While
+        only some of its servers are down, it stays closed: the streams on the others go on as before."""
         self._outage_ended = self._clock()
+        if self._store.partly_down():
+            return
         if not self.open:
             self._opened.set()
             if not self._released:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..values import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, Usage
-from .appends import AppendReply, AppendRequest
+from .appends import AppendReply, AppendRequest, Placement
 from .records import (
     NOTHING_CONSUMED,
     Close,
@@ -82,6 +82,9 @@ class ComposedStore(StreamStore):
     def ping(self) -> Coroutine[Any, Any, None]:
         return self._log.ping()
 
+    def partly_down(self) -> bool:
+        return self._log.partly_down()
+
     # -- StreamLog --------------------------------------------------------------------------------------------------
 
     def session(self, key: SessionKey) -> Coroutine[Any, Any, SessionRecord]:
@@ -143,6 +146,9 @@ class ComposedStore(StreamStore):
         return self._registry.erasure(key)
 
     # -- StreamWrites -----------------------------------------------------------------------------------------------
+
+    def placement(self) -> Placement | None:
+        return self._writes.placement()
 
     def append(self, batch: Sequence[AppendRequest]) -> Coroutine[Any, Any, list[AppendReply]]:
         return self._writes.append(batch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ...deadlines import LoopClock
 from ...faults import Fault, FaultCode, Severity
 from ...observations import Observation, Signal
@@ -11,9 +13,9 @@ from ...settings import Settings
 from ...stores.budget import Budget
 from ...values import Outcome, StreamRef
 from ..observers import Observers
+from ..producing.backlog import Backlog
 from ..producing.callbacks import StreamCallbacks
 from ..producing.stream import LiveStream
-from ..producing.writer import Writer
 from ..request import Ending, StreamRequest
 from ..viewing.viewer_registry import ViewerRegistry
 from .user_messages import ask_for_session
@@ -31,7 +33,7 @@ class StreamFactory:
         saving: Saving,
         *,
         clock: LoopClock,
-        writer: Writer,
+        submit: Callable[[Backlog], None],
         viewers: ViewerRegistry,
         observe: Observers,
         worker: str,
@@ -44,7 +46,7 @@ class StreamFactory:
         self._observe = observe
         self._callbacks = StreamCallbacks(
             worker=worker,
-            submit=writer.submit,
+            submit=submit,
             on_degraded=self._degraded,
             on_superseded=self._superseded,
             on_shown=observe.first_event,

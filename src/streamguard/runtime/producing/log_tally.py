@@ -32,8 +32,6 @@ class LogTally:
         """When the next sample is due."""
         self._queued: tuple[Backlog, int, float] | None = None
         """An event that is being watched: its stream, its number, and when the writer learned of it."""
-        self._sizes: list[int] = []
-        """The payload of each append of the commit under way, in bytes."""
         self._appended: tuple[Backlog, int, float] | None = None
         """A stream that is being watched: its last event in the log, and when that got there."""
         self.commits: int = 0
@@ -54,26 +52,29 @@ class LogTally:
         if self._queued is None and (now := self._clock()) >= self._next_at:
             self._queued = (backlog, backlog.feed.emitted, now)
 
-    def sent(self, backlogs: Sequence[Backlog], batch: Sequence[AppendRequest], now: float) -> None:
-        """A commit is sent. `now` is the present time."""
+    def sent(self, backlogs: Sequence[Backlog], batch: Sequence[AppendRequest], now: float) -> list[int]:
+        """A commit is sent. `now` is the present time. Returns the payload of each append, in bytes."""
         self.commits += 1
-        self._sizes = [
+        sizes = [
             backlog.in_flight_bytes - EVENT_BYTES * len(append.events)
             for backlog, append in zip(backlogs, batch, strict=True)
         ]
         if now >= self._next_at:
-            self._samples["batch_bytes"].append(sum(self._sizes))
+            self._samples["batch_bytes"].append(sum(sizes))
             self._samples["event_bytes"].append(len(batch[0].events[0][1]))
+        return sizes
 
     def answered(
         self,
         backlogs: Sequence[Backlog],
         batch: Sequence[AppendRequest],
         replies: Sequence[AppendReply],
+        sizes: Sequence[int],
         sent_at: float,
     ) -> None:
-        """The commit that was sent at that time is answered. A duplicate is an append whose answer was lost."""
-        for backlog, append, reply, size in zip(backlogs, batch, replies, self._sizes, strict=True):
+        """The commit that was sent at that time, with payloads of those sizes, is answered. A duplicate is an append
+        whose answer was lost."""
+        for backlog, append, reply, size in zip(backlogs, batch, replies, sizes, strict=True):
             if reply.status is _OK or reply.status is Status.DUPLICATE:
                 self.appends += 1
                 if not backlog.ended:  # otherwise they were counted with the stream's end, which came first

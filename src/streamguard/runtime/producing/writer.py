@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol
 
 from ...contained import passes
 from ...deadlines import Deadline, LoopClock
@@ -20,13 +20,12 @@ from ...event_times import EventTimes
 from ...retrying import Backoff
 from ...settings import Settings
 from ...stores.appends import AppendReply, AppendRequest
-from ...stores.breaker import Breaker
 from ...stores.records import Status
 from ...stores.roles.stream_writes import StreamWrites
 from .backlog import Backlog, BacklogState
 from .log_tally import LogTally
 
-__all__ = ["Writer"]
+__all__ = ["StoreHealth", "Writer"]
 
 BUSY_EVENTS: Final = 8
 PAUSE_SECONDS: Final = 0.003
@@ -41,6 +40,19 @@ _OK: Final = Status.OK
 _CLOSED: Final = BacklogState.CLOSED
 
 
+class StoreHealth(Protocol):
+    """What a writer tells and asks about the store: see `Breaker`."""
+
+    @property
+    def answered_at(self) -> float: ...
+
+    def answered(self) -> None: ...
+
+    def stumbled(self, error: StoreUnavailableError) -> None: ...
+
+    def exhausted(self, error: StoreUnavailableError) -> None: ...
+
+
 class Writer:
     """Commits dirty backlogs in order over the store's dedicated connection, and tells the owner of each what the reply
     says about its stream."""
@@ -48,7 +60,7 @@ class Writer:
     def __init__(
         self,
         store: StreamWrites,
-        breaker: Breaker,
+        breaker: StoreHealth,
         settings: Settings,
         *,
         clock: LoopClock,
@@ -91,6 +103,11 @@ class Writer:
         wake = self._wake
         if wake is not None and not wake.done():
             wake.set_result(None)
+
+    @property
+    def waiting(self) -> int:
+        """How many streams have events that wait for a commit."""
+        return len(self._dirty)
 
     def _expect_first(self, backlog: Backlog) -> None:
         """Give the first commit of a stream only as long as its request may wait, however long a command may take: its
@@ -163,7 +180,7 @@ class Writer:
         self._committed_at, self._committed_events = now, events
         self._asked_at = self._patience.time()
         if self._tally is not None:
-            self._tally.sent(backlogs, batch, now)
+            sizes = self._tally.sent(backlogs, batch, now)
         try:
             replies = await self._store.append(batch)
             self._breaker.answered()
@@ -197,7 +214,7 @@ class Writer:
                 with suppress(Exception):
                     backlog.owner.degrade("internal")
         if self._tally is not None:
-            self._tally.answered(backlogs, batch, replies, now)
+            self._tally.answered(backlogs, batch, replies, sizes, now)
         if self._times is not None:
             seconds = self._clock() - now
             for written, backlog, reply in zip(batch, backlogs, replies, strict=True):

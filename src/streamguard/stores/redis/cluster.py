@@ -11,7 +11,8 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
@@ -36,6 +37,8 @@ READ_AGAIN_SECONDS: Final = 0.1
 """The map is read at most so often."""
 REST_SECONDS: Final = 0.25
 """How long a server is left alone that did not answer."""
+SILENT_SECONDS: Final = 0.15
+"""A server that has not answered for so long may be down: less than a request waits before it goes on without."""
 RECENT_SECONDS: Final = 3.0
 """A server that answered so lately counts as one that answers."""
 
@@ -55,23 +58,50 @@ class ClusterServer:
         self._answered_at = -math.inf
         self._failing_since: float | None = None
         self._rests_until = -math.inf
+        self._asked: dict[object, float] = {}
+        """When those who wait for an answer began to, the first one first."""
 
     @property
     def failing(self) -> bool:
-        """Whether the last command that was sent to it had no answer."""
-        return self._failing_since is not None
+        """Whether the last command that was sent to it had no answer, or one has waited for it for long."""
+        return self._failing_since is not None or self._silent
 
     @property
     def answers(self) -> bool:
         """Whether it answered lately, and has not failed since."""
-        return self._failing_since is None and time.monotonic() - self._answered_at < RECENT_SECONDS
+        return not self.failing and time.monotonic() - self._answered_at < RECENT_SECONDS
 
     @property
     def rests(self) -> bool:
         """Whether it failed so long, and so lately, that there is no use in waiting for it."""
         return time.monotonic() < self._rests_until
 
+    @property
+    def _silent(self) -> bool:
+        oldest = next(iter(self._asked.values()), None)
+        return oldest is not None and time.monotonic() - oldest > SILENT_SECONDS
+
+    @contextmanager
+    def asked(self) -> Iterator[None]:
+        """Around an exchange: who breaks it off after a while had no answer, just as who waited for long enough."""
+        token = object()
+        self._asked[token] = began = time.monotonic()
+        try:
+            yield
+        except StoreUnavailableError:
+            self.failed()
+            raise
+        except asyncio.CancelledError:
+            if time.monotonic() - began > SILENT_SECONDS:
+                self.failed()
+            raise
+        else:
+            self.answered()
+        finally:
+            del self._asked[token]
+
     def answered(self) -> None:
+        """It did what it was asked, or said why not."""
         self._answered_at = time.monotonic()
         self._failing_since = None
 

@@ -9,6 +9,7 @@ from typing import Final
 from ...contained import gathered
 from ...deadlines import Deadline
 from ...errors import StoreUnavailableError
+from ...values import StreamRef
 from ..appends import AppendReply, AppendRequest
 from ..records import Status
 from .appends import Appends
@@ -68,6 +69,10 @@ class ClusterAppends:
         if failures and not answered:
             raise failures[0]
         return replies
+
+    def server_of(self, ref: StreamRef) -> object:
+        """See `Placement`. Streams of which no server is known yet have one server."""
+        return self._cluster.known(self._redis.keys.stream(ref).meta)
 
     def _at(self, server: ClusterServer) -> Appends:
         found = self._appends.get(server)

@@ -50,13 +50,11 @@ class _Router:
         """
         connections = server.ordered if self._ordered else server.connections
         try:
-            replies = await connections.run(operation, commands, deadline=deadline)
+            with server.asked():
+                return await connections.run(operation, commands, deadline=deadline)
         except StoreUnavailableError:
-            server.failed()
             self.cluster.doubt(server)
             raise
-        server.answered()
-        return replies
 
     async def follow(
         self,

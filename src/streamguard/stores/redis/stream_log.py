@@ -88,6 +88,9 @@ class RedisLog(StreamLog):
         await self._permissions.check("ping", subscribing=pings % _SUBSCRIBING_PINGS == 0)
         self._successful_pings = pings + 1
 
+    def partly_down(self) -> bool:
+        return self._redis.cluster is not None and self._redis.cluster.partly_down
+
     async def session(self, key: SessionKey) -> SessionRecord:
         keys = self._redis.keys.session(key)
         reading = ReadSession(

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from ...values import Persisted, QuotaState, StreamRef, Usage
-from ..appends import AppendReply, AppendRequest
+from ..appends import AppendReply, AppendRequest, Placement
 from ..records import (
     NOTHING_CONSUMED,
     UNTOLD,
@@ -64,6 +64,9 @@ class RedisWrites(StreamWrites):
         self._outbox = outbox
         self._appends = Appends(redis) if redis.cluster is None else ClusterAppends(redis, redis.cluster)
         self._slots = OwnerSlots(redis)
+
+    def placement(self) -> Placement | None:
+        return self._appends if isinstance(self._appends, ClusterAppends) else None
 
     def append(self, batch: Sequence[AppendRequest]) -> Coroutine[Any, Any, list[AppendReply]]:
         return self._appends.append(batch)

@@ -28,6 +28,11 @@ class StoreService:
     """Called for what the store comes upon and cannot read where no caller asked for it: entries of indexes. It runs on
     the event loop; it must not raise or block. The runtime sets it."""
 
+    def partly_down(self) -> bool:
+        """Whether some of its servers fail while others answer: that a request waited in vain says nothing then of the
+        streams that are elsewhere."""
+        return False
+
     async def start(self) -> list[str]:
         """Connect. Returns warnings for the operator (an eviction policy that drops live streams, say).
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from ...values import Persisted, QuotaState, StreamRef, Usage
-from ..appends import AppendReply, AppendRequest
+from ..appends import AppendReply, AppendRequest, Placement
 from ..records import NOTHING_CONSUMED, Close, LostLog, Seal, Status, TakeoverReply
 from ..worker_hints import WorkerHint
 
@@ -20,6 +20,10 @@ class StreamWrites(ABC):
     Leases only choose who acts; they protect nothing. Every method is one atomic step, safe to repeat: a caller whose
     reply was lost asks again and gets the same answer.
     """
+
+    def placement(self) -> Placement | None:
+        """Which streams' appends may be slow together; None: all may. A batch of one server never waits for another."""
+        return None
 
     # -- while the stream runs --------------------------------------------------------------------------------------
 
