@@ -97,6 +97,61 @@ async def test_an_application_that_is_too_far_ahead_waits() -> None:
     assert (total, len(sent)) == (10 * (BUFFERED_BYTES // 2), 10)
 
 
+async def test_pieces_are_taken_where_they_are_sent_while_somebody_waits_for_them() -> None:
+    taken: list[object] = []
+    tasks: set[object] = set()
+    calling_task = asyncio.current_task()
+
+    async def act(send: Send) -> None:
+        await send(START)
+        for number in range(9):
+            await asyncio.sleep(0)
+            await send(piece(b"%d" % number))
+        await send(piece(b"end", more=False))
+
+    def take(part: object) -> bool:
+        taken.append(part)
+        tasks.add(asyncio.current_task())
+        return len(taken) % 3 != 0
+
+    calling = Calling(act)
+    await calling.call.head()
+    calling.call.capture()
+    iterated: list[bytes] = []
+    async for part in calling.call:
+        taken.append(part)
+        iterated.append(part)
+        calling.call.divert(take)
+    assert taken == [*(b"%d" % number for number in range(9)), b"end"], "all, in their order"
+    assert set(iterated) < set(taken)
+    assert calling_task not in tasks
+    await calling.call.aclose()
+
+
+async def test_what_taking_a_piece_raises_is_raised_to_the_iterator_and_not_to_the_application() -> None:
+    async def act(send: Send) -> None:
+        await send(START)
+        for number in range(5):
+            await asyncio.sleep(0)
+            await send(piece(b"%d" % number))
+        await send(piece(b"", more=False))
+
+    def take(part: object) -> bool:
+        raise ValueError(f"cannot take {part!r}")
+
+    calling = Calling(act)
+    await calling.call.head()
+    calling.call.capture()
+    assert await anext(calling.call) == b"0"
+    calling.call.divert(take)
+    with pytest.raises(ValueError, match="cannot take b'1'"):
+        await anext(calling.call)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert calling.ended == "returned"
+    await calling.call.aclose()
+
+
 async def test_closing_a_captured_call_cancels_it() -> None:
     calling = Calling(endless)
     await calling.call.head()

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
-__all__ = ["ItemSource"]
+__all__ = ["DivertedItems", "ItemSource"]
+
+
+class DivertedItems(AsyncIterator[object]):
+    """Items that a task of the host's sends. While the producer waits for one, they need not wait for its turn.
+
+    Hot path: waking the producer for each item costs as much as everything else about the item.
+    """
+
+    @abstractmethod
+    def divert(self, take: Callable[[object], bool]) -> None:
+        """Call `take` with each item that is sent while `__anext__` waits, in the task that sends it, until that
+        returns False: later items are to be iterated again. What `take` raises is raised by `__anext__`, and not in the
+        task that sends."""
 
 
 class ItemSource(AsyncIterator[object]):

@@ -11,7 +11,7 @@ from ...faults import Fault, FaultCode
 from ...values import Outcome, Usage
 from ..request import Ending
 from .failures import fault_of, status_of_answer, told_failure
-from .item_source import ItemSource
+from .item_source import DivertedItems, ItemSource
 from .stream import LiveStream
 
 __all__ = ["produce"]
@@ -38,14 +38,27 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
         encode = stream.speaking.encoder.encode
         return encode(item)
 
+    count, turn = 0, 1
+
+    def take(item: object) -> bool:
+        """An item that is sent while the producer waits for it."""
+        nonlocal count
+        if stream.early_end is not None:
+            return False
+        activity.items = count = count + 1
+        for payload in encode(item):
+            add(payload)
+        return count < turn and not backlog.full
+
     part: AsyncIterator[object] | None
     encode = encode_first
-    count, turn, silent = 0, 1, True
+    silent = True
     try:
         activity.called_at = activity.clock()
         iterator = part = items()
         try:
             while part is not None:
+                divert = part.divert if isinstance(part, DivertedItems) else None
                 async for item in part:
                     if stream.early_end is not None:  # the endpoint swallowed its cancellation
                         break
@@ -59,11 +72,13 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
                         if silent:
                             silent = False
                             stream.item_emitted()
-                    if count == turn:
-                        turn += YIELD_EVERY
+                    if count >= turn:
+                        turn = count + YIELD_EVERY
                         await asyncio.sleep(0)
                     if backlog.full:
                         await backlog.wait_for_capacity()
+                    if divert is not None and not silent:
+                        divert(take)
                 part = _rest_of(part) if stream.early_end is None else None
         finally:
             close = getattr(iterator, "aclose", None)

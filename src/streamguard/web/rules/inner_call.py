@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Final
+from typing import Final, Self
 
 import anyio
 from starlette.background import BackgroundTask
@@ -15,6 +15,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...contained import Contained
+from ...runtime.producing.item_source import DivertedItems
 from ..middleware.application_call import cancelled
 
 __all__ = ["InnerCall", "UnfinishedResponseError", "Use"]
@@ -48,7 +49,7 @@ class Use(Enum):
     DROPPED = "nobody takes anything of it any more"
 
 
-class InnerCall(AsyncIterator[bytes]):
+class InnerCall(DivertedItems):
     """Calls `app` in a task of its own, under a copy of the context of the task that calls `head`.
 
     Until it is decided what becomes of the response, and while it is captured, its messages wait here. Who makes a call
@@ -73,6 +74,10 @@ class InnerCall(AsyncIterator[bytes]):
         """The client's `send`, once all that waited has been passed on."""
         self._whole = False
         """The last piece of the body was taken."""
+        self._take: Callable[[bytes], bool] | None = None
+        """Takes a piece in the application's own task; see `divert`."""
+        self._failure: Exception | None = None
+        """What that raised."""
         self._on_unfinished: Callable[[], Awaitable[bool]] | None = None
         self._on_rest: Callable[[asyncio.Task[None]], None] | None = None
 
@@ -111,6 +116,13 @@ class InnerCall(AsyncIterator[bytes]):
         self._on_unfinished = on_unfinished
         self._on_rest = on_rest
 
+    def divert(self, take: Callable[[object], bool]) -> None:
+        """See `DivertedItems.divert`."""
+        self._take = take
+
+    def __aiter__(self) -> Self:
+        return self
+
     async def __anext__(self) -> bytes:
         """The next piece of the body, as the application sent it.
 
@@ -119,6 +131,12 @@ class InnerCall(AsyncIterator[bytes]):
             Exception: what the application raises, also if a `BaseHTTPMiddleware` sent the last piece for it.
         """
         while not self._whole:
+            failure, self._failure = self._failure, None
+            if failure is not None:
+                try:
+                    raise failure
+                finally:
+                    del failure  # else the exception's traceback would know the exception
             if not self._waiting:
                 if self._task is None or self._task.done():
                     await self._end_unfinished()
@@ -203,13 +221,28 @@ class InnerCall(AsyncIterator[bytes]):
 
     async def _send(self, message: Message) -> None:
         if self.use is Use.CAPTURED and self._size < BUFFERED_BYTES and len(self._waiting) < MAX_BUFFERED:
-            self._waiting.append(message)  # nearly always
+            arrived, take = self._arrived, self._take
+            if (
+                take is not None
+                and arrived is not None
+                and not (self._waiting or arrived.done())
+                and message["type"] == _BODY
+                and message.get("more_body", False)
+            ):
+                body = message.get("body", b"")
+                try:
+                    if not body or take(body):  # nearly always
+                        return
+                except Exception as exc:  # noqa: BLE001 -- raised where the pieces are iterated, not here
+                    # Without this method's frame, which knows this object.
+                    self._failure = exc.with_traceback(None if exc.__traceback__ is None else exc.__traceback__.tb_next)
+                    self._wake()
+                self._take = None
+                return
+            self._waiting.append(message)
             self._size += len(message.get("body", b""))
-            arrived = self._arrived
             if arrived is not None:
-                self._arrived = None
-                if not arrived.done():
-                    arrived.set_result(None)
+                self._wake()
             return
         while self._send_on is None:
             if self.use is Use.DROPPED:

@@ -105,6 +105,7 @@ class UIMessageRawEncoder(UpstreamEncoder):
         self._message_id = message_id
         self._started = False
         self._open = RawOpenParts()
+        self._passes = self._is_more_text
 
     def answered(self, parts: Iterable[Mapping[str, object]]) -> None:
         self._open.answered(parts)
@@ -125,7 +126,7 @@ class UIMessageRawEncoder(UpstreamEncoder):
     def _marked(self, raw: bytes) -> bytes:
         return upstream_block(raw)
 
-    def _passes(self, block: bytes) -> bool:
+    def _is_more_text(self, block: bytes) -> bool:
         return self._started and self._open.spoke and self._reader.ignores(block)
 
     def _payload(self, block: Block) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from ...faults import FaultCode
@@ -53,6 +53,8 @@ class UpstreamEncoder(Encoder):
         self._max_bytes = max_event_bytes
         self._on_left_out = on_left_out
         self._splitter = self._new_splitter()
+        self._passes: Callable[[bytes], bool] = reader.ignores
+        """Hot path: whether a block is logged as it is, and nothing need be known of it."""
 
     @property
     def usage(self) -> Mapping[str, int]:
@@ -113,10 +115,6 @@ class UpstreamEncoder(Encoder):
             f"{article} {self._protocol} endpoint yields SSE text as bytes or str, or events (ServerSentEvent, or a "
             "dict of data, event, id, retry)",
         )
-
-    def _passes(self, block: bytes) -> bool:
-        """Hot path: whether a block is logged as it is, and nothing need be known of it."""
-        return self._reader.ignores(block)
 
     def _take(self, blocks: Sequence[Block]) -> Sequence[bytes]:
         out: list[bytes] = []
