@@ -1,7 +1,8 @@
 """The process's one writer: it appends the new events of every backlog, in one round trip, over and over.
 
 Group commit: while one commit is under way, events gather for the next. After a commit of more than `BUSY_EVENTS` the
-next one begins no sooner than `PAUSE_SECONDS` after it, because then round trips are most of what an event costs.
+next one begins no sooner than `PAUSE_SECONDS` after it, because then round trips are most of what an event costs; after
+one of more than `BURST_EVENTS`, which no models at reading speed make, no sooner than `BURST_PAUSE_SECONDS`.
 
 The writer knows streams by their backlogs. A backlog is dirty while events of it wait for a commit.
 """
@@ -29,6 +30,8 @@ __all__ = ["StoreHealth", "Writer"]
 
 BUSY_EVENTS: Final = 8
 PAUSE_SECONDS: Final = 0.003
+BURST_EVENTS: Final = 200
+BURST_PAUSE_SECONDS: Final = 0.01
 RETRY: Final = Backoff(0.05, 0.05)
 """The pause after a commit that failed: short, because the deadlines of the events that wait are short too."""
 MARGIN_SECONDS: Final = 0.05
@@ -141,8 +144,12 @@ class Writer:
 
     async def _gather(self) -> None:
         """Let a busy process's events gather for a moment, unless one of them should not wait."""
-        waiting = self._committed_at + PAUSE_SECONDS - self._clock()
-        if waiting <= 0 or self._urgent or self._committed_events <= BUSY_EVENTS:
+        events = self._committed_events
+        if events <= BUSY_EVENTS or self._urgent:
+            return
+        pause = PAUSE_SECONDS if events <= BURST_EVENTS else BURST_PAUSE_SECONDS
+        waiting = self._committed_at + pause - self._clock()
+        if waiting <= 0:
             return
         loop = asyncio.get_running_loop()
         self._wake = wake = loop.create_future()
