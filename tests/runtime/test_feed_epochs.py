@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from streamguard.runtime.viewing.feed import Feed
 from streamguard.runtime.viewing.follower import Follower
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.records import Hint
-from streamguard.testing._stream_store.steps import new_stream, put, registered, try_register
+from streamguard.testing._stream_store.steps import a_terminal, new_stream, put, registered, try_register
 from streamguard.values import START, EventKind, Outcome, Position
 from streamguard.wire import protocol_named
 
@@ -64,6 +65,30 @@ async def test_a_hint_of_another_epoch_says_only_that_the_range_is_to_be_read(me
     ):
         assert follower._extend_by([hint]) is continues
     assert feed.data == [b"c"]
+
+
+async def test_a_hint_is_shown_as_it_arrives(memory: MemoryStore) -> None:
+    """No turn of a task, no read of the log or the record is between a hint and the viewers, and no timer is begun."""
+    line = Line(memory)
+    ref = registered(await try_register(memory, new_stream())).ref
+    await put(memory, ref, 1, b"a", b"b")
+    meta = await meta_of(memory, ref)
+    feed = Feed(protocol_named("plain"), ref.stream_id, start=meta.end, limit_bytes=1_000)
+    follower = Follower(line, ref, feed, poll_seconds=60.0, patience_seconds=5.0)
+    following = asyncio.create_task(follower.run())
+    await wait_until_async(lambda: follower._waits, description="it waits for hints")
+    line.calls.clear()
+    for seq in range(3, 400):
+        follower._on_hint(Hint(seq, ((EventKind.DATA, b"c"),), False, meta.epoch))
+        assert feed.visible == seq
+    assert not line.calls
+    await put(memory, ref, 3, *[b"c"] * 400)
+    follower._on_hint(Hint(401, ((EventKind.DATA, b"gap"),), False, meta.epoch))
+    assert feed.visible == 399
+    await wait_until_async(lambda: feed.visible == 402, description="it read the log instead")
+    follower._on_hint(Hint(403, ((EventKind.TERMINAL, a_terminal().to_json()),), False, meta.epoch))
+    assert (feed.complete, feed.visible) == (True, 403)
+    await asyncio.wait_for(following, 5)
 
 
 @pytest.mark.parametrize("ids", [True, False])

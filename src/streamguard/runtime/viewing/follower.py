@@ -51,7 +51,13 @@ class Follower:
         self._retries: Retries | None = None
         """The pauses since the store began to fail; None while it answers."""
         self._hinted = asyncio.Event()
+        """Set when the task has to look: at hints that did not extend the feed, or at the feed's end."""
         self._hints: list[Hint] = []
+        """Hints that arrived while the task reads the log, or that it has to read the log for."""
+        self._waits = False
+        """The task waits for hints: the feed has all that was read and hinted so far."""
+        self._heard_at = 0.0
+        """Loop time of the last hint that extended the feed."""
 
     async def run(self) -> None:
         """Follow to the end. On return the feed has ended; cancelling it leaves the feed as it is."""
@@ -68,23 +74,40 @@ class Follower:
                     self._fail(FaultCode.STORE_UNAVAILABLE, None)
 
     def _on_hint(self, hint: Hint) -> None:
+        """Hot path: while the task waits, a hint extends the feed as it arrives. It costs no task's turn, and no timer
+        is begun anew."""
+        if self._waits and not self._hints and self._extend_by((hint,)):
+            self._heard_at = asyncio.get_running_loop().time()
+            if self.feed.ended:
+                self._hinted.set()
+            return
         if len(self._hints) == PENDING_HINTS:
             self._hints = [Hint(0, (), False)]  # too far behind: read the log
         self._hints.append(hint)
         self._hinted.set()
 
     async def _follow(self) -> None:
+        clock = asyncio.get_running_loop().time
         await self._catch_up()
         while not self.feed.ended:
-            try:
-                async with asyncio.timeout(self._poll_seconds):  # noqa: TID251 -- a period
-                    await self._hinted.wait()
-            except TimeoutError:
+            hints, self._hints = self._hints, []
+            if not self._extend_by(hints):
                 await self._catch_up()
                 continue
             self._hinted.clear()
-            hints, self._hints = self._hints, []
-            if not self._extend_by(hints):
+            self._waits, self._heard_at = True, clock()
+            try:
+                while not self._hinted.is_set():
+                    silent_at = self._heard_at + self._poll_seconds
+                    try:
+                        async with asyncio.timeout_at(silent_at):  # noqa: TID251 -- a period
+                            await self._hinted.wait()
+                    except TimeoutError:
+                        if clock() >= self._heard_at + self._poll_seconds:
+                            break
+            finally:
+                self._waits = False
+            if not self._hinted.is_set() and not self.feed.ended:
                 await self._catch_up()
 
     async def _catch_up(self) -> None:
@@ -129,7 +152,7 @@ class Follower:
         elif meta.lost:
             self._fail(FaultCode.RESUME_FAILED, "not_registered")
 
-    def _extend_by(self, hints: list[Hint]) -> bool:
+    def _extend_by(self, hints: Sequence[Hint]) -> bool:
         """Extend the feed by the events of the hints. False when the log must be read instead."""
         if self.feed.undecided:
             return False
