@@ -10,8 +10,20 @@ from typing import Final
 from streamguard import Settings
 
 from .cells import paced_name
-from .metrics import IDLE, IDLE_REDIS, LATENCY_P50, LATENCY_P99, LOG_BYTES, REDIS, REPLAY_CPU, SERVER, Metric
-from .plan import FULL, PHASES
+from .metrics import (
+    IDLE,
+    IDLE_REDIS,
+    LATENCY_P50,
+    LATENCY_P99,
+    LOG_BYTES,
+    REDIS,
+    REPLAY_CPU,
+    SERVER,
+    STREAM_REDIS,
+    STREAM_SERVER,
+    Metric,
+)
+from .plan import FULL, PHASES, Kind
 from .recording import Record
 from .report import doubts, number
 from .rounds import CellResult
@@ -22,7 +34,7 @@ _KIB: Final = 1024
 _GIB: Final = 1024**3
 _OURS: Final = "plain"
 _IDLE: Final = "idle-1000"
-_FEW, _MANY = FULL.paced_events
+_MANY = max(FULL.paced_events)
 _WIRE_BYTES: Final = 60 + 52 + 8
 """Of an event on the wire: its text, the lines of its id and the SSE framing, and the framing of an HTTP chunk."""
 
@@ -84,11 +96,15 @@ class Load:
 _MILLION: Final = Load(1_000_000, events_per_second=20.0, seconds=30.0, share=0.6)
 
 
-def line(few: tuple[int, float], many: tuple[int, float]) -> Line:
-    """The line through two measured costs of an event, each with the events of its streams."""
-    (a, cost_a), (b, cost_b) = few, many
-    per_event = (b * cost_b - a * cost_a) / (b - a)
-    return Line(per_event, a * (cost_a - per_event))
+def line(per_stream: float, events: int, per_event_in_all: float) -> Line:
+    """The costs of a stream and of an event of it.
+
+    Args:
+        per_stream: the cost of a stream of one event.
+        events: of the streams in which an event costs `per_event_in_all`, the stream's own cost included.
+    """
+    per_event = (per_event_in_all * events - per_stream) / (events - 1)
+    return Line(per_event, per_stream - per_event)
 
 
 def costs_of(record: Record) -> Costs | None:
@@ -98,14 +114,14 @@ def costs_of(record: Record) -> Costs | None:
     def figure(cell: str, metric: Metric) -> float:
         return rows[cell, metric.name][_OURS].median
 
-    def fitted(metric: Metric) -> Line:
-        few, many = (fmean(figure(paced_name(events, phase), metric) for phase in PHASES) for events in (_FEW, _MANY))
-        return line((_FEW, few), (_MANY, many))
+    def fitted(metric: Metric, of_one: Metric) -> Line:
+        long = fmean(figure(paced_name(_MANY, phase), metric) for phase in PHASES)
+        return line(figure("short", of_one), _MANY, long)
 
     try:
         return Costs(
-            server=fitted(SERVER),
-            redis=fitted(REDIS),
+            server=fitted(SERVER, STREAM_SERVER),
+            redis=fitted(REDIS, STREAM_REDIS),
             viewer_us=figure("viewers", SERVER),
             replay_ms=figure("replay", REPLAY_CPU),
             server_bytes=figure(_IDLE, IDLE) * _KIB,
@@ -168,17 +184,18 @@ def _browser(record: Record) -> str:
 def _checked(record: Record, costs: Costs) -> str:
     rows: list[Sequence[str]] = []
     for result in record.cells:
-        if result.cell.name.startswith("capacity-"):
+        cell = result.cell
+        if cell.name.startswith("capacity-") or (cell.kind is Kind.PACED and cell.events == min(FULL.paced_events)):
             rows += _predictions(result, costs)
     memory = {row.cell: row.figures for row in record.rows if row.metric == IDLE.name}
-    for cell, figures in memory.items():
-        if cell != _IDLE and _OURS in figures:
+    for name, figures in memory.items():
+        if name != _IDLE and _OURS in figures:
             expected, measured = costs.server_bytes / _KIB, figures[_OURS].median
-            rows.append((f"{cell}: memory of a stream, KiB", *_against(expected, measured)))
+            rows.append((f"{name}: memory of a stream, KiB", *_against(expected, measured)))
     header = ("", "predicted", "measured", "measured / predicted")
     return (
         "## Predicted and measured\n\n"
-        "The costs above are of 200 streams that are paced, and of 1,000 that are idle. "
+        "The costs above are of 200 streams with 250 events, of streams with one, and of 1,000 idle ones. "
         "These sizes had no part in them:\n\n" + _table(header, rows)
     )
 
@@ -188,7 +205,9 @@ def _against(expected: float, measured: float) -> tuple[str, str, str]:
 
 
 def _predictions(result: CellResult, costs: Costs) -> list[tuple[str, str, str, str]]:
-    cell, measured = result.cell, result.contenders[_OURS]
+    cell, measured = result.cell, result.contenders.get(_OURS)
+    if measured is None:
+        return []
     if measured.problems or not measured.rounds:
         return [(cell.title, "", "invalid", "")]
     found = []
@@ -197,7 +216,8 @@ def _predictions(result: CellResult, costs: Costs) -> list[tuple[str, str, str, 
         ("Redis", costs.redis, [one.redis_cpu_us or 0.0 for one in measured.rounds]),
     ):
         value = sorted(values)[len(values) // 2]
-        title = f"{cell.streams:,} streams × {cell.events} events: {name} CPU, µs/event"
+        gap = f"one per {cell.gap_seconds * 1000:g} ms"
+        title = f"{cell.streams:,} streams × {cell.events} events, {gap}: {name} CPU, µs/event"
         found.append((title, *_against(cost.of(cell.events), value)))
     return found
 

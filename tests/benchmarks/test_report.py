@@ -136,9 +136,9 @@ def test_the_pages_are_those_of_their_record() -> None:
     assert charts == {path.relative_to(DOCS) for path in (DOCS / RECORD).parent.glob("*.svg")}
 
 
-def test_costs_of_an_event_and_a_stream_come_from_two_lengths() -> None:
-    """50 µs a stream and 2 µs an event."""
-    fitted = line((10, 7.0), (50, 3.0))
+def test_costs_of_an_event_and_a_stream_come_from_short_and_long_streams() -> None:
+    """50 µs a stream and 2 µs an event: 52 for a stream of one, and 3 an event in streams of fifty."""
+    fitted = line(52.0, 50, 3.0)
 
     assert (fitted.per_event, fitted.per_stream) == pytest.approx((2.0, 50.0))
     assert fitted.of(25) == pytest.approx(4.0)
