@@ -1,0 +1,104 @@
+"""Channels on a cluster of three masters: one connection hears of streams on all of them, and outlives its server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+import pytest
+
+from streamguard.stores.redis import RedisStore, subscriptions
+from streamguard.stores.redis.keys import Keys
+from streamguard.stores.store import StreamStore
+from streamguard.stores.worker_hints import MISSED_HINTS
+from streamguard.testing._stream_store.steps import Hints, new_stream, put, registered, try_register
+from streamguard.testing._stream_store.worker_hints import WorkerHints, fresh_worker
+from streamguard.values import StreamRef
+
+from ...harness.redis_cluster import ClusterNode, RedisCluster
+
+pytestmark = pytest.mark.anyio
+
+KEYS = Keys("streamguard")
+
+
+@pytest.fixture
+async def store(redis_cluster_url: str) -> AsyncIterator[RedisStore]:
+    store = RedisStore(redis_cluster_url, command_seconds=5)
+    await store.start()
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
+async def other(redis_cluster_url: str) -> AsyncIterator[RedisStore]:
+    """Another process."""
+    store = RedisStore(redis_cluster_url, command_seconds=5)
+    await store.start()
+    yield store
+    await store.aclose()
+
+
+async def one_on_each(store: StreamStore, cluster: RedisCluster, worker: str) -> list[StreamRef]:
+    """A stream of the worker on each master."""
+    found: dict[int, StreamRef] = {}
+    while len(found) < len(cluster.masters()):
+        new = replace(new_stream(), worker=worker)
+        found.setdefault(cluster.master_of(KEYS.stream(new.ref).meta).port, new.ref)
+        if found[cluster.master_of(KEYS.stream(new.ref).meta).port] is new.ref:
+            registered(await try_register(store, new))
+    return list(found.values())
+
+
+def hearing(cluster: RedisCluster, channel: bytes) -> list[ClusterNode]:
+    """The servers that somebody is subscribed at."""
+    return [node for node in cluster.masters() if channel in node.client().pubsub_channels()]
+
+
+async def test_a_worker_hears_of_its_streams_on_every_master(
+    redis_cluster: RedisCluster, store: RedisStore, other: RedisStore
+) -> None:
+    worker, hints = fresh_worker(), WorkerHints()
+    async with store.subscribe_worker(worker, hints):
+        assert len(hearing(redis_cluster, KEYS.worker(worker))) == 1
+        refs = await one_on_each(store, redis_cluster, worker)
+        for ref in refs:
+            await other.request_stop(ref)
+        for ref in refs:
+            await hints.of(ref, lambda hint: hint.stop_requested, description=f"the stop of {ref.stream_id}")
+
+
+async def test_a_viewer_hears_of_streams_on_every_master(
+    redis_cluster: RedisCluster, store: RedisStore, other: RedisStore
+) -> None:
+    for ref in await one_on_each(store, redis_cluster, ""):
+        hints = Hints()
+        async with other.subscribe(ref, hints):
+            await put(store, ref, 1, b"a")
+            await hints.until(lambda seen: any(hint.events for hint in seen), description="the event")
+
+
+@pytest.mark.long
+async def test_a_worker_whose_server_is_silent_listens_at_another(
+    own_redis_cluster: Callable[..., RedisCluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told that it may have missed something, and then of the streams on all masters again."""
+    monkeypatch.setattr(subscriptions, "_IDLE_SECONDS", 0.1)
+    cluster = own_redis_cluster()
+    store = RedisStore(cluster.url, command_seconds=5)
+    await store.start()
+    try:
+        worker, hints = fresh_worker(), WorkerHints()
+        async with store.subscribe_worker(worker, hints):
+            refs = await one_on_each(store, cluster, worker)
+            (node,) = hearing(cluster, KEYS.worker(worker))
+            node.pause()
+            try:
+                await hints.until(lambda seen: MISSED_HINTS in seen, description="the doubt")
+            finally:
+                node.resume()
+            for ref in refs:
+                await store.request_stop(ref)
+                await hints.of(ref, lambda hint: hint.stop_requested, description=f"the stop of {ref.stream_id}")
+    finally:
+        await store.aclose()
