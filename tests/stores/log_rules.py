@@ -72,7 +72,8 @@ class LogTwins(TwinStores):
         first_seq = max(1, self.last_seq(ref) + offset)
         there = [(event.kind, event.data) for event in self.log(ref)[first_seq - 1 :]]
         events = (there + self.events(count))[:count]
-        item = Append(ref, self.epoch(ref, epoch), first_seq, events, refresh, decided=decided)
+        at = self.epoch(ref, epoch)
+        item = Append(ref, at, first_seq, events, refresh, decided=decided, cache=self.cache(ref, at))
         (reply,) = self.step(lambda store: store.append([item]))
         self.promises.answered(ref, item.epoch, reply.status, first_seq=first_seq, events=item.events)
         self.after()

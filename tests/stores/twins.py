@@ -17,7 +17,7 @@ from typing import Any, ClassVar, TypeVar
 from hypothesis.stateful import RuleBasedStateMachine
 
 from streamguard.faults import Fault, FaultCode
-from streamguard.stores.appends import AppendReply
+from streamguard.stores.appends import AppendCache, AppendReply
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.records import (
     Erasure,
@@ -200,6 +200,7 @@ class TwinStores(RuleBasedStateMachine):
         self.promises = Promises()
         self.streams: list[NewStream] = []
         self.payloads = 0
+        self.caches: dict[tuple[StreamRef, int], AppendCache] = {}
         self.last: tuple[Callable[[StreamStore], Awaitable[object]], object, bool] | None = None
         """The last step, its answer, and whether it waits; None when repeating it means something else."""
 
@@ -325,6 +326,10 @@ class TwinStores(RuleBasedStateMachine):
     def epoch(self, ref: StreamRef, offset: int) -> int:
         meta = self.meta(ref)
         return max(1, (1 if meta is None else meta.epoch) + offset)
+
+    def cache(self, ref: StreamRef, epoch: int) -> AppendCache:
+        """What the stream's writer under that epoch has for its store: of a superseded one too."""
+        return self.caches.setdefault((ref, epoch), AppendCache())
 
     def position(self, ref: StreamRef, seq: int) -> Position:
         """Where event `seq` is, as far as there is one."""

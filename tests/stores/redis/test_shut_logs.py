@@ -97,7 +97,7 @@ EVENTS = {
     "lost, with its terminal record": Event(
         lose_and_end, ("declare_lost", "  shut(log_key, stored_epoch)\n  redis", "  redis")
     ),
-    "asked to stop": Event(stop, ("request_stop", SHUTS_OWN + "publish", "publish")),
+    "asked to stop": Event(stop, ("request_stop", SHUTS_OWN + "tell", "tell")),
     "watched": Event(watch, ("mark_watched", "then shut(log_key, epoch) end", "then end")),
     "erased": Event(erase, ("erase", "meta_key, log_prefix .. id,", "meta_key,")),
 }

@@ -1,17 +1,23 @@
-"""Appends to many streams in one exchange, packed by hand: the path that every event takes."""
+"""Appends to many streams in one exchange, packed by hand: the path that every event takes.
+
+A lone event is a plain XADD, as far as Redis itself refuses what must not be appended; everything else, and whatever
+Redis refused, goes through a script, which says why. `docs/explanation/races.md` has the reasons.
+"""
 
 from __future__ import annotations
 
-import math
+import time
 from collections.abc import Sequence
 from typing import Final
 
 from ...values import EventKind
 from ..appends import AppendReply, AppendRequest
 from ..records import Status
+from .append_gate import EXEC, MULTI, AppendGate
 from .codec import append_reply, flatten, server_ms
-from .driver import pack_argument
+from .driver import CommandError, Reply, pack, pack_argument
 from .namespace import RedisNamespace
+from .pipeline import OtherConnectionError
 
 __all__ = ["Appends"]
 
@@ -19,11 +25,29 @@ _KEPT: Final = 4096
 """Numbers below are kept in the form that appends send them in: joining pieces takes a third of formatting them."""
 _SEQS: Final = tuple(pack_argument(b"%d" % number) for number in range(_KEPT))
 _SIZES: Final = tuple(b"$%d\r\n" % number for number in range(_KEPT))
+_LINES: Final = tuple(b"%d\r\n" % number for number in range(_KEPT))
 _APPENDED: Final = tuple(AppendReply(Status.OK, number, stop_requested=False) for number in range(_KEPT))
 _KINDS: Final = {kind: pack_argument(kind.encode()) for kind in EventKind}
-_NEVER: Final = pack_argument(b"")
 _DECIDED: Final = "="
 """Stands where the first event's kind would: what was decided about the stream comes before its events."""
+
+
+class _Kept:
+    """What is kept of a stream between its appends under one epoch."""
+
+    __slots__ = ("add", "add_line", "checked", "next_seq", "start")
+
+    def __init__(self, start: bytes) -> None:
+        self.start = start
+        """The beginning of the script's call with one event."""
+        self.add = b""
+        """The beginning of an XADD, up to the event's number."""
+        self.add_line = 0
+        """How long that number is, with the end of its line."""
+        self.checked = 0
+        """The generation of the gate under which the script found nothing amiss, and left the log open."""
+        self.next_seq = 0
+        """The event that follows the log's last one, as of then."""
 
 
 class Appends:
@@ -33,58 +57,186 @@ class Appends:
         self._ordered = redis.ordered
         self._keys = redis.keys
         self._clock = redis.clock
+        self._gate = AppendGate(redis.keys)
 
     async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
         """See `StreamWrites.append`."""
-        calls: list[bytes] = []
-        within, until, packed_until = math.inf, b"", _NEVER
-        for item in batch:
-            events = item.events
-            if item.within_seconds != within:
-                within = item.within_seconds
-                until = self._until(within)
-                packed_until = pack_argument(until)
-            decided = item.decided if item.first_seq == 1 else None
-            if len(events) == 1 and not item.refresh and decided is None:  # the usual case: all but the event is packed
-                ((kind, data),) = events
-                cache = item.cache
-                if cache.owner is not self:
-                    cache.value, cache.owner = self._start(item), self
+        if not batch:
+            return []
+        begun = time.monotonic()
+        gate, connection = self._gate, self._ordered.number
+        if gate.stands(connection, begun):
+            added = [at for at, item in enumerate(batch) if len(item.events) == 1 and self._may_add(item, gate)]
+            if added:
                 try:
-                    seq = _SEQS[item.first_seq]
-                    size = _SIZES[len(data)]
-                except IndexError:
-                    seq, size = pack_argument(b"%d" % item.first_seq), b"$%d\r\n" % len(data)
-                calls.append(b"".join((cache.value, packed_until, seq, _KINDS[kind], size, data, b"\r\n")))
-                continue
-            keys = self._keys.stream(item.ref)
-            call = self._ordered.script(
-                "append",
-                (keys.meta, keys.log, keys.session, keys.streams) if item.refresh or decided else (keys.meta, keys.log),
-                (
-                    item.epoch,
-                    until,
-                    item.first_seq,
-                    *(() if decided is None else (_DECIDED, *decided, item.ref.stream_id)),
-                    *(events[0] if len(events) == 1 else flatten(events)),
-                ),
-            )
-            calls.append(call.packed)
-        replies = await self._ordered.run_calls("append", "append", calls)
+                    return await self._add(batch, added, connection, begun)
+                except OtherConnectionError:
+                    pass  # it has connected anew: everything is checked
+        return await self._check(batch, begun)
+
+    def _may_add(self, item: AppendRequest, gate: AppendGate) -> bool:
+        """Whether a plain XADD does for its one event: it follows what the log had when it was checked, since the gate
+        was set up, and nothing else is to be done or decided."""
+        cache = item.cache
+        if cache.owner is not self or item.refresh:
+            return False
+        kept: _Kept = cache.value
+        return (
+            kept.checked == gate.generation and kept.next_seq == item.first_seq and item.within_seconds >= gate.seconds
+        )
+
+    async def _add(
+        self, batch: Sequence[AppendRequest], added: Sequence[int], connection: int, begun: float
+    ) -> list[AppendReply]:
+        """Append these of the batch by plain XADDs in one transaction, and the others by the script."""
+        gate = self._gate
+        others = [] if len(added) == len(batch) else sorted({*range(len(batch))}.difference(added))
+        packed = [MULTI, *[self._packed_add(batch[at]) for at in added], EXEC]
+        end = len(packed)
+        packed += gate.renewal(batch[added[0]].within_seconds, begun)
+        calls = len(packed)
+        packed += [self._call(batch[at], begun) for at in others]
+        scripts = (None,) * calls + ("append",) * len(others)
+        generation = gate.generation
+        gate.begin()
         try:
-            return [_APPENDED[reply] for reply in replies]  # type: ignore[index] # then it raises
-        except (IndexError, TypeError):
-            for reply in replies:
-                self._clock.heard(server_ms(reply))
-            return [append_reply(reply) for reply in replies]
+            replies, number = await self._ordered.run_packed("append", packed, scripts, only_on=connection)
+        finally:
+            gate.end()
+        done = replies[end - 1]
+        if isinstance(done, CommandError):
+            gate.refused(replies[:end], number)
+        elif done is not None:
+            gate.take(replies[end:calls], number)
+        answers: dict[int, AppendReply] = {}
+        if others:
+            stands = gate.stands(number, time.monotonic())
+            checked = self._checked(batch, others, replies[calls:], generation if stands else 0)
+            answers.update(zip(others, checked, strict=True))
+        results: Sequence[Reply] = done if isinstance(done, list) and len(done) == len(added) else (None,) * len(added)
+        doubted = []
+        for at, result in zip(added, results, strict=True):
+            item = batch[at]
+            kept: _Kept = item.cache.value
+            if type(result) is bytes:
+                seq = item.first_seq
+                kept.next_seq = seq + 1
+                answers[at] = _APPENDED[seq] if seq < _KEPT else AppendReply(Status.OK, seq, False)
+            else:
+                kept.checked = 0
+                doubted.append(at)
+        if doubted:  # nobody but the script says why
+            asked = [batch[at] for at in doubted]
+            answers.update(zip(doubted, await self._check(asked, begun), strict=True))
+        return [answers[at] for at in range(len(batch))]
 
-    def _start(self, item: AppendRequest) -> bytes:
-        """The beginning of every append of one event to a stream. The request keeps it: it is most of the command."""
+    async def _check(self, batch: Sequence[AppendRequest], begun: float) -> list[AppendReply]:
+        """Append by the script."""
+        packed = [self._call(item, begun) for item in batch]
+        gate, connection = self._gate, self._ordered.number
+        missed, opening = None, []
+        stood = gate.stands(connection, time.monotonic())
+        if not stood:
+            for item in batch:
+                if len(item.events) == 1 and self._missed_the_gate(item):
+                    missed = item
+                    break
+        if missed is not None:
+            opening = gate.opening(connection, missed.within_seconds)
+        generation = gate.generation if stood or opening else 0
+        packed = [*opening, *[self._call(item, begun) for item in batch]]
+        scripts = (None,) * len(opening) + ("append",) * len(batch)
+        if opening:
+            gate.begin()
+            try:
+                replies, number = await self._ordered.run_packed("append", packed, scripts)
+            finally:
+                gate.end()
+            gate.take(replies[: len(opening)], number)
+        else:
+            replies, number = await self._ordered.run_packed("append", packed, scripts)
+        stands = gate.generation == generation and gate.stands(number, time.monotonic())
+        return self._checked(batch, range(len(batch)), replies[len(opening) :], generation if stands else 0)
+
+    def _missed_the_gate(self, item: AppendRequest) -> bool:
+        """Whether a plain XADD would have done for its one event, had the gate stood."""
+        cache = item.cache
+        return cache.owner is self and cache.value.next_seq == item.first_seq
+
+    def _checked(
+        self, batch: Sequence[AppendRequest], at: Sequence[int], replies: Sequence[Reply], generation: int
+    ) -> list[AppendReply]:
+        """What the script's replies to these of the batch say, and what follows from them for the next append.
+        `generation` is that of the gate that stood before the script and after, if one did."""
+        answers = []
+        for n, reply in zip(at, replies, strict=True):
+            cache = batch[n].cache
+            if type(reply) is int:  # nearly always
+                if cache.owner is self:
+                    cache.value.checked, cache.value.next_seq = generation, reply + 1
+                answers.append(_APPENDED[reply] if reply < _KEPT else AppendReply(Status.OK, reply, False))
+                continue
+            if cache.owner is self:
+                cache.value.checked = cache.value.next_seq = 0
+            self._clock.heard(server_ms(reply))
+            answers.append(append_reply(reply))
+        return answers
+
+    def _packed_add(self, item: AppendRequest) -> bytes:
+        """One event as a plain XADD."""
+        kept: _Kept = item.cache.value
+        ((kind, data),) = item.events
+        try:
+            line = _LINES[item.first_seq]
+            size = _SIZES[len(data)]
+        except IndexError:
+            line, size = b"%d\r\n" % item.first_seq, b"$%d\r\n" % len(data)
+        if len(line) != kept.add_line:  # the number has a digit more
+            kept.add_line = len(line)
+            epoch = b"%d-" % item.epoch
+            start = pack(("XADD", self._keys.stream(item.ref).log, "NOMKSTREAM"))
+            kept.add = b"*6%b$%d\r\n%b" % (start[2:], len(epoch) + len(line) - 2, epoch)
+        return b"".join((kept.add, line, _KINDS[kind], size, data, b"\r\n"))
+
+    def _call(self, item: AppendRequest, begun: float) -> bytes:
+        """A call of the script; `begun` is when the append was asked for."""
+        events, until = item.events, self._until(item.within_seconds, begun)
+        decided = item.decided if item.first_seq == 1 else None
+        if len(events) == 1 and not item.refresh and decided is None:  # the usual case: all but the event is packed
+            ((kind, data),) = events
+            try:
+                seq = _SEQS[item.first_seq]
+                size = _SIZES[len(data)]
+            except IndexError:
+                seq, size = pack_argument(b"%d" % item.first_seq), b"$%d\r\n" % len(data)
+            return b"".join((self._kept(item).start, pack_argument(until), seq, _KINDS[kind], size, data, b"\r\n"))
+        if item.cache.owner is not self:
+            self._kept(item)
         keys = self._keys.stream(item.ref)
-        return self._ordered.script_start("append", (keys.meta, keys.log), (item.epoch,), more=4)
+        return self._ordered.script(
+            "append",
+            (keys.meta, keys.log, keys.session, keys.streams) if item.refresh or decided else (keys.meta, keys.log),
+            (
+                item.epoch,
+                until,
+                item.first_seq,
+                *(() if decided is None else (_DECIDED, *decided, item.ref.stream_id)),
+                *(events[0] if len(events) == 1 else flatten(events)),
+            ),
+        ).packed
 
-    def _until(self, within_seconds: float) -> bytes:
+    def _kept(self, item: AppendRequest) -> _Kept:
+        """What is kept of the stream: the request has it."""
+        cache = item.cache
+        if cache.owner is not self:
+            keys = self._keys.stream(item.ref)
+            start = self._ordered.script_start("append", (keys.meta, keys.log), (item.epoch,), more=4)
+            cache.value, cache.owner = _Kept(start), self
+        kept: _Kept = cache.value
+        return kept
+
+    def _until(self, within_seconds: float, begun: float) -> bytes:
         """The server's time after which an append must not be carried out; empty if there is none, or if the server's
         clock is not known yet."""
-        until = self._clock.until(within_seconds)
+        until = self._clock.until(begun + within_seconds - time.monotonic())
         return b"" if until is None else b"%d" % until

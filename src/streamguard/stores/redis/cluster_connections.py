@@ -134,8 +134,11 @@ class ServerConnections(Connections):
             return await self._router.follow(self._server, operation, commands, replies, deadline)
         return replies
 
-    async def run_calls(self, operation: str, script: str, packed: Sequence[bytes]) -> list[Reply]:
-        return await self.run(operation, [Command(one, script) for one in packed])
+    async def run_packed(
+        self, operation: str, packed: Sequence[bytes], scripts: Sequence[str | None], *, only_on: int = 0
+    ) -> tuple[list[Reply], int]:
+        calls = [Command(one, script) for one, script in zip(packed, scripts, strict=True)]
+        return await self.run(operation, calls), 0
 
     def post(self, operation: str, commands: Sequence[Command]) -> None:
         self._server.ordered.post(operation, commands)
@@ -206,7 +209,9 @@ class ClusterConnections(Connections):
             raise failures[0]
         return replies
 
-    async def run_calls(self, operation: str, script: str, packed: Sequence[bytes]) -> list[Reply]:
+    async def run_packed(
+        self, operation: str, packed: Sequence[bytes], scripts: Sequence[str | None], *, only_on: int = 0
+    ) -> tuple[list[Reply], int]:
         raise NotImplementedError("packed calls go to one server: see ServerConnections")
 
     def post(self, operation: str, commands: Sequence[Command]) -> None:

@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from selectors import EVENT_READ, DefaultSelector
 from socket import SHUT_RDWR
 from typing import Final, NamedTuple, Protocol, TypeAlias, cast
@@ -118,6 +119,9 @@ class Connector(Protocol):
         ...
 
 
+_numbers: Final = count(1)
+
+
 class RawConnection(asyncio.Protocol):
     """The transport of one connection, and what arrives on it."""
 
@@ -133,6 +137,8 @@ class RawConnection(asyncio.Protocol):
         """It works, but there may be a better one: the next exchange connects anew."""
         self.on_end: Callable[[], None] | None = None
         """Called when it is closed or lost."""
+        self.number: Final = next(_numbers)
+        """No other connection of this process has it."""
         self._wanted = 0
         self._arrived: asyncio.Future[None] | None = None
 
@@ -246,6 +252,12 @@ class Connection:
         """Whether there is a connection, as far as known."""
         return self._raw is not None and self._raw.lost is None
 
+    @property
+    def number(self) -> int:
+        """Which connection this is at present: another number after each time that it connected anew; 0 for none."""
+        raw = self._raw
+        return 0 if raw is None or raw.lost is not None else raw.number
+
     async def connect(self) -> None:
         """Connect, if not connected; a connection the server has closed meanwhile is replaced."""
         raw = self._raw
@@ -267,12 +279,12 @@ class Connection:
         if raw is not None:
             raw.abandon()
 
-    async def exchange(self, packed: Sequence[bytes], *, deadline: Deadline) -> tuple[list[Reply], bool]:
-        """Send all in one write; their replies, in order, and whether errors are among them. One exchange at a time.
+    async def ready(self, *, deadline: Deadline) -> RawConnection:
+        """Connect if need be; a connection that was not used for a while is looked at. Until the event loop runs again,
+        what is exchanged goes over this connection.
 
         Raises:
-            TimeoutError: not all were there by `deadline`. The connection is dropped then, as after
-                everything else that is raised.
+            TimeoutError: not by `deadline`.
         """
         loop = asyncio.get_running_loop()
         raw = self._raw
@@ -281,6 +293,17 @@ class Connection:
             async with deadline.limit():
                 await self.connect()
             raw = cast("RawConnection", self._raw)
+            self._used_at = loop.time()
+        return raw
+
+    async def exchange(self, packed: Sequence[bytes], *, deadline: Deadline) -> tuple[list[Reply], bool]:
+        """Send all in one write; their replies, in order, and whether errors are among them. One exchange at a time.
+
+        Raises:
+            TimeoutError: not all were there by `deadline`. The connection is dropped then, as after
+                everything else that is raised.
+        """
+        raw = await self.ready(deadline=deadline)
         timer = deadline.call(partial(raw.fail, TimeoutError()))
         try:
             raw.write(b"".join(packed))
@@ -290,7 +313,7 @@ class Connection:
             raise
         finally:
             timer.cancel()
-        self._used_at = loop.time()
+        self._used_at = asyncio.get_running_loop().time()
         replies, raw.replies = raw.replies, []
         refused = not _PLAIN.issuperset(map(type, replies))
         if len(replies) > len(packed) or (

@@ -201,6 +201,11 @@ class Keys:
         """String: which stream answers the owner's requests with one idempotency key."""
         return f"{self._namespace}:{{r.{_digest(self._namespace, owner, request_key)}}}".encode()
 
+    def gate(self, token: str) -> tuple[bytes, bytes]:
+        """String: what a connection watches while it appends (see `append_gate`); and a key of another slot, which is
+        never written."""
+        return f"{self._namespace}:{{gate.{token}}}".encode(), f"{self._namespace}:{{gate.far.{token}}}".encode()
+
     def probe(self, number: int = 0) -> bytes:
         """String: what `ping` writes. In a cluster it writes at every server, each a key of another number."""
         return f"{self._namespace}:{{probe{number or ''}}}".encode()

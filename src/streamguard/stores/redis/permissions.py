@@ -65,9 +65,9 @@ _MAKING: Final = frozenset({"HSET", "HINCRBY"})
 DIRECT: Final = ("EVALSHA", "SCRIPT LOAD", "PING", "SUBSCRIBE", "UNSUBSCRIBE")
 """The other commands that are needed."""
 
-OPTIONAL: Final = ("INFO", "ROLE", "SELECT", "CLUSTER SLOTS", "ASKING")
+OPTIONAL: Final = ("INFO", "ROLE", "SELECT", "CLUSTER SLOTS", "ASKING", "MULTI", "EXEC", "WATCH")
 """For the warnings at start, for a master that Sentinel names, for a database other than 0 (connecting asks for those
-two), and for a cluster."""
+two), for a cluster, and for cheaper appends."""
 
 _TTL_MS: Final = 10_000
 _PROBES: Final = 1_000_000

@@ -22,16 +22,20 @@ from .errors import checked, mapped_error, mapped_errors
 from .index_calls import ShardCall
 from .scripts import Scripts
 
-__all__ = ["Connections", "PipelinedConnections", "Server"]
+__all__ = ["Connections", "OtherConnectionError", "PipelinedConnections", "Server"]
 
 EXCHANGE_COMMANDS: Final = 1_000
 """Commands in one exchange, unless a single request has more: its replies must arrive well within the timeout."""
 
 
+class OtherConnectionError(Exception):
+    """The connection that a request was meant for is not there any more; nothing was sent."""
+
+
 class _Request:
     """The commands of one call."""
 
-    __slots__ = ("deadline", "operation", "packed", "replies", "scripts")
+    __slots__ = ("deadline", "number", "only_on", "operation", "packed", "replies", "scripts")
 
     def __init__(
         self,
@@ -40,6 +44,7 @@ class _Request:
         scripts: Sequence[str | None],
         replies: asyncio.Future[list[Reply]] | None,
         deadline: Deadline,
+        only_on: int = 0,
     ) -> None:
         self.operation = operation
         self.packed = packed
@@ -49,6 +54,10 @@ class _Request:
         """None when the caller does not wait for them."""
         self.deadline = deadline
         """By when the replies must be there; the wait for the connection counts."""
+        self.only_on = only_on
+        """The number of the connection that it is meant for; 0 for any."""
+        self.number = 0
+        """That of the connection over which all its replies came, if it was one."""
 
 
 class _PipelinedConnection:
@@ -131,20 +140,39 @@ class _PipelinedConnection:
             self._batch = []
 
     async def _exchange(self, batch: list[_Request]) -> None:
-        packed = batch[0].packed if len(batch) == 1 else [one for request in batch for one in request.packed]
         deadline = batch[0].deadline
+        number = (await self.connection.ready(deadline=deadline)).number
+        if len(batch) > 1 or batch[0].only_on not in (0, number):
+            batch = self._meant_for(number, batch)
+            if not batch:
+                return
+        packed = batch[0].packed if len(batch) == 1 else [one for request in batch for one in request.packed]
         replies, refused = await self.connection.exchange(packed, deadline=deadline)
         if refused:
             unknown = [n for n, reply in enumerate(replies) if unknown_script(reply)]
             if unknown:
                 scripts = [name for request in batch for name in request.scripts]
                 await self._repeat(packed, scripts, replies, unknown, deadline=deadline)
+        if self.connection.number != number:  # what it says of a log may not be true of the next server's
+            number = 0
         at = 0
         for request in batch:
+            request.number = number
             end = at + len(request.packed)
             if request.replies is not None and not request.replies.done():
                 request.replies.set_result(replies[at:end])
             at = end
+
+    @staticmethod
+    def _meant_for(number: int, batch: list[_Request]) -> list[_Request]:
+        """Leave out the requests that were meant for another connection."""
+        kept = []
+        for request in batch:
+            if request.only_on in (0, number):
+                kept.append(request)
+            elif request.replies is not None and not request.replies.done():
+                request.replies.set_exception(OtherConnectionError())
+        return kept
 
     async def _repeat(
         self,
@@ -222,8 +250,21 @@ class Connections(ABC):
         """
 
     @abstractmethod
-    async def run_calls(self, operation: str, script: str, packed: Sequence[bytes]) -> list[Reply]:
-        """`run` for many calls of one script, each already packed (see `script_start`), to one server."""
+    async def run_packed(
+        self, operation: str, packed: Sequence[bytes], scripts: Sequence[str | None], *, only_on: int = 0
+    ) -> tuple[list[Reply], int]:
+        """`run` at one server for commands that are packed already, with the script that each calls. Also gives the
+        `number` of the connection over which all replies came; 0 if it is gone, or they came over several.
+
+        Raises:
+            OtherConnectionError: the connection is not the one with the number `only_on`; nothing was sent.
+        """
+
+    @property
+    def number(self) -> int:
+        """The number of the connection, where there is one and no more; 0 while it is not connected; -1 where there is
+        none that could keep a state, a transaction's say."""
+        return -1
 
     @abstractmethod
     def post(self, operation: str, commands: Sequence[Command]) -> None:
@@ -269,12 +310,19 @@ class PipelinedConnections(Connections):
         self, operation: str, commands: Sequence[Command], *, deadline: Deadline | None = None
     ) -> list[Reply]:
         """As `Connections.run`; `deadline` instead of the command timeout."""
-        return await self._submit(
-            operation, [one.packed for one in commands], [one.script for one in commands], deadline
-        )
+        packed, scripts = [one.packed for one in commands], [one.script for one in commands]
+        replies, _ = await self._submit(operation, packed, scripts, deadline)
+        return replies
 
-    async def run_calls(self, operation: str, script: str, packed: Sequence[bytes]) -> list[Reply]:
-        return await self._submit(operation, packed, (script,) * len(packed))
+    async def run_packed(
+        self, operation: str, packed: Sequence[bytes], scripts: Sequence[str | None], *, only_on: int = 0
+    ) -> tuple[list[Reply], int]:
+        return await self._submit(operation, packed, scripts, only_on=only_on)
+
+    @property
+    def number(self) -> int:
+        connections = self._connections.get()
+        return connections[0].connection.number if len(connections) == 1 else -1
 
     async def _submit(
         self,
@@ -282,15 +330,17 @@ class PipelinedConnections(Connections):
         packed: Sequence[bytes],
         scripts: Sequence[str | None],
         deadline: Deadline | None = None,
-    ) -> list[Reply]:
+        only_on: int = 0,
+    ) -> tuple[list[Reply], int]:
         if self._closed:
             raise StoreUnavailableError(f"{operation}: the store is closed", operation=operation)
         if not packed:
-            return []
+            return [], 0
         replies: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
         until = deadline or Deadline.after(self._seconds)
-        self._least_busy().submit(_Request(operation, packed, scripts, replies, until))
-        return await replies
+        request = _Request(operation, packed, scripts, replies, until, only_on)
+        self._least_busy().submit(request)
+        return await replies, request.number
 
     def post(self, operation: str, commands: Sequence[Command]) -> None:
         if not self._closed and commands:

@@ -7,7 +7,7 @@
 --        otherwise {status, last event, stop flag}, and the time (ms) where this came too late
 -- Its writer no longer counts on an append past its time, and has shown those events as not logged.
 -- This is the hot path of several events at once: one HMGET, the clock, the XADDs, one HSET, a number for an answer. TTLs
--- are renewed when asked. See docs/explanation/races.md for the plain XADDs.
+-- are renewed when asked. docs/explanation/races.md tells of the plain XADDs.
 -- It is called by hand (see appends.py), so it names its keys and arguments itself.
 --@include status
 --@include now_ms
