@@ -9,11 +9,12 @@ from collections import Counter
 from types import TracebackType
 from typing import Final, Self
 
+import psutil
 import redis
 
 __all__ = ["SentCommands"]
 
-_LINE: Final = re.compile(rb'^\+\d+\.\d+ \[\d+ (\S+)\] "(\w+)"', re.MULTILINE)
+_LINE: Final = re.compile(rb'^\+\d+\.\d+ \[\d+ (?:lua|\S+:(\d+))\] "(\w+)"', re.MULTILINE)
 _MARK: Final = b"streamguard-bench-end"
 
 
@@ -22,10 +23,17 @@ class SentCommands:
 
     INFO's counters include the calls of scripts; MONITOR marks those with the sender `lua`. MONITOR slows Redis down a
     little, so nothing is timed while it runs.
+
+    Args:
+        port: Redis's.
+        pid: of the process whose commands are counted; None: every client's. A connection that it opens and closes
+            within the block is not seen.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, pid: int | None = None) -> None:
         self._port = port
+        self._pid = pid
+        self._clients = self._ports()
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=5.0)
         self._received = bytearray()
         self._thread = threading.Thread(target=self._receive, name="redis-monitor")
@@ -49,9 +57,17 @@ class SentCommands:
         self._thread.join(60.0)
         self._socket.close()
         own = {b"ECHO", b"CLIENT", b"HELLO"}
+        clients = self._clients | self._ports()
         for sender, name in _LINE.findall(bytes(self._received)):
-            if sender != b"lua" and name.upper() not in own:
+            if sender and name.upper() not in own and (self._pid is None or int(sender) in clients):
                 self.counts[name.decode().lower()] += 1
+
+    def _ports(self) -> set[int]:
+        """The local ports of the process's connections to Redis."""
+        if self._pid is None:
+            return set()
+        found = psutil.Process(self._pid).net_connections(kind="tcp")
+        return {one.laddr.port for one in found if getattr(one.raddr, "port", None) == self._port}
 
     def _receive(self) -> None:
         while _MARK not in self._received[-4096:]:

@@ -227,7 +227,7 @@ def _count(cell: Cell, server: ServerProcess, result: ContenderResult) -> None:
     assert server.redis is not None
     with redis.Redis(host="127.0.0.1", port=server.redis.port, socket_timeout=5.0) as client:
         before = int(client.dbsize())
-        with SentCommands(server.redis.port) as sent:
+        with SentCommands(server.redis.port, server.pid) as sent:
             measured = _run_once(cell, server, None, gauged=False)
         left = int(client.dbsize()) - before
     if measured.problems:
