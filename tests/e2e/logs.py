@@ -8,10 +8,11 @@ from typing import Any
 from redis import Redis
 
 from tests.harness.redis import RedisServer
+from tests.harness.redis_fixtures import RedisOfKind
 from tests.harness.sse import SseConnection, SseEvent
 from tests.harness.waiting import wait_until_async
 
-__all__ = ["codes", "consumed", "log_of", "parts_of", "terminals"]
+__all__ = ["codes", "consumed", "entries_of", "log_of", "parts_of", "terminals"]
 
 
 def parts_of(events: list[SseEvent], kind: str) -> list[dict[str, Any]]:
@@ -45,9 +46,14 @@ async def consumed(server: RedisServer, stream: SseConnection, tokens: int) -> N
     await wait_until_async(is_told, description=f"a heartbeat told of {tokens} tokens", timeout=20)
 
 
-def terminals(server: RedisServer, stream_id: str) -> list[dict[str, Any]]:
+def entries_of(server: RedisOfKind, stream_id: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """The entries of a stream's log, wherever it is."""
+    return [entry for client in server.clients(0) for entry in log_of(client, stream_id)]
+
+
+def terminals(server: RedisOfKind, stream_id: str) -> list[dict[str, Any]]:
     """The terminal records of a log; nothing may follow one."""
-    fields = [entry for _, entry in log_of(server.client(), stream_id)]
+    fields = [entry for _, entry in entries_of(server, stream_id)]
     found = [json.loads(entry[b"t"]) for entry in fields if b"t" in entry]
     assert not found or b"t" in fields[-1]
     return found

@@ -44,12 +44,13 @@ async def until_degraded(stream: SseConnection) -> list[SseEvent]:
 
 
 @pytest.mark.promise("I1")
+@pytest.mark.parametrize("kind", ["redis_server", "redis_6_2", "redis_valkey", "redis_account"])
 async def test_lost_replies_leave_each_event_once(
-    own_redis: Callable[..., RedisServer], proxied: Callable[..., FaultProxy], worker: Callable[..., Worker]
+    request: pytest.FixtureRequest, kind: str, proxied: Callable[..., FaultProxy], worker: Callable[..., Worker]
 ) -> None:
-    server = own_redis()
+    server: RedisServer = request.getfixturevalue(kind)
     proxy = proxied(server)
-    one = worker(proxy.redis_url(), command_seconds=1.0)
+    one = worker(server.url.replace(str(server.port), str(proxy.port)), command_seconds=1.0)
     for marker in (b'"start"', b"w3 ", b'"text-end"'):
         session = new_session()
         proxy.lose_reply(lambda request, marker=marker: b"EVALSHA" in request and marker in request)  # type: ignore[misc]

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.harness.redis import RedisServer
+from tests.harness.redis_fixtures import KINDS, RedisOfKind
 from tests.harness.sse import Ending, EventReader, SseEvent, resume, ui_text
 from tests.harness.waiting import wait_until
 from tests.harness.workers import Worker
@@ -23,14 +24,20 @@ pytestmark = pytest.mark.anyio
 SETTINGS = {"replay_after_finish_seconds": 3.0}
 
 
-@pytest.fixture(scope="module", params=["redis", "memory"])
+@pytest.fixture(scope="module", params=["redis", "memory", *KINDS])
 def workers(request: pytest.FixtureRequest) -> Iterator[tuple[Worker, Worker]]:
-    """Who produces, and who is asked to resume: two processes on Redis, the same one on memory."""
+    """Who produces, and who is asked to resume: two processes on every kind of Redis, the same one on memory."""
     if request.param == "redis":
         yield request.getfixturevalue("pair")
-        return
-    with Worker(APP, env=environment("memory://", **SETTINGS)) as only:
-        yield only, only
+    elif request.param == "memory":
+        with Worker(APP, env=environment("memory://", **SETTINGS)) as only:
+            yield only, only
+    else:
+        server: RedisOfKind = request.getfixturevalue(request.param)
+        env = environment(server.database_url(0), **SETTINGS)
+        with Worker(APP, env=env) as first, Worker(APP, env=env) as second:
+            yield first, second
+        assert server.keys_without_ttl(0) == []
 
 
 def events_of(answer: httpx.Response) -> list[SseEvent]:

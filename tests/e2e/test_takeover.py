@@ -9,23 +9,32 @@ import pytest
 from streamguard.stores.redis.scripts import Scripts
 from tests.harness.proxy import FaultProxy
 from tests.harness.redis import RedisServer
+from tests.harness.redis_fixtures import KINDS, RedisOfKind
 from tests.harness.sse import Ending, resume, ui_text
 from tests.harness.waiting import wait_until, wait_until_async
 from tests.harness.workers import Worker
 
 from .calls import USER, expected_text, get, open_gate, post, raw_post, status, trace
 from .conftest import SHORT_LEASE
-from .logs import codes, log_of, terminals
+from .logs import codes, entries_of, terminals
 from .steps import reached, stop_at
 
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture(params=["own_redis", *KINDS])
+def any_redis(request: pytest.FixtureRequest) -> RedisOfKind:
+    """A Redis of every kind in turn."""
+    found: RedisOfKind = request.getfixturevalue(request.param)
+    return request.getfixturevalue("server") if request.param == "own_redis" else found
+
+
 @pytest.mark.promise("I5")
 async def test_a_frozen_worker_adds_nothing_after_its_lease(
-    server: RedisServer, worker: Callable[..., Worker], session: str
+    any_redis: RedisOfKind, worker: Callable[..., Worker], session: str
 ) -> None:
-    frozen, other = worker(server.url, **SHORT_LEASE), worker(server.url, **SHORT_LEASE)
+    server = any_redis
+    frozen, other = (worker(server.database_url(0), **SHORT_LEASE) for _ in range(2))
     # The pause between its pieces has the model still speaking when its worker hears that it was fenced.
     async with post(frozen, session, n=10, gate=session, gate_at=5, gap_ms=200) as local:
         seen = await local.read_events(7)
@@ -37,7 +46,7 @@ async def test_a_frozen_worker_adds_nothing_after_its_lease(
         assert watched[: len(seen)] == seen
         assert codes(watched) == ["interrupted"]
         assert watched[-1].data == "[DONE]"
-        log = log_of(server.client(), stream_id)
+        log = entries_of(server, stream_id)
         frozen.resume()
         open_gate(frozen, session)
         rest = await local.read_rest()
@@ -45,7 +54,7 @@ async def test_a_frozen_worker_adds_nothing_after_its_lease(
         # Its own viewer reaches the one terminal too, the other worker's.
         assert seen + rest == watched
     await wait_until_async(lambda: f"finally {session}" in trace(frozen), description="the fenced model was ended")
-    assert log_of(server.client(), stream_id) == log
+    assert entries_of(server, stream_id) == log
     (terminal,) = terminals(server, stream_id)
     assert terminal["outcome"] == "interrupted"
     assert f"completed {session}" not in trace(frozen)
@@ -53,10 +62,11 @@ async def test_a_frozen_worker_adds_nothing_after_its_lease(
 
 
 async def test_a_post_takes_over_an_expired_stream(
-    server: RedisServer, worker: Callable[..., Worker], session: str
+    any_redis: RedisOfKind, worker: Callable[..., Worker], session: str
 ) -> None:
     """Without waiting for a sweep."""
-    dead, other = (worker(server.url, sweep_seconds=600.0, **SHORT_LEASE) for _ in range(2))
+    server = any_redis
+    dead, other = (worker(server.database_url(0), sweep_seconds=600.0, **SHORT_LEASE) for _ in range(2))
     async with post(dead, session, n=10, gate=session, gate_at=5) as stream:
         await stream.read_events(7)
         stream_id = stream.headers["x-stream-id"]

@@ -31,6 +31,8 @@ class Tally:
     steps: int = 0
     appends: int = 0
     faults: int = 0
+    refused: int = 0
+    """Steps that the store could not do, for as long as it was asked."""
     failovers: int = 0
     lost_events: int = 0
     """Acknowledged events that failovers lost; each was reported."""
@@ -38,7 +40,7 @@ class Tally:
     def __str__(self) -> str:
         return (
             f"{self.schedules} schedules, {self.steps} steps, {self.appends} appends acknowledged, "
-            f"{self.faults} faults, {self.failovers} failovers that lost writes, "
+            f"{self.faults} faults, {self.refused} steps refused, {self.failovers} failovers that lost writes, "
             f"{self.lost_events} acknowledged events lost with them, each reported"
         )
 
@@ -64,6 +66,7 @@ async def play(seed: int, world: World, tally: Tally, wrap: Wrap = lambda store:
     tally.steps += len(steps)
     tally.appends += played.history.appends
     tally.faults += played.faults
+    tally.refused += played.refused
     tally.failovers += len(played.history.losses)
     tally.lost_events += played.history.lost_events
 
@@ -71,7 +74,7 @@ async def play(seed: int, world: World, tally: Tally, wrap: Wrap = lambda store:
 class _Schedule:
     def __init__(self, seed: int, world: World, wrap: Wrap) -> None:
         self.history = History()
-        self.faults = 0
+        self.faults = self.refused = 0
         self._world = world
         self._stores = [wrap(world.store(who)) for who in range(WORKERS)]
         self._workers = [Worker("abc"[who], store, self.history) for who, store in enumerate(self._stores)]
@@ -92,7 +95,10 @@ class _Schedule:
             raise ViolationError(f"the stream could not be registered: {answer}")
         self._workers[first].begin(self._ref, answer.meta.epoch)
         for self.history.now, step in enumerate(steps, 1):
-            await self._carry_out(step)
+            try:
+                await self._carry_out(step)
+            except StoreError:
+                self.refused += 1  # while a slot is half way, say: the store says so, and whoever asked tries later
 
     async def _carry_out(self, step: Step) -> None:
         worker = self._workers[step.who]

@@ -10,11 +10,12 @@ from collections.abc import Callable
 import pytest
 
 from ..harness.redis import RedisServer
+from ..harness.redis_cluster import RedisCluster
 from .bugs import BUGS
 from .history import ViolationError
 from .plan import steps_of
 from .play import Tally, play
-from .worlds import MemoryWorld, RedisWorld, World
+from .worlds import ClusterWorld, MemoryWorld, RedisWorld, World
 
 pytestmark = pytest.mark.anyio
 
@@ -62,6 +63,16 @@ async def test_many_schedules_on_the_specification() -> None:
 async def test_many_schedules_on_redis(own_redis: Callable[..., RedisServer]) -> None:
     tally = await played(RedisWorld(own_redis()), seconds=SECONDS)
     assert tally.lost_events > 0
+
+
+@pytest.mark.slow
+async def test_many_schedules_on_a_cluster(own_redis_cluster: Callable[..., RedisCluster]) -> None:
+    """Slots move, replicas take over, and replies are lost by proxies."""
+    world = ClusterWorld(own_redis_cluster(replicas=1, proxied=True))
+    tally = await played(world, seconds=SECONDS)
+    assert tally.lost_events > 0
+    assert world.migrations > 0
+    assert world.failovers > 0
 
 
 @pytest.mark.long

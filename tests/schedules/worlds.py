@@ -18,13 +18,14 @@ from streamguard.stores.store import StreamStore
 from streamguard.values import StreamRef
 
 from ..harness.redis import RedisServer
-from ..harness.redis_cluster import RedisCluster, SlotMigration
+from ..harness.redis_cluster import ClusterNode, RedisCluster, SlotMigration
 from .plan import WORKERS
 
 __all__ = ["ClusterWorld", "Link", "MemoryWorld", "RedisWorld", "World"]
 
 COMMAND_SECONDS: Final = 1.0
 PAUSED_SECONDS: Final = 1.2
+MIGRATING_SECONDS: Final = 0.02
 
 
 class Link:
@@ -149,7 +150,7 @@ class RedisWorld(MemoryWorld):
         del ref
         dumps, self._dumps = self._dumps, None
         for master, dump in dumps or ():
-            with master.pipeline(transaction=True) as pipe:
+            with master.pipeline(transaction=False) as pipe:
                 pipe.flushall()
                 for key, (value, ttl_ms) in dump.items():
                     pipe.restore(key, max(0, ttl_ms), value, replace=True)
@@ -170,13 +171,16 @@ class ClusterWorld(RedisWorld):
         self._masters = lambda: [node.client() for node in cluster.masters()]
         self._open([RedisStore(cluster.url, command_seconds=COMMAND_SECONDS) for _ in range(WORKERS)])
         self._real = False
-        self._lagging = False
+        self._lagging: ClusterNode | None = None
+        """The replica that nothing reaches."""
         self._migration: SlotMigration | None = None
+        self._ending: asyncio.TimerHandle | None = None
         self.migrations = self.failovers = 0
 
     async def begin(self, number: int) -> None:
         await self.migrated()
-        self._real, self._lagging = number % self.REAL == 0 and len(self._cluster.nodes) > 3, False
+        self._end_lag()
+        self._real = number % self.REAL == 0 and len(self._cluster.nodes) > 3
         await super().begin(number)
 
     async def lose(self, who: int, ref: StreamRef, *, reply: bool) -> None:
@@ -205,7 +209,12 @@ class ClusterWorld(RedisWorld):
         # It cannot log in to its master any more, so that nothing more reaches it.
         replica.command("CONFIG", "SET", "masterauth", "wrong")
         replica.command("CLIENT", "KILL", "TYPE", "master")
-        self._lagging = True
+        self._lagging = replica
+
+    def _end_lag(self) -> None:
+        replica, self._lagging = self._lagging, None
+        if replica is not None:
+            replica.command("CONFIG", "SET", "masterauth", "")
 
     async def fail_over(self, ref: StreamRef) -> None:
         await self.migrated()
@@ -214,19 +223,20 @@ class ClusterWorld(RedisWorld):
             return
         self.failovers += 1
         master = self._cluster.master_of(_key(ref))
-        if self._lagging:
-            replica = await asyncio.to_thread(self._cluster.take_over, master)
-            replica.command("CONFIG", "SET", "masterauth", "")
-            self._lagging = False
+        if self._lagging is not None:
+            await asyncio.to_thread(self._cluster.take_over, master)
+            self._end_lag()
         else:
             await asyncio.to_thread(self._cluster.fail_over, master)
         await asyncio.to_thread(self._cluster.wait_until_agreed)
         await asyncio.to_thread(self._cluster.wait_until_replicated)
 
     async def migrate(self, ref: StreamRef) -> None:
-        if self._migration is None and not self._lagging and self._dumps is None:
+        if self._migration is None and self._lagging is None and self._dumps is None:
             self.migrations += 1
             self._migration = self._cluster.begin_migration(_key(ref))
+            # Half way, most steps have to wait: no server has the whole session.
+            self._ending = asyncio.get_running_loop().call_later(MIGRATING_SECONDS, self._finish)
 
     async def move(self, ref: StreamRef) -> None:
         del ref
@@ -234,6 +244,11 @@ class ClusterWorld(RedisWorld):
             self._migration.move(*self._migration.keys_left()[:1])
 
     async def migrated(self) -> None:
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._ending is not None:
+            self._ending.cancel()
         migration, self._migration = self._migration, None
         if migration is not None:
             with suppress(redis.exceptions.RedisError):

@@ -21,7 +21,7 @@ from ...quota.clocks import Clock, DatedClient
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=[kind for kind in KINDS if kind != "redis_cluster"])
+@pytest.fixture(params=KINDS)
 def place(request: pytest.FixtureRequest, redis_of_kind: Callable[[str], RedisPlace]) -> RedisPlace:
     """An empty database of each kind in turn."""
     return redis_of_kind(request.param)
