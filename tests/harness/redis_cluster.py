@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from types import TracebackType
@@ -20,6 +22,8 @@ __all__ = ["SLOTS", "ClusterNode", "RedisCluster", "SlotMigration"]
 SLOTS: Final = 16_384
 
 _START_SECONDS: Final = 60.0
+_GIVEN_UP_SECONDS: Final = 6.0
+"""After five seconds, a replica gives up a failover that it was told to make."""
 _MIGRATE_MS: Final = 5_000
 _AT_ONCE: Final = 100
 """How many keys one MIGRATE takes."""
@@ -256,8 +260,19 @@ class RedisCluster:
     def fail_over(self, master: ClusterNode) -> ClusterNode:
         """Let a replica take over from a master in agreement with it, so that nothing is lost; the new master."""
         replica = self.replica_of(master)
-        replica.command("CLUSTER", "FAILOVER")
-        self._wait(lambda: replica.is_master and not master.is_master, "the replica takes over")
+        self.wait_until_replicated()
+        told_at = -math.inf
+
+        def taken() -> bool:
+            nonlocal told_at
+            if replica.is_master and not master.is_master:
+                return True
+            if time.monotonic() - told_at > _GIVEN_UP_SECONDS:
+                told_at = time.monotonic()
+                replica.command("CLUSTER", "FAILOVER")
+            return False
+
+        self._wait(taken, "the replica takes over")
         self.wait_until_agreed()
         return replica
 

@@ -175,9 +175,12 @@ class ClusterWorld(RedisWorld):
         """The replica that nothing reaches."""
         self._migration: SlotMigration | None = None
         self._ending: asyncio.TimerHandle | None = None
+        self._paused: ClusterNode | None = None
+        self._waking: asyncio.TimerHandle | None = None
         self.migrations = self.failovers = 0
 
     async def begin(self, number: int) -> None:
+        self._wake()
         await self.migrated()
         self._end_lag()
         self._real = number % self.REAL == 0 and len(self._cluster.nodes) > 3
@@ -185,6 +188,7 @@ class ClusterWorld(RedisWorld):
 
     async def lose(self, who: int, ref: StreamRef, *, reply: bool) -> None:
         del who
+        self._wake()
         proxy = self._cluster.master_of(_key(ref)).proxy
         assert proxy is not None
         mark = ref.stream_id.encode()
@@ -194,16 +198,34 @@ class ClusterWorld(RedisWorld):
             proxy.lose_request(mark)
 
     async def pause(self, ref: StreamRef) -> None:
-        node = self._cluster.master_of(_key(ref))
-        node.pause()
-        asyncio.get_running_loop().call_later(PAUSED_SECONDS, node.resume)
+        """Until the next failure, or for longer than a command may take."""
+        self._wake()
+        self._paused = self._cluster.master_of(_key(ref))
+        self._paused.pause()
+        self._waking = asyncio.get_running_loop().call_later(PAUSED_SECONDS, self._wake)
+
+    def _wake(self) -> None:
+        if self._waking is not None:
+            self._waking.cancel()
+        paused, self._paused = self._paused, None
+        if paused is not None:
+            paused.resume()
+
+    async def cut(self) -> None:
+        self._wake()
+        await super().cut()
+
+    async def aclose(self) -> None:
+        self._wake()
+        self._finish()
+        await super().aclose()
 
     async def lag(self, ref: StreamRef) -> None:
+        self._wake()
+        await self.migrated()
         if not self._real:
-            await self.migrated()
             await super().lag(ref)
             return
-        await self.migrated()
         replica = self._cluster.replica_of(self._cluster.master_of(_key(ref)))
         await asyncio.to_thread(self._cluster.wait_until_replicated)
         # It cannot log in to its master any more, so that nothing more reaches it.
@@ -217,6 +239,7 @@ class ClusterWorld(RedisWorld):
             replica.command("CONFIG", "SET", "masterauth", "")
 
     async def fail_over(self, ref: StreamRef) -> None:
+        self._wake()
         await self.migrated()
         if not self._real:
             await super().fail_over(ref)
@@ -232,6 +255,7 @@ class ClusterWorld(RedisWorld):
         await asyncio.to_thread(self._cluster.wait_until_replicated)
 
     async def migrate(self, ref: StreamRef) -> None:
+        self._wake()
         if self._migration is None and self._lagging is None and self._dumps is None:
             self.migrations += 1
             self._migration = self._cluster.begin_migration(_key(ref))
@@ -240,13 +264,16 @@ class ClusterWorld(RedisWorld):
 
     async def move(self, ref: StreamRef) -> None:
         del ref
+        self._wake()
         if self._migration is not None:
             self._migration.move(*self._migration.keys_left()[:1])
 
     async def migrated(self) -> None:
+        self._wake()
         self._finish()
 
     def _finish(self) -> None:
+        self._wake()
         if self._ending is not None:
             self._ending.cancel()
         migration, self._migration = self._migration, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -141,6 +142,22 @@ async def test_sentinels_may_have_a_password_of_their_own(own_redis_sentinels: C
             await store.ping()
         assert not isinstance(refused.value, NoMasterError), "it is the master that refuses"
         assert "hunter2" not in str(refused.value)
+
+
+async def test_the_documented_account_of_sentinels_suffices(redis_sentinels: RedisSentinels) -> None:
+    """The command is the one of docs/how-to/redis.md."""
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "redis.md"
+    (line,) = [line for line in page.read_text().splitlines() if line.startswith("ACL SETUSER streamguard ")]
+    for sentinel in redis_sentinels.sentinels:
+        sentinel.command(*line.replace("<password>", "se/cret").split())
+    try:
+        url = f"{redis_sentinels.url}?sentinel_username=streamguard&sentinel_password=se%2Fcret"
+        async with opened(url) as store:
+            await store.ping()
+            assert len(listeners(redis_sentinels)) == 1
+    finally:
+        for sentinel in redis_sentinels.sentinels:
+            sentinel.command("ACL", "DELUSER", "streamguard")
 
 
 async def test_clients_of_quotas_and_messages_take_the_url(redis_of_kind: Callable[[str], RedisPlace]) -> None:
