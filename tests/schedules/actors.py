@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Final, TypeVar
@@ -18,7 +19,8 @@ __all__ = ["Reader", "Worker", "WorkerState", "repeated"]
 
 T = TypeVar("T")
 
-TRIES: Final = 12
+TRIES: Final = 20
+BACK_OFF_SECONDS: Final = 0.05
 RETENTION_SECONDS: Final = 60.0
 SLICE_BYTES: Final = 12
 
@@ -32,14 +34,22 @@ class WorkerState(Enum):
 
 async def repeated(call: Callable[[], Awaitable[T]]) -> T:
     """Ask until there is an answer, as the runtime does for each of its steps."""
-    for _ in range(TRIES):
+    for tried in range(TRIES):
         try:
             return await call()
         except LogBrokenError:
             raise
         except StoreError as exc:
             error = exc
+            await _back_off(tried)
     raise error
+
+
+async def _back_off(tried: int) -> None:
+    """A store that is away for a moment is asked again after one: but for the first time, which is enough for a reply
+    that was lost."""
+    if tried:
+        await asyncio.sleep(BACK_OFF_SECONDS)
 
 
 class Worker:
@@ -80,7 +90,7 @@ class Worker:
 
     async def _commit(self) -> bool:
         """Whether every event is in the log."""
-        for _ in range(TRIES):
+        for tried in range(TRIES):
             if self._acked == self._base + len(self._emitted):
                 return True
             first = self._acked + 1
@@ -89,6 +99,7 @@ class Worker:
             try:
                 (reply,) = await self.store.append([Append(self.ref, self._epoch, first, events, refresh=False)])
             except StoreError:
+                await _back_off(tried)
                 continue
             match reply.status:
                 case Status.OK | Status.DUPLICATE:
@@ -98,7 +109,7 @@ class Worker:
                 case Status.GAP if self._base <= reply.last_seq < first:
                     self._acked = reply.last_seq  # an older snapshot came back: what it lacks is appended again
                 case Status.REFUSED | Status.LATE:
-                    continue
+                    await _back_off(tried)
                 case _:
                     self.state = WorkerState.IDLE
                     return False
@@ -116,13 +127,14 @@ class Worker:
 
     async def seal(self) -> None:
         """Decide how it ended, after its last event."""
-        for _ in range(TRIES):
+        for tried in range(TRIES):
             if self.state is not WorkerState.WRITING or not await self._commit():
                 return
             seal = Seal(Outcome.COMPLETED, self._acked)
             try:
                 status, standing = await self.store.seal(self.ref, self._epoch, seal)
             except StoreError:
+                await _back_off(tried)
                 continue
             match status:
                 case Status.OK | Status.SEALED if standing is not None:
