@@ -9,7 +9,7 @@ Everything that runs inside, tasks that are started there included, knows the st
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -20,6 +20,7 @@ from .observations import Observation
 from .values import SessionKey, StreamRef, Subject, short_hash
 
 __all__ = [
+    "NO_SCOPE",
     "ScopedObserver",
     "StreamContext",
     "TracingObserver",
@@ -174,6 +175,10 @@ class TracingObserver(Protocol):
         ...
 
 
+NO_SCOPE: Final[AbstractContextManager[None]] = nullcontext()
+"""The scope of a sink that has none now: it need not be entered."""
+
+
 class _Bound:
     """While entered, one context is the present one; and the scope that `enter` gives is entered."""
 
@@ -192,11 +197,12 @@ class _Bound:
         if self._enter is not None:
             try:
                 inner = self._enter(self._context)
-                inner.__enter__()
+                if inner is not NO_SCOPE:
+                    inner.__enter__()
+                    self._inner = inner
             except BaseException:
                 current_stream.reset(token)
                 raise
-            self._inner = inner
         return self._context
 
     def __exit__(

@@ -307,7 +307,6 @@ def leftovers(runtime: Runtime) -> dict[str, int]:
         "followed": len(runtime.viewer_registry._followed),
         "replays": len(runtime.viewer_registry.replays.logs),
         "replayed bytes": runtime.viewer_registry.replays.held_bytes,
-        "shields": len(runtime._parts.tasks._shields),
         "saves": runtime.saving.under_way,
     }
     return {name: size for name, size in sizes.items() if size}

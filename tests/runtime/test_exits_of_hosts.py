@@ -210,7 +210,7 @@ async def test_no_task_ends_the_others(error: BaseException) -> None:
         raise error
 
     tasks.start(fails)
-    tasks.start_shielded(fails)
+    tasks.start(fails)
     tasks.supervise("crashes", crashes)
     assert (await _raised(lambda: tasks.run_detached(fails))).__cause__ is error
     async with asyncio.timeout(20):

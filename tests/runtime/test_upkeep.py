@@ -139,7 +139,7 @@ async def test_stray_cancellations_are_contained(memory: MemoryStore) -> None:
 
     await tasks.open()
     tasks.start(cancelled)
-    tasks.start_shielded(cancelled)
+    tasks.start(cancelled)
     tasks.supervise("once", supervised)
     await asyncio.wait_for(ran.wait(), 5)
     assert not tasks.group.cancel_scope.cancel_called

@@ -7,7 +7,7 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Final
@@ -16,7 +16,7 @@ from ..contained import passes
 from ..faults import Fault
 from ..log_lines import LOGGER, LogEvent, log_line
 from ..observations import MEASUREMENTS, ClosableObserver, Observation, Observer, SelectiveObserver, Signal
-from ..scopes import ScopedObserver, StreamContext, TracingObserver, completed
+from ..scopes import NO_SCOPE, ScopedObserver, StreamContext, TracingObserver, completed
 from ..stores.damage import Unreadable
 from ..wire.base import LeftOut, ToolNews
 from .producing.phases import Output
@@ -36,36 +36,32 @@ SLOW_SECONDS: Final = 0.1
 
 
 class _SinkScopes:
-    """The scopes of all sinks around one piece of work. `failed` is told of each that raised."""
+    """The scopes of some sinks around one piece of work. `failed` is told of each that raised."""
 
-    __slots__ = ("_context", "_entered", "_failed", "_sinks")
+    __slots__ = ("_context", "_entered", "_failed", "_scopes")
 
-    def __init__(self, sinks: Sequence[ScopedObserver], context: StreamContext, failed: Failed) -> None:
-        self._sinks = sinks
+    def __init__(
+        self, scopes: Sequence[tuple[Observer, AbstractContextManager[object]]], context: StreamContext, failed: Failed
+    ) -> None:
+        self._scopes = scopes
         self._context = context
         self._failed = failed
-        self._entered: list[tuple[Observer, AbstractContextManager[object]]] | None = None
-        """Those that have one, in order."""
+        self._entered: list[tuple[Observer, AbstractContextManager[object]]] = []
 
     def __enter__(self) -> None:
-        for sink in self._sinks:
+        for sink, own in self._scopes:
             try:
-                own = sink.scope(self._context)
-                if type(own) is nullcontext:  # the usual case: the host has not set up what the sink is for
-                    continue
                 own.__enter__()
             except BaseException as exc:
                 if isinstance(exc, KeyboardInterrupt):
                     raise
                 self._failed(sink, f"scope {self._context.work}", exc)
             else:
-                self._entered = [*(self._entered or ()), (sink, own)]
+                self._entered.append((sink, own))
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._entered is None:
-            return
         # Sinks are told of no exception: they could keep its text.
         for sink, own in reversed(self._entered):
             try:
@@ -148,7 +144,18 @@ class Observers(SelectiveObserver):
 
     def scope(self, context: StreamContext, /) -> AbstractContextManager[object]:
         """Every sink's own scope around a piece of work. A sink's exception is counted and goes no further."""
-        return _SinkScopes(self._scoped, context, self._failed)
+        scopes: list[tuple[Observer, AbstractContextManager[object]]] | None = None
+        for sink in self._scoped:
+            try:
+                own = sink.scope(context)
+            except BaseException as exc:
+                if isinstance(exc, KeyboardInterrupt):
+                    raise
+                self._failed(sink, f"scope {context.work}", exc)
+                continue
+            if own is not NO_SCOPE:
+                scopes = [*(scopes or ()), (sink, own)]
+        return NO_SCOPE if scopes is None else _SinkScopes(scopes, context, self._failed)
 
     def traceparent(self) -> str | None:
         """The trace that the present task belongs to, as the first sink that knows one says: the host's own before the

@@ -57,7 +57,7 @@ class StreamTasks:
     def end_soon(self, stream: LiveStream, ending: Ending) -> None:
         """End a stream that has no producer. Returns at once."""
         with bound(stream, Work.FINALISE):
-            self._tasks.start_shielded(self.end, stream, ending)
+            self._tasks.start(self.end, stream, ending)
 
     def abandon(self, stream: LiveStream) -> None:
         """End a stream without its producer, which does not exist or does not heed its cancellation. Returns at
@@ -114,4 +114,4 @@ class StreamTasks:
             stream.produced_by(asyncio.current_task())
             ending = stream.early_end or await produce(stream, items)
             stream.produced_by(None)
-            await self._tasks.shielded(self.end, stream, ending)
+            await self._tasks.finish(self.end, stream, ending)

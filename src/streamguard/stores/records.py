@@ -161,14 +161,18 @@ def read_outcome(stored: object) -> tuple[Outcome, str | None]:
         return Outcome.INTERRUPTED, stored
 
 
+_PERSISTED: Final = frozenset(Persisted)
+_QUOTA_STATES: Final = frozenset(QuotaState)
+
+
 def read_persisted(stored: str) -> Persisted:
     """A stored state of the save. One that a later version added reads as `PENDING`: it is not known to be saved."""
-    return Persisted(stored) if stored in frozenset(Persisted) else Persisted.PENDING
+    return Persisted(stored) if stored in _PERSISTED else Persisted.PENDING
 
 
 def read_quota_state(stored: str) -> QuotaState:
     """What a record says of the settlement. What a later version added reads as `PENDING`: it may be owed yet."""
-    return QuotaState(stored) if stored in frozenset(QuotaState) else QuotaState.PENDING
+    return QuotaState(stored) if stored in _QUOTA_STATES else QuotaState.PENDING
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Final
@@ -15,7 +15,7 @@ import structlog
 from ..faults import ABANDONED, DRAINING, FaultCode, Severity
 from ..log_lines import LOGGER, LogEvent, is_logged, log_line
 from ..observations import Observation, SelectiveObserver, Signal
-from ..scopes import StreamContext, current_stream
+from ..scopes import NO_SCOPE, StreamContext, current_stream
 from ..values import trace_id_of
 from .reasons import told_reason
 from .repeats import Repeats
@@ -112,7 +112,7 @@ class StructlogObserver(SelectiveObserver):
 
     def scope(self, context: StreamContext) -> AbstractContextManager[None]:
         """Bind the stream's ids to structlog's context variables, where the host configured structlog."""
-        return _bound(context) if structlog.is_configured() else nullcontext()
+        return _bound(context) if structlog.is_configured() else NO_SCOPE
 
 
 def stream_context(

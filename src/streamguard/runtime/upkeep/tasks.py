@@ -2,7 +2,7 @@
 
 None outlives the runtime, and none can end it, so that a crash of one stream harms no other. Background tasks are in a
 task group, which has a task of its own, because a guard may be entered in one task and left in another. One-off tasks
-are plain ones, each in a cancel scope of its own: a task in the group took three times as long to begin.
+are plain ones, which only `close` cancels: in the group, each took three times as long to begin.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, TypeVar, TypeVarTuple
 
 import anyio
@@ -30,6 +31,9 @@ T = TypeVar("T")
 RESTART_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
 """Pauses before a crashed background task runs again; the last one repeats."""
 
+AGAIN_SECONDS: Final = 1.0
+"""How often `close` cancels a one-off task that goes on."""
+
 LEAVE_SECONDS: Final = 2.0
 """How long an adopted task that is cancelled may clean up."""
 
@@ -47,10 +51,6 @@ class Tasks:
         """Running tasks that were begun elsewhere."""
         self._group: TaskGroup | None = None
         self._one_off: set[asyncio.Task[None]] = set()
-        self._scopes: set[anyio.CancelScope] = set()
-        """Those that one-off tasks run in."""
-        self._shields: set[anyio.CancelScope] = set()
-        """Those that only `close` cancels."""
         self._closing = False
         self.crashes: dict[str, int] = {}
         """How often each background task was restarted."""
@@ -76,15 +76,17 @@ class Tasks:
             opened.cancel()  # unless it was told
 
     async def close(self) -> None:
-        """Cancel every task that still runs, shielded ones too, and wait for them."""
+        """Cancel every task that still runs, again and again, and wait for them."""
         self._closing = True
         self.group.cancel_scope.cancel()
-        for scope in (*self._scopes, *self._shields):
-            scope.cancel()
         with anyio.CancelScope(shield=True):
             await asyncio.wait({self._holder})
-            while self._one_off:  # one may begin another
-                await asyncio.wait(self._one_off)
+            while self._one_off:
+                await asyncio.sleep(0)  # a task that is cancelled before its first step would end nothing
+                if tasks := tuple(self._one_off):
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.wait(tasks, timeout=AGAIN_SECONDS)
         if not self._holder.cancelled():
             self._holder.result()
 
@@ -94,7 +96,11 @@ class Tasks:
 
     def start(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
         """Run `run` once, under the caller's context variables. What it raises is observed and goes no further."""
-        self._begin(run, args, shielded=False)
+        _ = self.group
+        task = asyncio.get_running_loop().create_task(self._contained(run, args), name="streamguard-task")
+        self._one_off.add(task)
+        task.add_done_callback(self._ended)
+        self.started += 1
 
     async def run_detached(self, run: Callable[[], Awaitable[T]]) -> T:
         """Run `run` in a task of this group and return its result. Cancelling the caller lets the task go on; its
@@ -125,10 +131,6 @@ class Tasks:
         self.start(carried)
         return await told
 
-    def start_shielded(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
-        """As `start`, for the ends of streams: only `close` cancels it, after the drain."""
-        self._begin(run, args, shielded=True)
-
     def adopt(self, task: asyncio.Task[None]) -> None:
         """Own a task that was begun elsewhere: `close` cancels it, and what it raises is observed.
 
@@ -143,40 +145,27 @@ class Tasks:
             await asyncio.wait({task})
         except asyncio.CancelledError:
             task.cancel()
-            with anyio.move_on_after(LEAVE_SECONDS, shield=True):  # noqa: TID251 -- its own code, not a peer
-                await asyncio.wait({task})
+            until = task.get_loop().time() + LEAVE_SECONDS
+            while not task.done() and (left := until - task.get_loop().time()) > 0:
+                with suppress(asyncio.CancelledError):  # `close`, once more
+                    await asyncio.wait({task}, timeout=left)
             raise
         finally:
             self.adopted.discard(task)
         if not task.cancelled():
             task.result()
 
-    def _begin(self, run: Callable[[*Args], Awaitable[None]], args: tuple[*Args], *, shielded: bool) -> None:
-        _ = self.group
-        task = asyncio.get_running_loop().create_task(self._contained(run, args, shielded), name="streamguard-task")
-        self._one_off.add(task)
-        task.add_done_callback(self._ended)
-        self.started += 1
-
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._one_off.discard(task)
         self.started -= 1
         self._on_ended()
 
-    async def shielded(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
-        """Run `run` in the present task; only `close` cancels it."""
-        await self._scoped(run, args, shield=True)
-
-    async def _scoped(self, run: Callable[[*Args], Awaitable[None]], args: tuple[*Args], *, shield: bool) -> None:
-        scopes = self._shields if shield else self._scopes
-        with anyio.CancelScope(shield=shield) as scope:
-            if self._closing:
-                scope.cancel()
-            scopes.add(scope)
-            try:
-                await run(*args)
-            finally:
-                scopes.discard(scope)
+    async def finish(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
+        """Run `run` in the present one-off task, which nobody but `close` cancels any more: also one that caught the
+        cancellation of `close` is cancelled then, where it waits first."""
+        if self._closing and (task := asyncio.current_task()) is not None:
+            task.cancel()
+        await run(*args)
 
     @property
     def group(self) -> TaskGroup:
@@ -192,14 +181,13 @@ class Tasks:
             )
         return self._group
 
-    async def _contained(self, run: Callable[[*Args], Awaitable[None]], args: tuple[*Args], shielded: bool) -> None:
+    async def _contained(self, run: Callable[[*Args], Awaitable[None]], args: tuple[*Args]) -> None:
         try:
-            await self._scoped(run, args, shield=shielded)
+            await run(*args)
         except BaseException as exc:
-            if passes(exc) and not isinstance(exc, asyncio.CancelledError):
+            if self._closing if isinstance(exc, asyncio.CancelledError) else passes(exc):
                 raise
-            # A cancellation by `close` ends with its scope; a stray one is a crash like any other.
-            self._observe(_crash(exc))
+            self._observe(_crash(exc))  # a stray cancellation is a crash like any other
 
     async def _supervised(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         crashes = 0

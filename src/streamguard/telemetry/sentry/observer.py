@@ -12,7 +12,7 @@ import sentry_sdk
 from sentry_sdk.utils import capture_internal_exceptions
 
 from ...observations import Observation, Observer, SelectiveObserver, Signal
-from ...scopes import StreamContext, TracingObserver, current_stream
+from ...scopes import NO_SCOPE, StreamContext, TracingObserver, current_stream
 from ..safety import id_text, short_hash
 from .breadcrumbs import Trails
 from .caps import PER_FINGERPRINT, Cap
@@ -32,6 +32,8 @@ __all__ = ["SentryObserver"]
 REMEMBERED_FAULTS: Final = 4096
 TAGS: Final = ("stream_id", "message_id", "request_id", "session_hash")
 """What events of the host's own are tagged with while it is at work on a stream, after `streamguard.`."""
+OFF_SECONDS: Final = 0.01
+"""For how long a host without Sentry is not asked again: it would be, a dozen times for a stream."""
 _ROUNDS: Final = frozenset({Signal.RECONCILE_STARTED, Signal.RECONCILED})
 
 
@@ -72,16 +74,18 @@ class SentryObserver(SelectiveObserver):
         self._wants_spans = spans
         self._spans = Spans()
         self._captured: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._off_until = 0.0
+        """Until when no client is looked for, since there was none."""
         keep_ours_apart()
 
     def wants(self, signal: Signal, /) -> bool:
         """Whether the host has set Sentry up."""
-        return _set_up(sentry_sdk.Scope.get_client())
+        return self._client() is not None
 
     def __call__(self, observation: Observation, /) -> None:
         """Capture the observation, if it is worth it and new. Does not wait for the network."""
-        client = sentry_sdk.Scope.get_client()
-        if not _set_up(client):
+        client = self._client()
+        if client is None:
             return
         with capture_internal_exceptions():
             self._tell(client, observation)
@@ -93,9 +97,19 @@ class SentryObserver(SelectiveObserver):
 
     def traceparent(self) -> str | None:
         """The present span of Sentry's, as W3C trace context; None unless spans are made."""
-        if self._wants_spans is False:
+        client = self._client()
+        return None if client is None or not self._traces(client) else self._spans.traceparent()
+
+    def _client(self) -> BaseClient | None:
+        """The client that is set up here; None without one, or for one without a DSN."""
+        now = time.monotonic()
+        if now < self._off_until:
             return None
-        return self._spans.traceparent() if self._traces(sentry_sdk.Scope.get_client()) else None
+        client = sentry_sdk.get_client()
+        if client.is_active() and client.transport is not None:
+            return client
+        self._off_until = now + OFF_SECONDS
+        return None
 
     def _traces(self, client: BaseClient) -> bool:
         return self._wants_spans is not False and is_tracing(client)
@@ -141,15 +155,10 @@ class SentryObserver(SelectiveObserver):
         """An isolation scope for the time in which code works on one stream, and a span where traces are recorded: what
         the host sets or captures there is about this stream alone, and names it in tags and in the context
         `streamguard`."""
-        client = sentry_sdk.Scope.get_client()
-        if not _set_up(client):
-            return nullcontext()
+        client = self._client()
+        if client is None:
+            return NO_SCOPE
         return _isolated(context, self._spans if self._traces(client) else None)
-
-
-def _set_up(client: BaseClient) -> bool:
-    """Whether that is a client with a DSN, and not the one that stands for none."""
-    return client.is_active() and client.transport is not None
 
 
 def _at_work(observation: Observation) -> dict[str, object]:
