@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from streamguard.runtime import LiveStream
-from streamguard.web.middleware.request_reader import RequestReader, declared_length
+from streamguard.web.middleware.request_reader import RequestReader, body_of, declared_length
 
 pytestmark = pytest.mark.anyio
 
@@ -138,3 +138,47 @@ async def test_the_calls_end_ends_what_waits_for_the_rest_of_a_body() -> None:
 )
 def test_a_content_length_is_a_number_or_nothing(value: str | None, length: int) -> None:
     assert declared_length(value) == length
+
+
+async def test_a_body_that_is_known_to_be_empty_is_not_waited_for() -> None:
+    """The endpoint reads it at once, and once: the message that says so comes later, and only ends the wait for it."""
+    waiting: asyncio.Queue[Message] = asyncio.Queue()
+    reader = RequestReader(waiting.get, limit=lambda: None, empty=True)
+    stream = held(reader)
+    assert await reader.receive() == {"type": "http.request", "body": b"", "more_body": False}
+    watch = asyncio.create_task(reader.disconnect())
+    waiting.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+    waiting.put_nowait({"type": "http.disconnect"})
+    assert await watch == {"type": "http.disconnect"}
+    assert not reader._buffered
+    stream.end()
+    assert await reader.receive() == {"type": "http.disconnect"}
+
+
+async def test_an_empty_body_that_was_read_before_the_stream_comes_once() -> None:
+    waiting: asyncio.Queue[Message] = asyncio.Queue()
+    reader = RequestReader(waiting.get, limit=lambda: None, empty=True)
+    waiting.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+    assert (await reader.receive())["type"] == "http.request"
+    stream = held(reader)
+    stream.end()
+    assert await reader.receive() == {"type": "http.disconnect"}
+
+
+@pytest.mark.parametrize(
+    ("version", "headers", "declared", "empty"),
+    [
+        ("1.1", [], 0, True),
+        ("1.1", [(b"content-length", b"0")], 0, True),
+        ("1.1", [(b"content-length", b"5")], 5, False),
+        ("1.1", [(b"transfer-encoding", b"chunked")], 0, False),
+        ("1.1", [(b"content-length", b"0"), (b"transfer-encoding", b"chunked")], 0, False),
+        ("1.1", [(b"content-length", b"nonsense")], 0, False),
+        ("2", [], 0, False),
+        ("2", [(b"content-length", b"0")], 0, False),
+    ],
+)
+def test_whether_a_request_has_a_body(
+    version: str, headers: list[tuple[bytes, bytes]], declared: int, empty: bool
+) -> None:
+    assert body_of({"type": "http", "http_version": version, "headers": headers}) == (declared, empty)

@@ -186,7 +186,7 @@ class Backlog:
 
     async def wait_until_sent(self) -> None:
         """Wait until every event is in the log or on its way there, or the backlog is closed. One waiter."""
-        if self.acked < self.feed.emitted and self.state is not _CLOSED:
+        if max(self.acked, self._in_flight_seq) < self.feed.emitted and self.state is not _CLOSED:
             await self._wait(self._sent)
 
     async def wait_until_shown(self) -> None:
@@ -317,7 +317,7 @@ class Backlog:
         if not self.feed.base <= last_seq <= self.acked:
             return False
         self._acked_bytes -= self.feed.size(last_seq + 1, self.acked)
-        self.acked = last_seq
+        self.acked = self._in_flight_seq = last_seq
         self._look_ahead()
         return True
 

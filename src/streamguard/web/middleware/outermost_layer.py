@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,7 +16,7 @@ from .application_call import ApplicationCall
 from .base_http_middleware import break_connection, runs_in_base_http_middleware
 from .body_too_large import TooLargeResponse, caused_by_large_body
 from .exchange import Exchange, Placement, ResponseState, exchange_of, has_exchange
-from .request_reader import RequestReader, declared_length
+from .request_reader import RequestReader, body_of
 
 __all__ = ["OutermostLayer", "add_outermost_layer"]
 
@@ -114,10 +113,12 @@ class _LayeredExchange:
 
     async def call(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application, which reads the request through a `RequestReader`."""
+        declared, empty = body_of(scope)
         reader = self._exchange.reader = RequestReader(
             receive,
             limit=self._limit,
-            declared=declared_length(Headers(scope=scope).get("content-length")),
+            declared=declared,
+            empty=empty,
             on_refused=self._refuse,
         )
         try:

@@ -18,7 +18,7 @@ from typing import Final
 
 import anyio
 import anyio.lowlevel
-from starlette.types import Message, Receive
+from starlette.types import Message, Receive, Scope
 
 from ...faults import Fault, FaultCode
 from ...runtime import LiveStream
@@ -26,7 +26,7 @@ from ...runtime.request import Ending
 from ...values import Outcome
 from .body_too_large import BodyTooLargeError
 
-__all__ = ["RequestReader", "declared_length", "is_cancelled"]
+__all__ = ["RequestReader", "body_of", "declared_length", "is_cancelled"]
 
 READ_AHEAD_BYTES: Final = 262_144
 """How much of a body of any size is read before the endpoint asks for it: some pieces of a server's, which are up to
@@ -42,6 +42,7 @@ class RequestReader:
         receive: the server's, or that of the layer outside. Nobody else may call it from now on.
         limit: how many bytes the body may have, as far as it is known now; None for no limit of ours.
         declared: the request's `Content-Length`; 0 when it has none.
+        empty: whether its headers say that it has no body.
         on_refused: called once, when the body turns out to be too large.
     """
 
@@ -53,6 +54,7 @@ class RequestReader:
         "_complete",
         "_declared",
         "_discards_body",
+        "_empty",
         "_failure",
         "_limit",
         "_message_read",
@@ -74,11 +76,13 @@ class RequestReader:
         *,
         limit: Callable[[], int | None],
         declared: int = 0,
+        empty: bool = False,
         on_refused: Callable[[], None] = lambda: None,
     ) -> None:
         self._receive = receive
         self._limit = limit
         self._declared = declared
+        self._empty = empty
         self._on_refused = on_refused
         self._buffered: deque[Message] = deque()
         """Pieces of the body that the viewer's watch read for the endpoint; within the limit."""
@@ -193,7 +197,10 @@ class RequestReader:
     def keep_for(self, stream: LiveStream) -> None:
         """The endpoint produces `stream` from here on: its request lives as long as the stream."""
         self._stream = stream
-        if not (self._complete or self._client_left):
+        if self._empty and not self._messages:
+            self._complete = True  # the message that will say so need not be waited for
+            self._buffered.append({"type": "http.request", "body": b"", "more_body": False})
+        elif not (self._complete or self._client_left):
             self._reading_ahead = asyncio.get_running_loop().create_task(self._read_ahead())
 
     def release(self) -> None:
@@ -263,6 +270,8 @@ class RequestReader:
         if message["type"] != "http.request":
             self._client_left = True
             return
+        if self._empty and self._complete:  # which `keep_for` gave already
+            return
         self._read_bytes += len(message.get("body", b""))
         self._complete = not message.get("more_body", False)
         self._check_limit()
@@ -288,6 +297,22 @@ class RequestReader:
             fault = Fault.about(self._stream, FaultCode.PAYLOAD_TOO_LARGE)
             self._stream.cancel(Ending(Outcome.FAILED, fault))
         self._on_refused()
+
+
+def body_of(scope: Scope) -> tuple[int, bool]:
+    """The `Content-Length` of a request, 0 without one; and whether it has no body, as its headers say.
+
+    A request of HTTP/1.1 with neither `Content-Length` nor `Transfer-Encoding` has none (RFC 9112, section 6.3).
+    """
+    length: str | None = None
+    framed = not scope.get("http_version", "").startswith("1")
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            length = value.decode("latin-1")
+        elif name == b"transfer-encoding":
+            framed = True
+    declared = declared_length(length)
+    return declared, not framed and (length is None or length == "0")
 
 
 def declared_length(value: str | None) -> int:
