@@ -227,7 +227,7 @@ def scope(about: Subject | StreamContext, work: Work, observe: object) -> Abstra
     return _Bound(context, getattr(observe, "scope", None))
 
 
-def bound(about: Subject, work: Work) -> AbstractContextManager[StreamContext]:
+def bound(about: Subject | StreamContext, work: Work) -> AbstractContextManager[StreamContext]:
     """Only the context variable, for what is started inside: a task keeps it to its end, and also says in it that it
     failed."""
-    return _Bound(StreamContext.about(about, work), None)
+    return _Bound(about if isinstance(about, StreamContext) else StreamContext.about(about, work), None)

@@ -51,8 +51,11 @@ class StreamTasks:
 
     def launch(self, stream: LiveStream, items: Callable[[], AsyncIterator[object]]) -> None:
         """Start producing, under the caller's context variables. Returns at once."""
-        with bound(stream, Work.PRODUCE):
-            self._tasks.start(self._run, stream, items)
+        context = StreamContext.about(
+            stream, Work.PRODUCE, binding=stream.request.binding, protocol=stream.protocol.name
+        )
+        with bound(context, Work.PRODUCE):
+            self._tasks.start(self._run, stream, items, context)
 
     def end_soon(self, stream: LiveStream, ending: Ending) -> None:
         """End a stream that has no producer. Returns at once."""
@@ -106,11 +109,10 @@ class StreamTasks:
                 with suppress(StoreError):
                     await self._store.release_slot(stream.ref.key.owner, stream.ref.stream_id)
 
-    async def _run(self, stream: LiveStream, items: Callable[[], AsyncIterator[object]]) -> None:
-        binding, protocol = stream.request.binding, stream.protocol.name
-        with scope(
-            StreamContext.about(stream, Work.PRODUCE, binding=binding, protocol=protocol), Work.PRODUCE, self._observe
-        ):
+    async def _run(
+        self, stream: LiveStream, items: Callable[[], AsyncIterator[object]], context: StreamContext
+    ) -> None:
+        with self._observe.scope(context):  # the task is bound to it already
             stream.produced_by(asyncio.current_task())
             ending = stream.early_end or await produce(stream, items)
             stream.produced_by(None)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -84,11 +83,11 @@ class RequestReader:
         self._declared = declared
         self._empty = empty
         self._on_refused = on_refused
-        self._buffered: deque[Message] = deque()
+        self._buffered: list[Message] = []
         """Pieces of the body that the viewer's watch read for the endpoint; within the limit."""
         self._buffered_bytes = 0
-        self._room = asyncio.Event()
-        """Set when the endpoint has taken a piece."""
+        self._room: asyncio.Event | None = None
+        """Set when the endpoint has taken a piece; None while nobody waits for that."""
         self._read_bytes = 0
         """How much of the body has been read."""
         self._complete = False
@@ -106,8 +105,8 @@ class RequestReader:
         """How that failed."""
         self._messages = 0
         """How many messages have been read."""
-        self._message_read = asyncio.Event()
-        """Set when one more message has been read."""
+        self._message_read: asyncio.Event | None = None
+        """Set when one more message has been read; None while nobody waits for that."""
         self._read_lock = asyncio.Lock()
         """Held by the reader that waits for the next message."""
         self.refused: bool = False
@@ -235,6 +234,8 @@ class RequestReader:
         """
         messages = self._messages
         if self._reading_ahead is not None:
+            if self._message_read is None:
+                self._message_read = asyncio.Event()
             await self._message_read.wait()
         else:
             async with self._read_lock:
@@ -253,7 +254,7 @@ class RequestReader:
             async with self._read_lock:
                 while not (self._complete or self._client_left or self.refused):
                     if self._buffered_bytes >= READ_AHEAD_BYTES and self._limit() is None:
-                        self._room.clear()
+                        self._room = asyncio.Event()
                         await self._room.wait()
                         continue
                     self._take(await self._receive())
@@ -261,12 +262,11 @@ class RequestReader:
             self._failure = exc
         finally:
             self._reading_ahead = None
-            self._message_read.set()
+            self._tell_read()
 
     def _take(self, message: Message) -> None:
         self._messages += 1
-        self._message_read.set()
-        self._message_read = asyncio.Event()
+        self._tell_read()
         if message["type"] != "http.request":
             self._client_left = True
             return
@@ -279,10 +279,17 @@ class RequestReader:
             self._buffered.append(message)
             self._buffered_bytes += len(message.get("body", b""))
 
+    def _tell_read(self) -> None:
+        """Wake who waits for a message that another reader reads."""
+        if self._message_read is not None:
+            self._message_read.set()
+            self._message_read = None
+
     def _take_buffered(self) -> Message:
-        message = self._buffered.popleft()
+        message = self._buffered.pop(0)
         self._buffered_bytes -= len(message.get("body", b""))
-        self._room.set()
+        if self._room is not None:
+            self._room.set()
         return message
 
     def _check_limit(self) -> None:
