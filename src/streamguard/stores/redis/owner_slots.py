@@ -96,6 +96,8 @@ class OwnerSlots:
 
 def _runs(ref: StreamRef, registered: RegisterAnswer) -> bool:
     """Whether a stream is registered and was not closed before: a repeated step may come so late."""
+    if registered.answer == b"begun":
+        return True
     if registered.answer != b"registered":
         return False
     with suppress(StoreCorruptError):

@@ -7,8 +7,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
+from ...decoding import decoding
 from ...errors import StoreCorruptError
-from ...values import SessionKey, StreamRef
+from ...values import FORMAT_VERSION, Persisted, QuotaState, SessionKey, StreamRef, StreamState
 from ..damage import RecordKind, Unreadable
 from ..records import (
     Erasure,
@@ -99,8 +100,10 @@ class RedisRegistry(StreamRegistry):
             registered = read_answer("register", registering, reply)
         else:
             deadline, registered = await self._slots.register(new.ref, registering, entry)
-        if registered.answer == b"registered":
-            meta = _present(decode_meta(new.ref, registered.snapshot, "register"), new.ref, "register")
+        begun = registered.answer == b"begun"
+        if begun or registered.answer == b"registered":
+            read = _begun_meta(new, lease_seconds, registered.snapshot) if begun else None
+            meta = read or _present(decode_meta(new.ref, registered.snapshot, "register"), new.ref, "register")
             self._redis.clock_of(keys.meta).heard(snapshot_ms(registered.snapshot))
             self._report_resets(new.ref, registered.reset)
             if deadline == 0:  # a retry: the record knows the lease
@@ -290,3 +293,53 @@ def _present(meta: StreamMeta | None, ref: StreamRef, operation: str) -> StreamM
     if meta is None:
         raise StoreCorruptError(f"{operation}: the record of stream {ref.stream_id} vanished", operation=operation)
     return meta
+
+
+def _begun_meta(new: NewStream, lease_seconds: float, begun: object) -> StreamMeta:
+    """The record of a stream that was registered just now, of which the script says only what is new.
+
+    Raises:
+        StoreCorruptError: it says something else.
+    """
+    with decoding(lambda: _unreadable(new.ref)):
+        match begun:
+            case [int() as ordinal, bytes() as epoch_digits, bytes() as began_us, int() as stop, int() as at]:
+                epoch, began = int(epoch_digits), int(began_us) / 1_000_000
+            case _:
+                raise TypeError("not what a registration says")
+        return StreamMeta(
+            ref=new.ref,
+            message_id=new.message_id,
+            protocol=new.protocol,
+            binding=new.binding,
+            fingerprint=new.fingerprint,
+            ordinal=ordinal,
+            epoch=epoch,
+            state=StreamState.OPEN,
+            last_seq=0,
+            last_epoch=epoch,
+            first_seq=1,
+            lease_seconds=lease_seconds,
+            stop_requested=stop == 1,
+            taken=False,
+            lost=False,
+            seal=None,
+            usage=None,
+            persisted=Persisted.NOT_ASKED,
+            quota=QuotaState.NONE,
+            revised=False,
+            created_at=began,
+            age_seconds=max(0.0, at / 1_000 - began),
+            closed_seconds=None,
+            abandon_after_seconds=new.abandon_after_seconds,
+            viewed_seconds=None,
+            format_version=FORMAT_VERSION,
+            client_version=new.client_version,
+            request_id=new.request_id,
+            trace=new.trace,
+            worker=new.worker,
+        )
+
+
+def _unreadable(ref: StreamRef) -> StoreCorruptError:
+    return StoreCorruptError(f"register: the record of stream {ref.stream_id} is damaged", operation="register")

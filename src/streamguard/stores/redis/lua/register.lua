@@ -9,7 +9,8 @@
 --       full_ids (in a cluster, what has the owner's slots, when they are full: a space and
 --       an id of each; else ''), message_id,
 --       identity… (name and value of each field)
--- Reply: {answer, snapshot, active_id, reset…}: {'registered', snapshot, nil, what was damaged and begun anew, …},
+-- Reply: {answer, snapshot, active_id, reset…}: {'begun', {ordinal, epoch, when it began (µs), stop flag, the time (ms)},
+--        nil, what was damaged and begun anew, …}, {'registered', snapshot, nil, …} for a stream that is on record,
 --        {'occupied', snapshot and id of the stream in the way}, {'full', how many of full_ids are the session's and have
 --        ended}, {'withdrawn'} or {'newer'}
 -- The active stream's keys are made here from its id; they share KEYS' hash tag, so they are on this node.
@@ -126,4 +127,8 @@ if owner_key then
   redis.call('ZADD', owner_key, at + lease_ms, stream_id)
   extend_ttl(owner_key, owner_ttl_ms)
 end
-return {'registered', snapshot(meta_key, log_key, at), false, unpack(reset)}
+if redis.call('EXISTS', log_key) == 1 then
+  return {'registered', snapshot(meta_key, log_key, at), false, unpack(reset)}
+end
+-- Everything else of the record is what its writer has just sent.
+return {'begun', {ordinal, digits(epoch), digits(began), stop, at}, false, unpack(reset)}
