@@ -113,7 +113,7 @@ class ViewerRegistry:
         self._followed[feed] = scope = anyio.CancelScope()
 
         async def run() -> None:
-            # Ended by its scope, not by cancelling the task: anyio would take that for the end of the whole group.
+            # Ended by its scope, not by cancelling the task: that would be told of as a crash.
             with scope:
                 await self._following(ref, feed)
 
