@@ -182,3 +182,16 @@ def test_whether_a_request_has_a_body(
     version: str, headers: list[tuple[bytes, bytes]], declared: int, empty: bool
 ) -> None:
     assert body_of({"type": "http", "http_version": version, "headers": headers}) == (declared, empty)
+
+
+async def test_a_body_that_came_although_there_was_none_is_read_as_far_as_it_is_asked_for() -> None:
+    """A layer outside took the header away: who reads before the stream begins has it, and nothing is read twice."""
+    waiting: asyncio.Queue[Message] = asyncio.Queue()
+    reader = RequestReader(waiting.get, limit=lambda: None, empty=True)
+    waiting.put_nowait({"type": "http.request", "body": b"one", "more_body": True})
+    assert (await reader.receive())["body"] == b"one"
+    stream = held(reader)
+    waiting.put_nowait({"type": "http.request", "body": b"two", "more_body": False})
+    assert (await reader.receive())["body"] == b"two"
+    stream.end()
+    assert await reader.receive() == {"type": "http.disconnect"}

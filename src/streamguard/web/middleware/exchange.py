@@ -64,13 +64,13 @@ class Exchange:
 
 def has_exchange(scope: Scope) -> bool:
     """Whether a layer outside put an exchange into the scope."""
-    return isinstance(scope.get(_SCOPE_KEY), Exchange)
+    return _SCOPE_KEY in scope
 
 
 def exchange_of(scope: Scope) -> Exchange:
     """The scope's exchange; a new one where no layer put it there."""
-    exchange = scope.get(_SCOPE_KEY)
-    if not isinstance(exchange, Exchange):
+    exchange: Exchange | None = scope.get(_SCOPE_KEY)
+    if exchange is None:
         exchange = scope[_SCOPE_KEY] = Exchange()
     return exchange
 

@@ -270,8 +270,8 @@ class RequestReader:
         if message["type"] != "http.request":
             self._client_left = True
             return
-        if self._empty and self._complete:  # which `keep_for` gave already
-            return
+        if self._empty and self._complete and not (message.get("body") or message.get("more_body")):
+            return  # `keep_for` gave it already
         self._read_bytes += len(message.get("body", b""))
         self._complete = not message.get("more_body", False)
         self._check_limit()
