@@ -43,7 +43,8 @@ Url = Annotated[
     str,
     typer.Argument(
         metavar="URL",
-        help="Where the streams are: redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://. "
+        help="Where the streams are: redis://, rediss://, unix://, or as redis+sentinel:// or redis+cluster://, "
+        "of which each has a form with rediss. "
         f"A dash reads it from ${ENVIRONMENT}, where other users of this machine do not see its password.",
         show_default=False,
     ),
