@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 TRIES: Final = 20
 BACK_OFF_SECONDS: Final = 0.05
-RETENTION_SECONDS: Final = 60.0
+RETENTION_SECONDS: Final = 3_600.0
 SLICE_BYTES: Final = 12
 
 
