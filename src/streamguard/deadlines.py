@@ -55,12 +55,19 @@ class LoopClock:
         """The loop whose time this clock measures."""
         loop = self._loop()
         if loop is None:
-            raise RuntimeError("the event loop of this clock is gone")
+            raise self._gone()
         return loop
 
+    @staticmethod
+    def _gone() -> RuntimeError:
+        return RuntimeError("the event loop of this clock is gone")
+
     def time(self) -> float:
-        """Seconds on this clock. The time never goes back, and it stands still while the loop does."""
-        now = self.loop.time()
+        """Seconds on this clock. The time never goes back, and it stands still while the loop does. Hot path."""
+        loop = self._loop()
+        if loop is None:
+            raise self._gone()
+        now = loop.time()
         expected = self._expected
         if expected is None or now - expected <= TOLERANCE_SECONDS:  # the usual case
             return now - self._stalled_seconds
