@@ -1,8 +1,9 @@
 """The process's one writer: it appends the new events of every backlog, in one round trip, over and over.
 
-Group commit: while one commit is under way, events gather for the next. After a commit of more than `BUSY_EVENTS` the
-next one begins no sooner than `PAUSE_SECONDS` after it, because then round trips are most of what an event costs; after
-one of more than `BURST_EVENTS`, which no models at reading speed make, no sooner than `BURST_PAUSE_SECONDS`.
+Group commit: while one commit is under way, events gather for the next. After a commit of more than `BUSY_APPENDS` the
+next one begins no sooner than `PAUSE_SECONDS` after it, because then round trips are most of what an event costs; if it
+had more than `BURST_EVENTS`, which no models at reading speed make, no sooner than `BURST_PAUSE_SECONDS`. A few streams
+never pause: their events gather well while the store works, which then works beside the models and not after them.
 
 The writer knows streams by their backlogs. A backlog is dirty while events of it wait for a commit.
 """
@@ -28,7 +29,7 @@ from .log_tally import LogTally
 
 __all__ = ["StoreHealth", "Writer"]
 
-BUSY_EVENTS: Final = 8
+BUSY_APPENDS: Final = 8
 PAUSE_SECONDS: Final = 0.003
 BURST_EVENTS: Final = 200
 BURST_PAUSE_SECONDS: Final = 0.01
@@ -85,8 +86,8 @@ class Writer:
         self._committed_at = 0.0
         self._asked_at = 0.0
         """When the last commit was begun, on the clock that judges the store."""
-        self._committed_events = 0
-        """How many events the last commit carried."""
+        self._pause = 0.0
+        """How long after the beginning of the last commit the next one begins at the earliest, in seconds."""
         self._retries = RETRY.retries()
         self._pausing = False
         self._urgent = False
@@ -144,11 +145,9 @@ class Writer:
 
     async def _gather(self) -> None:
         """Let a busy process's events gather for a moment, unless one of them should not wait."""
-        events = self._committed_events
-        if events <= BUSY_EVENTS or self._urgent:
+        if not self._pause or self._urgent:
             return
-        pause = PAUSE_SECONDS if events <= BURST_EVENTS else BURST_PAUSE_SECONDS
-        waiting = self._committed_at + pause - self._clock()
+        waiting = self._committed_at + self._pause - self._clock()
         if waiting <= 0:
             return
         loop = asyncio.get_running_loop()
@@ -184,7 +183,9 @@ class Writer:
         self._urgent = bool(self._dirty)
         if not batch:
             return
-        self._committed_at, self._committed_events = now, events
+        self._committed_at, self._pause = now, 0.0
+        if len(batch) > BUSY_APPENDS:
+            self._pause = PAUSE_SECONDS if events <= BURST_EVENTS else BURST_PAUSE_SECONDS
         self._asked_at = self._patience.time()
         if self._tally is not None:
             sizes = self._tally.sent(backlogs, batch, now)
