@@ -218,10 +218,13 @@ class FaultProxy:
             self._server.close()
         else:
             self._socket.close()
+        # A connection that is being accepted is a task of the event loop's own first: it must not outlive the loop.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await self._cut()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(others)
         await self._cut()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
