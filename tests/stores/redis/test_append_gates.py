@@ -6,6 +6,7 @@ Each guard has a bug without it, which its test finds.
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import Awaitable, Callable
 
@@ -15,7 +16,7 @@ from streamguard.deadlines import Deadline
 from streamguard.stores.appends import AppendReply
 from streamguard.stores.records import Status
 from streamguard.stores.redis.address import Address
-from streamguard.stores.redis.append_gate import AppendGate
+from streamguard.stores.redis.append_gate import EXEC, MULTI, AppendGate
 from streamguard.stores.redis.driver import Connection, Reply, pack
 from streamguard.stores.redis.keys import Keys
 
@@ -44,19 +45,21 @@ async def held_up(
     return list(await asyncio.gather(*asked))
 
 
+def without_watching(commands: Callable[..., list[bytes]]) -> Callable[..., list[bytes]]:
+    def careless(self: AppendGate, *args: float) -> list[bytes]:
+        return [pack(("UNWATCH",)) if b"WATCH" in command else command for command in commands(self, *args)]
+
+    return careless
+
+
 @BUG
 async def test_an_event_that_comes_past_its_time_is_not_added(
     make: Make, own_redis: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch, bug: bool
 ) -> None:
     """The server stood still meanwhile: its writer has shown the event as not logged."""
     if bug:
-        init = AppendGate.__init__
-
-        def careless(self: AppendGate, keys: Keys) -> None:
-            init(self, keys)
-            self._watching[0] = pack(("UNWATCH",))
-
-        monkeypatch.setattr(AppendGate, "__init__", careless)
+        monkeypatch.setattr(AppendGate, "renewal", without_watching(AppendGate.renewal))
+        monkeypatch.setattr(AppendGate, "opening", without_watching(AppendGate.opening))
     server = own_redis()
     writer = await PlainWriter.begin(await make(server.url), within=0.5)
     (reply,) = await held_up(server, 0.6, writer.add)
@@ -107,8 +110,17 @@ async def test_a_gate_that_vanished_is_set_up_again(make: Make, own_redis: Calla
     for seq in (4, 5, 6):
         assert await writer.add() == AppendReply(Status.OK, seq, False)
     assert scripts_called(client) == 1
-    assert client.exists(gate)
-    assert client.pttl(gate) > 0
+    (anew,) = client.keys("streamguard:{gate.*")
+    assert anew != gate
+    assert client.pttl(anew) > 0
+
+
+def test_a_forked_process_sets_up_a_gate_of_its_own() -> None:
+    """Each would end the other's watch with every commit, were it the same key."""
+    parents = AppendGate(Keys("x"))
+    parents.opening(1, 60.0)
+    childs = copy.deepcopy(parents)
+    assert set(parents.opening(2, 60.0)).isdisjoint(set(childs.opening(2, 60.0)) - {MULTI, EXEC})
 
 
 def test_a_gate_that_was_gone_when_it_was_to_be_watched_does_not_stand() -> None:

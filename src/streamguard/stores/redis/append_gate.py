@@ -47,9 +47,10 @@ class AppendGate:
     """The gate of one connection."""
 
     def __init__(self, keys: Keys) -> None:
-        self._key, self._elsewhere = keys.gate(secrets.token_hex(8))
-        # That it is there afterwards says that it was when it was to be watched: its end will not be overlooked.
-        self._watching = [pack(("WATCH", self._key)), pack(("EXISTS", self._key))]
+        self._keys = keys
+        self._key = b""
+        """The key, once it was set up; another one each time."""
+        self._watching: list[bytes] = []
         self._number = 0
         """Of the connection that watches it, as far as known; 0 while it does not stand."""
         self.generation: int = 0
@@ -94,7 +95,12 @@ class AppendGate:
             return []
         if now < self._refused_until or self._refused_by == number:
             return []
-        probes = [pack(("EXISTS", key)) for key in (self._key, self._elsewhere)]
+        # A name of its own each time: a forked process has what its parent had, and to set up a gate of that name anew
+        # would touch it for the other one.
+        self._key, elsewhere = self._keys.gate(secrets.token_hex(8))
+        # That it is there afterwards says that it was when it was to be watched: its end will not be overlooked.
+        self._watching = [pack(("WATCH", self._key)), pack(("EXISTS", self._key))]
+        probes = [pack(("EXISTS", key)) for key in (self._key, elsewhere)]
         setting = pack(("SET", self._key, "1", "PX", self._living(within_seconds)))
         self.generation = next(_generations)
         return [MULTI, *probes, EXEC, setting, *self._watching]
