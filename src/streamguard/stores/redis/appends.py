@@ -144,7 +144,7 @@ class Appends:
         if missed is not None:
             opening = gate.opening(connection, missed.within_seconds)
         generation = gate.generation if stood or opening else 0
-        packed = [*opening, *[self._call(item, begun) for item in batch]]
+        packed = [*opening, *packed]
         scripts = (None,) * len(opening) + ("append",) * len(batch)
         if opening:
             gate.begin()
