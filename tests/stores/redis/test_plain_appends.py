@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import pytest
 
+from streamguard.deadlines import Deadline
 from streamguard.errors import StoreUnavailableError
 from streamguard.stores.appends import AppendReply
 from streamguard.stores.records import Status
-from streamguard.stores.redis import RedisStore
+from streamguard.stores.redis import RedisStore, driver
+from streamguard.stores.redis.driver import Connection, RawConnection
 from streamguard.stores.redis.scripts import Scripts
 from streamguard.testing._stream_store.steps import (
     Hints,
@@ -197,6 +199,30 @@ async def test_an_older_snapshot_gets_no_hole(
     for seq in (4, 5, 6, 7):
         assert await writer.add() == AppendReply(Status.OK, seq, False)
     assert await numbers(writer) == list(range(1, 8))
+
+
+async def test_a_process_that_stands_still_sends_nothing_over_another_connection(
+    make: Make, own_redis: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had looked which connection there is, and was about to send, when it was suspended."""
+    server = own_redis()
+    writer = await PlainWriter.begin(await make(server.url))
+    server.client().save()
+    for _ in range(3):
+        await writer.add()
+    server.restart()
+    ready = Connection.ready
+
+    async def suspended_after(self: Connection, *, deadline: Deadline) -> RawConnection:
+        raw = await ready(self, deadline=deadline)
+        self._used_at -= 1_000.0
+        return raw
+
+    monkeypatch.setattr(driver, "IDLE_SECONDS", 600.0)
+    monkeypatch.setattr(Connection, "ready", suspended_after)
+    with pytest.raises(StoreUnavailableError):
+        await writer.add()
+    assert (await writer.add()).status is Status.GAP
 
 
 @BUG

@@ -280,8 +280,7 @@ class Connection:
             raw.abandon()
 
     async def ready(self, *, deadline: Deadline) -> RawConnection:
-        """Connect if need be; a connection that was not used for a while is looked at. Until the event loop runs again,
-        what is exchanged goes over this connection.
+        """Connect if need be; a connection that was not used for a while is looked at.
 
         Raises:
             TimeoutError: not by `deadline`.
@@ -296,14 +295,17 @@ class Connection:
             self._used_at = loop.time()
         return raw
 
-    async def exchange(self, packed: Sequence[bytes], *, deadline: Deadline) -> tuple[list[Reply], bool]:
+    async def exchange(
+        self, packed: Sequence[bytes], *, deadline: Deadline, over: RawConnection | None = None
+    ) -> tuple[list[Reply], bool]:
         """Send all in one write; their replies, in order, and whether errors are among them. One exchange at a time.
+        `over` is what `ready` has just given, for who must know before what it goes over.
 
         Raises:
             TimeoutError: not all were there by `deadline`. The connection is dropped then, as after
                 everything else that is raised.
         """
-        raw = await self.ready(deadline=deadline)
+        raw = over or await self.ready(deadline=deadline)
         timer = deadline.call(partial(raw.fail, TimeoutError()))
         try:
             raw.write(b"".join(packed))

@@ -141,13 +141,14 @@ class _PipelinedConnection:
 
     async def _exchange(self, batch: list[_Request]) -> None:
         deadline = batch[0].deadline
-        number = (await self.connection.ready(deadline=deadline)).number
+        raw = await self.connection.ready(deadline=deadline)
+        number = raw.number
         if len(batch) > 1 or batch[0].only_on not in (0, number):
             batch = self._meant_for(number, batch)
             if not batch:
                 return
         packed = batch[0].packed if len(batch) == 1 else [one for request in batch for one in request.packed]
-        replies, refused = await self.connection.exchange(packed, deadline=deadline)
+        replies, refused = await self.connection.exchange(packed, deadline=deadline, over=raw)
         if refused:
             unknown = [n for n, reply in enumerate(replies) if unknown_script(reply)]
             if unknown:
