@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -105,3 +106,27 @@ async def test_an_end_that_its_worker_has_not_heard_of_yet_is_one_for_all_others
     async with working(direct, SETTINGS) as other:
         reading = await read(await other.resume(KEY))
         assert (reading.text, reading.ids, reading.outcome) == ("only", [1, 2], "completed")
+
+
+@pytest.mark.parametrize("fault", ["refuse", "hang"])
+async def test_the_end_of_a_stream_without_its_log_waits_for_nothing(
+    proxy: FaultProxy, redis_url: str, direct: StreamStore, fault: str
+) -> None:
+    """The first event's time is up long before that of the end: its viewers get both then."""
+    settings = quick(registration_seconds=0.3, append_deadline_seconds=20.0, command_seconds=20.0)
+    store = RedisStore(proxy.redis_url(int(redis_url.rpartition("/")[2])), command_seconds=20.0)
+    async with working(store, settings, clean=False) as worker:
+        model = Model()
+        stream = await worker.start(model)
+        await model.started.wait()
+        getattr(proxy, fault)()
+        begun = time.monotonic()
+        model.say("only")
+        model.end()
+        reading = await worker.watch(stream)
+        assert time.monotonic() - begun < 5.0
+        assert (reading.text, reading.ids, reading.outcome) == ("only", [], "completed")
+        assert reading.notices == [("not_resumable", "append_deadline")]
+        proxy.forward()
+        await closed(direct, stream.ref)
+    await direct.aclose()

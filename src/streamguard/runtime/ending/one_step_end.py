@@ -39,7 +39,9 @@ class OneStepEnd:
         answer = None
         stream.log.begin_sealing()
         try:
-            answer = await self._attempts.while_viewers_wait(partial(self._store.seal_and_close, close, seal))
+            step = partial(self._attempts.while_viewers_wait, partial(self._store.seal_and_close, close, seal))
+            # Without its log it has nothing to wait for: an append that is under way may have less time than its end.
+            answer = await (stream.backlog.unless_closed(step) if stream.backlog.unacked else step())
         finally:
             stream.log.end_sealing(answered=answer is not None)
         reply = None if answer is None else answer[2]

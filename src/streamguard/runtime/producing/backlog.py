@@ -5,10 +5,11 @@ The producer adds events, the writer takes them in commits and acknowledges thos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from ...deadlines import Timer
 from ...stores.appends import LateDecision
@@ -42,6 +43,8 @@ class BacklogState(Enum):
     CLOSED = "closed"
     """Nothing more of the stream goes into its log."""
 
+
+T = TypeVar("T")
 
 _DATA: Final = EventKind.DATA
 _IDLE: Final = BacklogState.IDLE
@@ -119,6 +122,8 @@ class Backlog:
     _shown: Wakeup = field(default_factory=Wakeup)
     _capacity: Wakeup = field(default_factory=Wakeup)
     _sent: Wakeup = field(default_factory=Wakeup)
+    _until_closed: asyncio.Timeout | None = None
+    """The work in `unless_closed`, if any."""
 
     def __post_init__(self) -> None:
         self.begin_epoch(UNTOLD)
@@ -189,6 +194,21 @@ class Backlog:
         if max(self.acked, self._in_flight_seq) < self.feed.emitted and self.state is not _CLOSED:
             await self._wait(self._sent)
 
+    async def unless_closed(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        """What `work` gives; None if the backlog is closed before it gives anything. One caller."""
+        if self.state is _CLOSED:
+            return None
+        scope = self._until_closed = asyncio.timeout(None)  # noqa: TID251 -- no time ends it
+        try:
+            async with scope:
+                return await work()
+        except TimeoutError:
+            if scope.expired():
+                return None
+            raise
+        finally:
+            self._until_closed = None
+
     async def wait_until_shown(self) -> None:
         """Wait until an event may be shown, or `wake_request`. One waiter."""
         await self._wait(self._shown)
@@ -237,6 +257,9 @@ class Backlog:
         self._stop_first_commit()
         self._free_bytes = 0  # what is still emitted takes the long way
         self._sent.wake()
+        scope, self._until_closed = self._until_closed, None
+        if scope is not None:
+            scope.reschedule(asyncio.get_running_loop().time())
 
     # -- the writer's side ---------------------------------------------------------------------------------------------
 
