@@ -114,6 +114,25 @@ async def test_who_waits_gets_the_first_event_in_the_protocol_it_decides(
         assert (meta.protocol, meta.message_id) == (protocol, "asked")
 
 
+async def test_a_follower_waits_for_the_decision(memory: MemoryStore) -> None:
+    """What has said nothing yet is read once, and then when a hint comes: not over and over."""
+    line = Line(memory)
+    async with working(memory) as one, working(line) as two:
+        await deciding(one, model := Model())
+        reading = asyncio.create_task(read(await two.resume()))
+        line.hold("read")
+        await wait_until_async(lambda: line.waiting["read"], description="the follower reads the log")
+        line.let_go("read")
+        line.hold("read")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not line.waiting["read"]
+        line.let_go("read")
+        model.say("a")
+        model.end()
+        assert (await reading).text == "a"
+
+
 @pytest.mark.promise("I3")
 async def test_an_event_is_never_read_without_its_protocol(memory: MemoryStore) -> None:
     """The record knows it from the very moment at which the log has the first event."""

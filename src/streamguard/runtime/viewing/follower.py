@@ -155,7 +155,7 @@ class Follower:
     def _extend_by(self, hints: Sequence[Hint]) -> bool:
         """Extend the feed by the events of the hints. False when the log must be read instead."""
         if self.feed.undecided:
-            return False
+            return not hints  # any may tell of the first event, and only the log's record says what that is
         for hint in hints:
             # Its number alone does not say that an event follows: another epoch's events may have replaced ours.
             if not hint.events or hint.epoch != self.feed.epoch:
