@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 from collections.abc import Callable
 from enum import Enum
 from itertools import product
@@ -223,3 +224,17 @@ async def test_a_closed_backlog_stays_closed(memory: MemoryStore) -> None:
         await backlog.wait_until_sent()
         stream.stop()
         await stream.ended()
+
+
+@pytest.mark.anyio
+async def test_who_is_cancelled_while_the_phase_changes_hears_of_the_cancellation() -> None:
+    """The waiter is woken by neither alone: both come in one turn of the event loop."""
+    lifecycle = Lifecycle()
+    waiting = [asyncio.create_task(lifecycle.ending()), asyncio.create_task(lifecycle.finished())]
+    await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    lifecycle.move_to(Phase.CANCELLED)
+    for task in waiting:
+        with pytest.raises(asyncio.CancelledError):
+            await task

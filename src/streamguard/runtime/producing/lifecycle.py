@@ -63,5 +63,5 @@ class Lifecycle:
         try:
             await woken
         finally:
-            if not woken.done() or woken.cancelled():
+            if waiter in self._waiting:  # it was cancelled, and the phase did not change in that very moment
                 self._waiting.remove(waiter)
