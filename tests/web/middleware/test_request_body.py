@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
@@ -189,3 +190,26 @@ async def test_a_resume_does_not_keep_what_its_client_sends() -> None:
     (read_by,) = readers
     assert read_by is not None
     assert not read_by._buffered
+
+
+async def test_a_body_whose_length_a_layer_outside_took_away_is_read() -> None:
+    """As layers do that decode a compressed body: neither its length nor its transfer coding holds any more."""
+    guard = make_guard()
+
+    @guard.stream(protocol="plain")
+    async def echo(request: Request) -> AsyncIterator[str]:
+        yield (await request.body()).decode()
+
+    site = plain(guard, echo)
+
+    async def outside(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "headers": [line for line in scope["headers"] if line[0] != b"content-length"]}
+        await site.app(scope, receive, send)
+
+    async with (
+        serving(outside) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=USER, trust_env=False) as client,
+    ):
+        answer = await client.post(site.path, content=b"asked", headers={"content-type": "text/plain"})
+    assert "data: asked\n" in answer.text

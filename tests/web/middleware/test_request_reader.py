@@ -170,6 +170,10 @@ async def test_an_empty_body_that_was_read_before_the_stream_comes_once() -> Non
     [
         ("1.1", [], 0, True),
         ("1.1", [(b"content-length", b"0")], 0, True),
+        ("1.1", [(b"content-length", b"0"), (b"content-type", b"text/plain")], 0, True),
+        ("1.1", [(b"content-type", b"application/json")], 0, False),
+        ("1.1", [(b"content-length", b"5"), (b"content-length", b"0")], 0, False),
+        ("1.0", [], 0, True),
         ("1.1", [(b"content-length", b"5")], 5, False),
         ("1.1", [(b"transfer-encoding", b"chunked")], 0, False),
         ("1.1", [(b"content-length", b"0"), (b"transfer-encoding", b"chunked")], 0, False),

@@ -309,17 +309,22 @@ class RequestReader:
 def body_of(scope: Scope) -> tuple[int, bool]:
     """The `Content-Length` of a request, 0 without one; and whether it has no body, as its headers say.
 
-    A request of HTTP/1.1 with neither `Content-Length` nor `Transfer-Encoding` has none (RFC 9112, section 6.3).
+    A request of HTTP/1.1 with neither `Content-Length` nor `Transfer-Encoding` has none (RFC 9112, section 6.3). One
+    that names the type of its body has one: a layer outside may have decoded it, and taken those headers away.
     """
     length: str | None = None
-    framed = not scope.get("http_version", "").startswith("1")
+    framed = typed = False
     for name, value in scope["headers"]:
         if name == b"content-length":
             length = value.decode("latin-1")
+            framed = framed or length != "0"
         elif name == b"transfer-encoding":
             framed = True
-    declared = declared_length(length)
-    return declared, not framed and (length is None or length == "0")
+        elif name == b"content-type":
+            typed = True
+    if framed or not scope.get("http_version", "").startswith("1"):
+        return declared_length(length), False
+    return 0, length is not None or not typed
 
 
 def declared_length(value: str | None) -> int:
