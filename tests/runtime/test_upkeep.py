@@ -118,6 +118,27 @@ async def test_a_crash_while_one_stream_ends_leaves_the_others_alone(memory: Mem
         assert any(isinstance(seen.error, ZeroDivisionError) for seen in worker.signals(Signal.FAULT))
 
 
+async def test_a_close_that_is_cancelled_leaves_no_task_running() -> None:
+    tasks = Tasks(observe=lambda _: None)
+    await tasks.open()
+    ended = asyncio.Event()
+
+    async def works() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.set()
+
+    tasks.start(works)
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(tasks.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await asyncio.wait_for(ended.wait(), 5)
+
+
 async def test_stray_cancellations_are_contained(memory: MemoryStore) -> None:
     """anyio ends a whole group for one task that ends cancelled; ours must not."""
     observed: list[Observation] = []

@@ -76,17 +76,23 @@ class Tasks:
             opened.cancel()  # unless it was told
 
     async def close(self) -> None:
-        """Cancel every task that still runs, again and again, and wait for them."""
+        """Cancel every task that still runs, again and again, and wait for them. Cancelled, it waits no longer, and
+        leaves every task cancelled."""
         self._closing = True
         self.group.cancel_scope.cancel()
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait({self._holder})
-            while self._one_off:
-                await asyncio.sleep(0)  # a task that is cancelled before its first step would end nothing
-                if tasks := tuple(self._one_off):
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.wait(tasks, timeout=AGAIN_SECONDS)
+        try:
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait({self._holder})
+                while self._one_off:
+                    await asyncio.sleep(0)  # a task that is cancelled before its first step would end nothing
+                    if tasks := tuple(self._one_off):
+                        for task in tasks:
+                            task.cancel()
+                        await asyncio.wait(tasks, timeout=AGAIN_SECONDS)
+        except asyncio.CancelledError:
+            for task in self._one_off:
+                task.cancel()
+            raise
         if not self._holder.cancelled():
             self._holder.result()
 
