@@ -110,8 +110,9 @@ class Writer:
 
     @property
     def waiting(self) -> int:
-        """How many streams have events that wait for a commit."""
-        return len(self._dirty)
+        """How many streams have events that wait for a commit. One that has ended has none: its end may have shown that
+        an append was carried out of which the reply was lost."""
+        return sum(not backlog.closed for backlog in self._dirty)
 
     def _expect_first(self, backlog: Backlog) -> None:
         """Give the first commit of a stream only as long as its request may wait, however long a command may take: its
