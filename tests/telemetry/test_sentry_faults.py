@@ -11,9 +11,13 @@ import pytest
 import sentry_sdk
 
 from streamguard import FaultCode, Observation, Severity, Signal
+from streamguard.faults import Fault
+from streamguard.runtime.observers import Observers
+from streamguard.telemetry import SentryObserver
 from streamguard.telemetry.safety import class_name, short_hash
 from streamguard.telemetry.sentry.errors import NOT_CAPTURED, REASONS_NOT_CAPTURED
 from streamguard.values import Outcome
+from tests.harness.sentry import sentry_off
 
 from .faults import ALL_SCENARIOS, CANARIES, Provoked, Scenario
 from .observed import Worker
@@ -194,3 +198,16 @@ async def test_the_reconcilers_check_ins_arrive_and_stop_with_it(receiver: Recei
     assert first["check_in_id"] == last["check_in_id"]
     assert first["monitor_slug"] == "streamguard-reconciler"
     assert first["monitor_config"]["schedule"] == {"type": "interval", "value": 1, "unit": "minute"}
+
+
+def test_a_place_without_a_client_hides_no_fault_of_another() -> None:
+    """Hosts may give each scope a client of its own: that one has none says nothing of the others."""
+    observers, told = Observers([SentryObserver()]), Fault.of(FaultCode.INTERNAL)
+    with receiving() as receiver, sent_to(receiver):
+        client = sentry_sdk.get_client()
+        with sentry_off():
+            observers(Observation(Signal.VIEWER_LEFT))
+            with sentry_sdk.new_scope() as scope:
+                scope.set_client(client)
+                observers(Observation(Signal.FAULT, fault=told))
+        assert [event["tags"]["code"] for event in receiver.events()] == [told.code]

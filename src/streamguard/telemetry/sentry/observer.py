@@ -34,6 +34,10 @@ TAGS: Final = ("stream_id", "message_id", "request_id", "session_hash")
 """What events of the host's own are tagged with while it is at work on a stream, after `streamguard.`."""
 OFF_SECONDS: Final = 0.01
 """For how long a host without Sentry is not asked again: it would be, a dozen times for a stream."""
+_OFTEN: Final = frozenset(
+    {Signal.STREAM_OPENED, Signal.FIRST_EVENT, Signal.STREAM_ENDED, Signal.VIEWER_JOINED, Signal.VIEWER_LEFT}
+)
+"""What comes of every stream, and is no news of a fault: only for these is a host without Sentry not asked again."""
 _ROUNDS: Final = frozenset({Signal.RECONCILE_STARTED, Signal.RECONCILED})
 
 
@@ -80,11 +84,11 @@ class SentryObserver(SelectiveObserver):
 
     def wants(self, signal: Signal, /) -> bool:
         """Whether the host has set Sentry up."""
-        return self._client() is not None
+        return self._client(anew=signal not in _OFTEN) is not None
 
     def __call__(self, observation: Observation, /) -> None:
         """Capture the observation, if it is worth it and new. Does not wait for the network."""
-        client = self._client()
+        client = self._client(anew=observation.name not in _OFTEN)
         if client is None:
             return
         with capture_internal_exceptions():
@@ -100,10 +104,11 @@ class SentryObserver(SelectiveObserver):
         client = self._client()
         return None if client is None or not self._traces(client) else self._spans.traceparent()
 
-    def _client(self) -> BaseClient | None:
-        """The client that is set up here; None without one, or for one without a DSN."""
+    def _client(self, *, anew: bool = False) -> BaseClient | None:
+        """The client that is set up here; None without one, or for one without a DSN. `anew`: also if another place had
+        none just now, since scopes may have clients of their own."""
         now = time.monotonic()
-        if now < self._off_until:
+        if now < self._off_until and not anew:
             return None
         client = sentry_sdk.get_client()
         if client.is_active() and client.transport is not None:
