@@ -280,6 +280,23 @@ async def test_an_erased_session_is_not_made_again_by_its_tombstone(memory: Memo
         assert (await memory.session(KEY)).last_id is None
 
 
+async def test_a_refused_heartbeat_says_nothing_of_the_log(memory: MemoryStore) -> None:
+    """As one server of a cluster that is away for a moment answers, or one that is full."""
+    line = Line(memory)
+    async with working(line, quick(heartbeat_seconds=0.1)) as worker:
+        model, stream = await spoken(worker, "a", "b")
+        appended = len(line.batches)
+        line.answers["heartbeat"] = [[AppendReply(Status.REFUSED, 0, False)]] * 3
+        await wait_until_async(lambda: not line.answers["heartbeat"], description="three were refused")
+        beats = line.calls["heartbeat"]
+        await wait_until_async(lambda: line.calls["heartbeat"] > beats, description="one was carried out")
+        assert len(line.batches) == appended
+        assert not stream.degraded
+        model.end()
+        assert (await worker.watch(stream)).ids == [1, 2, 3]
+        await worker.idle()
+
+
 # -- an older snapshot -------------------------------------------------------------------------------------------------
 
 

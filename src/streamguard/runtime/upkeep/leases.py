@@ -105,6 +105,9 @@ class Leases:
                     stream.degrade("record_unreadable")
                 elif reply.status is Status.SEALED:
                     continue  # under our own epoch: by our own close, whose reply is on its way
+                elif reply.status is Status.REFUSED:  # its server did nothing, and says nothing of the log
+                    refusal = StoreUnavailableError("heartbeat: the store refused it", operation="heartbeat")
+                    self._breaker.stumbled(refusal)
                 else:
                     if reply.last_seq < known and stream.backlog.state is BacklogState.IDLE:
                         # An older snapshot of the log came back while the endpoint is quiet: no append would notice.
