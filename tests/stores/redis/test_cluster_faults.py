@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from streamguard.errors import StoreUnavailableError
+from streamguard.stores.appends import Append
 from streamguard.stores.records import NewStream, Status
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys
@@ -26,7 +27,7 @@ from streamguard.testing._stream_store.steps import (
     registered,
     try_register,
 )
-from streamguard.values import SessionKey, StreamRef, StreamState
+from streamguard.values import EventKind, SessionKey, StreamRef, StreamState
 
 from ...harness.redis_cluster import ClusterNode, RedisCluster
 from ...harness.waiting import wait_until_async
@@ -170,6 +171,32 @@ async def test_a_silent_server_holds_up_its_own_streams_alone(own_redis_cluster:
     finally:
         silent.resume()
         await store.aclose()
+
+
+async def test_the_time_of_an_append_counts_from_its_call(own_redis_cluster: Callable[..., RedisCluster]) -> None:
+    """Finding the server and learning its time may take long: the writer's deadline does not wait for that. A server
+    that is silent at that point is known to be, as at any other."""
+    cluster = own_redis_cluster(node_timeout_seconds=60)
+    silent, other = cluster.masters()[:2]
+    store, fresh = (RedisStore(cluster.url, command_seconds=2.0) for _ in range(2))
+    try:
+        await store.start()
+        ref = await begin(store, session_on(cluster, silent))
+        quick = await begin(store, session_on(cluster, other))
+        (record,) = await store.session_streams(ref.key, limit=1)
+        await fresh.session(quick.key)  # it knows where the servers are now, and what the time is at none
+        silent.pause()
+        append = Append(ref, record.epoch, 1, [(EventKind.DATA, b"late")], refresh=False, within_seconds=0.05)
+        late = asyncio.create_task(fresh.append([append]))
+        await wait_until_async(fresh.partly_down, description="more than the append's time is over")
+        silent.resume()
+        (reply,) = await late
+        assert reply.status is Status.LATE
+        assert await log(store, ref) == []
+    finally:
+        silent.resume()
+        await store.aclose()
+        await fresh.aclose()
 
 
 async def _appended(store: RedisStore, ref: StreamRef, seq: int, payload: bytes) -> bool:

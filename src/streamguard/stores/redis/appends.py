@@ -59,11 +59,12 @@ class Appends:
         self._clock = redis.clock
         self._gate = AppendGate(redis.keys)
 
-    async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
-        """See `StreamWrites.append`."""
+    async def append(self, batch: Sequence[AppendRequest], *, begun: float | None = None) -> list[AppendReply]:
+        """See `StreamWrites.append`. `begun` (`time.monotonic`) is when that was called, if that was before this."""
         if not batch:
             return []
-        begun = time.monotonic()
+        if begun is None:
+            begun = time.monotonic()
         gate, connection = self._gate, self._ordered.number
         if gate.stands(connection, begun):
             added = [at for at, item in enumerate(batch) if len(item.events) == 1 and self._may_add(item, gate)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -35,7 +36,7 @@ class ClusterAppends:
     async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
         """See `StreamWrites.append`. Where some servers answer and others do not, the appends to these are `REFUSED`:
         a writer for each server never sees that."""
-        deadline = Deadline.after(self._seconds)
+        begun, deadline = time.monotonic(), Deadline.after(self._seconds)
         groups: dict[ClusterServer, list[int]] = {}
         replies = [_REFUSED] * len(batch)
         failures: list[StoreUnavailableError] = []
@@ -53,7 +54,7 @@ class ClusterAppends:
             try:
                 if not server.clock.known:
                     await self._learn_time(server)
-                found = await self._at(server).append([batch[n] for n in numbers])
+                found = await self._at(server).append([batch[n] for n in numbers], begun=begun)
             except StoreUnavailableError as exc:
                 failures.append(exc)
                 return
@@ -87,7 +88,7 @@ class ClusterAppends:
 
     async def _learn_time(self, server: ClusterServer) -> None:
         """Ask a server for its time, before the first append there: it says until when an append may be carried out."""
-        (reply,) = await server.ordered.run("append", [Command.of("TIME")])
+        (reply,) = await ServerConnections(self._cluster, server).run("append", [Command.of("TIME")])
         match reply:
             case [bytes() as seconds, bytes() as microseconds]:
                 server.clock.heard(int(seconds) * 1_000 + int(microseconds) // 1_000)
