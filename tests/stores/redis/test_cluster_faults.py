@@ -14,6 +14,7 @@ from streamguard.stores.records import NewStream, Status
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys
 from streamguard.stores.redis.session_calls import TakeSlot
+from streamguard.stores.redis.slot_map import SLOTS, Place
 from streamguard.stores.registrations import Occupied, Registered
 from streamguard.testing._stream_store.steps import (
     begin,
@@ -197,6 +198,21 @@ async def test_the_time_of_an_append_counts_from_its_call(own_redis_cluster: Cal
         silent.resume()
         await store.aclose()
         await fresh.aclose()
+
+
+async def test_a_server_that_comes_and_goes_is_one_place_for_writers() -> None:
+    """Each place has a writer of its own, for as long as the process lives."""
+    store, ref = RedisStore("redis+cluster://127.0.0.1:1"), new_stream().ref
+    cluster, placement = store._cluster, store.placement()
+    assert cluster is not None
+    assert placement is not None
+    found = []
+    for port in (1, 2, 1, 2):
+        cluster._take([Place("127.0.0.1", port)] * SLOTS)
+        found.append(placement.server_of(ref))
+    assert found[:2] == found[2:]
+    assert len(set(found)) == 2
+    await store.aclose()
 
 
 async def _appended(store: RedisStore, ref: StreamRef, seq: int, payload: bytes) -> bool:

@@ -101,7 +101,7 @@ class _ServerWriter(Writer):
         self._move = move
 
     async def _commit(self) -> None:
-        for backlog in [one for one in self._dirty if self._placement.server_of(one.ref) is not self._server]:
+        for backlog in [one for one in self._dirty if self._placement.server_of(one.ref) != self._server]:
             del self._dirty[backlog]
             self._move(backlog)
         await super()._commit()

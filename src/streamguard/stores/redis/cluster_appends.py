@@ -72,8 +72,10 @@ class ClusterAppends:
         return replies
 
     def server_of(self, ref: StreamRef) -> object:
-        """See `Placement`. Streams of which no server is known yet have one server."""
-        return self._cluster.known(self._redis.keys.stream(ref).meta)
+        """See `Placement`. Streams of which no server is known yet have one server. A server is its place: one that
+        lost its slots and got some again, or was a replica meanwhile, is the same one."""
+        server = self._cluster.known(self._redis.keys.stream(ref).meta)
+        return None if server is None else server.place
 
     def _at(self, server: ClusterServer) -> Appends:
         found = self._appends.get(server)
