@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
+from streamguard.errors import StoreUnavailableError
 from streamguard.stores.redis import RedisStore, subscriptions
 from streamguard.stores.redis.keys import Keys
 from streamguard.stores.store import StreamStore
 from streamguard.stores.worker_hints import MISSED_HINTS
 from streamguard.testing._stream_store.steps import Hints, new_stream, put, registered, try_register
 from streamguard.testing._stream_store.worker_hints import WorkerHints, fresh_worker
-from streamguard.values import StreamRef
+from streamguard.values import SessionKey, StreamRef
 
 from ...harness.redis_cluster import ClusterNode, RedisCluster
+from ...harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -102,3 +106,53 @@ async def test_a_worker_whose_server_is_silent_listens_at_another(
                 await hints.of(ref, lambda hint: hint.stop_requested, description=f"the stop of {ref.stream_id}")
     finally:
         await store.aclose()
+
+
+async def test_a_worker_leaves_a_server_that_was_taken_out_of_the_cluster(
+    own_redis_cluster: Callable[..., RedisCluster],
+) -> None:
+    """Such a server goes on to answer, but hears nothing of the others any more."""
+    cluster = own_redis_cluster(masters=2)
+    kept, removed = cluster.masters()
+    store = RedisStore(cluster.url, command_seconds=5)
+    await store.start()
+    try:
+        worker, hints = fresh_worker(), WorkerHints()
+        new = new_stream()
+        while cluster.master_of(KEYS.stream(new.ref).meta) is not removed:
+            new = new_stream(SessionKey("ann", secrets.token_hex(4)))
+        kept.pause()
+        async with store.subscribe_worker(worker, hints):
+            kept.resume()
+            assert hearing(cluster, KEYS.worker(worker)) == [removed]
+            remove(cluster, removed)
+            is_found: Callable[[], Awaitable[bool] | bool] = partial(answers, store, new.ref)
+            await wait_until_async(is_found, description="the store knows which server has the slot now")
+            await hints.until(lambda seen: MISSED_HINTS in seen, description="the doubt")
+            registered(await try_register(store, replace(new, worker=worker)))
+            await store.request_stop(new.ref)
+            await hints.of(new.ref, lambda hint: hint.stop_requested, description="the stop")
+    finally:
+        kept.resume()
+        await store.aclose()
+
+
+def remove(cluster: RedisCluster, node: ClusterNode) -> None:
+    """Give the slots of a node, in which there are no keys, to the other one, and let each forget the other."""
+    other = cluster.another_master(node)
+    taking = other.client().pipeline(transaction=False)
+    for slots in node.slots:
+        for slot in slots:
+            taking.execute_command("CLUSTER", "SETSLOT", slot, "NODE", other.node_id)  # type: ignore[no-untyped-call] # redis-py
+    taking.execute_command("CLUSTER", "FORGET", node.node_id)  # type: ignore[no-untyped-call] # redis-py
+    taking.execute()
+    node.client().flushall()
+    node.command("CLUSTER", "RESET", "HARD")
+
+
+async def answers(store: StreamStore, ref: StreamRef) -> bool:
+    try:
+        await store.session(ref.key)
+    except StoreUnavailableError:
+        return False
+    return True

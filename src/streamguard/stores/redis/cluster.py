@@ -12,7 +12,7 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
@@ -137,6 +137,8 @@ class Cluster:
         server had."""
         self._read_at = -math.inf
         self._reading: PerLoop[asyncio.Lock] = PerLoop(asyncio.Lock, lambda _: None)
+        self._listening: dict[RawConnection, tuple[Place, asyncio.AbstractEventLoop]] = {}
+        """Connections that hear what is published, and where they lead to."""
 
     # -- who has what ---------------------------------------------------------------------------------------------
 
@@ -187,6 +189,8 @@ class Cluster:
         """A server says that another one has a slot now; that one."""
         server = self._server(place)
         if self._masters and self._masters[slot] is not server:
+            # It may have lost more slots, or all of them.
+            self._doubted.add(self._masters[slot])
             self._masters[slot] = server
             self.version += 1
         return server
@@ -252,6 +256,7 @@ class Cluster:
             if server not in kept:
                 del self._servers[place]
                 server.close_soon()
+                self._leave(place)
 
     # -- the life of the connections ----------------------------------------------------------------------------------
 
@@ -262,6 +267,21 @@ class Cluster:
         known = {one.place: one.address for one in servers if not one.failing}
         seeds = {Place(seed.host, seed.port): seed for seed in self.address.seeds}
         return list({**known, **seeds, **{one.place: one.address for one in servers}}.values())
+
+    def listen(self, raw: RawConnection, place: Place) -> None:
+        """A connection hears at a place what is published, until that server has no slots any more: one that was taken
+        out of the cluster goes on to answer, and hears nothing."""
+        self._listening[raw] = place, asyncio.get_running_loop()
+        raw.on_end = lambda: self._forget(raw)
+
+    def _forget(self, raw: RawConnection) -> None:
+        self._listening.pop(raw, None)
+
+    def _leave(self, place: Place) -> None:
+        for raw, (there, loop) in tuple(self._listening.items()):
+            if there == place:
+                with suppress(RuntimeError):  # its loop was closed meanwhile
+                    loop.call_soon_threadsafe(raw.lose, ConnectionResetError("the cluster does without this server"))
 
     def known_servers(self) -> list[ClusterServer]:
         """Every server that there are connections to."""
@@ -280,17 +300,19 @@ class AnyServer:
     async def connect(self) -> RawConnection:
         """See `Connector`. A server that accepts connections and answers nothing is not taken."""
         asks = [partial(_greeted, address) for address in self._cluster.addresses()]
-        return await _first(asks, drop=RawConnection.close)
+        raw, place = await _first(asks, drop=lambda greeted: greeted[0].close())
+        self._cluster.listen(raw, place)
+        return raw
 
 
-async def _greeted(address: Address) -> RawConnection:
+async def _greeted(address: Address) -> tuple[RawConnection, Place]:
     raw = await address.connect()
     try:
         await raw.log_in([Command.of("PING").packed])
     except BaseException:
         raw.close()
         raise
-    return raw
+    return raw, Place(address.host, address.port)
 
 
 async def _first(asks: Sequence[Callable[[], Awaitable[T]]], *, drop: Callable[[T], None] = lambda _: None) -> T:
