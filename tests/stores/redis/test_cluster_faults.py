@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
 from functools import partial
 
 import pytest
@@ -244,3 +246,18 @@ async def test_a_store_recovers_by_itself_from_a_master_that_died(
         registered(await try_register(store, new_stream(session_on(cluster, cluster.masters()[0]))))
     finally:
         await store.aclose()
+
+
+async def test_a_cluster_is_found_though_the_first_servers_named_are_silent(redis_cluster: RedisCluster) -> None:
+    """They take connections, and answer nothing: three of them must not be all that is asked in the time of a call."""
+    node = redis_cluster.masters()[0]
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
+        places = [f"127.0.0.1:{one.getsockname()[1]}" for one in silent]
+        store = RedisStore(f"redis+cluster://{','.join(places)},127.0.0.1:{node.public_port}", command_seconds=2.0)
+        try:
+            assert (await store.session(new_stream().ref.key)).last_id is None
+            async with store.subscribe_worker("someone", lambda _: None):
+                pass
+        finally:
+            await store.aclose()

@@ -32,7 +32,8 @@ from .slot_map import Place, read_slots, slot_of
 __all__ = ["AnyServer", "Cluster", "ClusterServer"]
 
 ASKED_AT_ONCE: Final = 3
-"""How many servers are asked for the map at once: one of them may be silent."""
+"""How many servers are asked for the map at once: one of them may be silent. As many more are asked whenever none of
+them has answered for `SILENT_SECONDS`."""
 READ_AGAIN_SECONDS: Final = 0.1
 """The map is read at most so often."""
 REST_SECONDS: Final = 0.25
@@ -327,7 +328,8 @@ async def _first(asks: Sequence[Callable[[], Awaitable[T]]], *, drop: Callable[[
     error: BaseException | None = None
     try:
         while waiting:
-            await asyncio.wait([one.task for one in waiting], return_when=asyncio.FIRST_COMPLETED)
+            tasks = [one.task for one in waiting]
+            await asyncio.wait(tasks, timeout=SILENT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             ended = [one for one in waiting if one.task.done()]
             waiting = [one for one in waiting if not one.task.done()]
             won = [one for one in ended if one.error is None]
@@ -336,7 +338,8 @@ async def _first(asks: Sequence[Callable[[], Awaitable[T]]], *, drop: Callable[[
             for one in ended:
                 if error is None or isinstance(one.error, StoreForbiddenError):
                     error = one.error
-            more = [Contained(ask, name="streamguard-redis-cluster") for ask in islice(left, len(ended))]
+            next_ones = islice(left, len(ended) or ASKED_AT_ONCE)
+            more = [Contained(ask, name="streamguard-redis-cluster") for ask in next_ones]
             begun += more
             waiting += more
     finally:
