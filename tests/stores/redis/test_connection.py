@@ -71,6 +71,9 @@ async def test_an_address_shows_no_credential(url: str, shown: str) -> None:
         "redis://:hunter2@localhost?decode_responses=hunter2",
         "redis://:hunter2@localhost?socket_timeout=1",
         "redis://:hunter2@localhost?protocol=3",
+        "redis://hunter:1234#hunter2@localhost",
+        "redis://hunter:1234?hunter2@localhost",
+        "rediss://localhost?ssl_cert_reqs=hunter2",
         "unix://",
         "redis+sentinel://:hunter2@localhost",
         "redis+sentinel://:hunter2@localhost/",
@@ -89,6 +92,13 @@ async def test_an_address_shows_no_credential(url: str, shown: str) -> None:
         "redis+cluster://:hunter2@localhost:1,localhost:2/hunter2",
         "redis+cluster://:hunter2@localhost:1,localhost:2?decode_responses=hunter2",
         "redis+cluster://:hunter2@localhost:1,[::1",
+        "redis+cluster://:hunter2@localhost:1,:hunter2@localhost:2",
+        "redis+cluster://:hunter2@localhost:1,,localhost:2",
+        "redis+cluster://hunter:1234#hunter2@localhost",
+        "redis+cluster://hunter:1234?hunter2@localhost",
+        "rediss+cluster://localhost?ssl_cert_reqs=hunter2",
+        "redis+sentinel://hunter:1234#hunter2@localhost/mymaster",
+        "rediss+sentinel://localhost/mymaster?ssl_cert_reqs=hunter2",
     ],
 )
 async def test_a_url_that_cannot_be_used_is_refused_without_repeating_it(url: str) -> None:

@@ -20,6 +20,8 @@ __all__ = ["Address", "ClusterAddress"]
 
 _DATABASE: Final = re.compile(r"/?[0-9]*")
 
+_VERIFY: Final = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+
 _OPTIONS: Final = frozenset(
     {
         "connection_class",
@@ -52,8 +54,11 @@ class Address:
         try:
             self._options: dict[str, object] = dict(parse_url(url))
             port = self._options.get("port", 6379)
+            read = urlsplit(url)
+            if "#" in url or ("@" in read.query and "@" not in read.netloc):
+                raise ValueError("what looks like a host and a port is the beginning of a login")
             # redis-py takes a database it cannot read for 0.
-            if scheme != "unix" and _DATABASE.fullmatch(urlsplit(url).path) is None:
+            if scheme != "unix" and _DATABASE.fullmatch(read.path) is None:
                 raise ValueError("the path is not a database number")
         except ValueError:
             raise ConfigurationError(
@@ -65,6 +70,8 @@ class Address:
             raise ConfigurationError(
                 f"a Redis URL takes the options db and ssl_…; {', '.join(unknown)} has no meaning here"
             )
+        if self._options.get("ssl_cert_reqs", "none") not in _VERIFY:
+            raise ConfigurationError(f"ssl_cert_reqs is one of {', '.join(_VERIFY)}")
         if scheme == "unix":
             if "path" not in self._options:
                 raise ConfigurationError("a unix:// URL names a socket: unix:///run/redis.sock?db=0")
@@ -140,8 +147,7 @@ class Address:
         if self._context is None:
             options = {name: str(value) for name, value in self._options.items() if name.startswith("ssl_")}
             context = ssl.create_default_context()
-            verify = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
-            mode = verify[options.get("ssl_cert_reqs", "required")]
+            mode = _VERIFY[options.get("ssl_cert_reqs", "required")]
             # A name cannot be checked without a certificate.
             checks_name = options.get("ssl_check_hostname", "true").lower() not in ("false", "0", "no", "n", "f")
             context.check_hostname = checks_name and mode is not ssl.CERT_NONE
@@ -166,15 +172,17 @@ class ClusterAddress:
         authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
         login, at, hosts = authority.rpartition("@")
         try:
+            if "@" in login or ("," in hosts and "" in hosts.split(",")):  # a login for each server, or none of a name
+                raise ConfigurationError("")
             named = [CLUSTER_SCHEMES[scheme] + login + at + host + rest[len(authority) :] for host in hosts.split(",")]
             self.seeds: Final = tuple(Address(one) for one in named)
             """The servers that the URL names: through any of them all others are found."""
         except ConfigurationError as exc:
-            if str(exc).startswith("a Redis URL takes"):
+            if str(exc).startswith(("a Redis URL takes", "ssl_")):
                 raise
             raise ConfigurationError(
-                f"this {scheme}:// URL cannot be read; its form is scheme://user:password@host:port,host:port, with "
-                "special characters percent-encoded"
+                f"this {scheme}:// URL cannot be read; its form is scheme://user:password@host:port,host:port, one "
+                "login for all servers, with special characters percent-encoded"
             ) from None
         if any(seed.database for seed in self.seeds):
             raise ConfigurationError("a Redis Cluster has one database: leave its number out of the URL")
