@@ -6,12 +6,16 @@ from collections.abc import Callable
 
 import pytest
 
+from streamguard.errors import StoreUnavailableError
+from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys
 from streamguard.values import SessionKey, StreamRef
 
 from ..harness.redis_cluster import ClusterNode, RedisCluster
 from ..harness.waiting import wait_until_async
+from .lines import Line
+from .savers import eventually
 from .stage import Model, Reading, quick, read, saying, working
 
 pytestmark = pytest.mark.anyio
@@ -77,3 +81,32 @@ async def test_a_silent_server_degrades_its_own_streams_alone(own_redis_cluster:
             silent.resume()
     finally:
         silent.resume()
+
+
+async def test_a_lost_log_is_declared_although_the_server_of_another_is_down(
+    memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = Line(memory)
+    model, other_model = Model("a"), Model("a")
+    async with working(line, quick(heartbeat_seconds=0.1)) as worker:
+        first = await worker.start(model, worker.request(SessionKey("ann", "1")))
+        second = await worker.start(other_model, worker.request(SessionKey("ann", "2")))
+        await wait_until_async(lambda: first.acked == second.acked == 1, description="they are logged")
+        line.broken = {"append", "declare_lost"}
+        model.say("b")
+        other_model.say("b")
+        await wait_until_async(lambda: first.degraded and second.degraded, description="both are degraded")
+        monkeypatch.setattr(line, "partly_down", lambda: True)
+        away = StoreUnavailableError("declare_lost: away", operation="declare_lost")
+        line.errors["declare_lost"] = [away, None] * 10_000
+        line.broken = set()
+
+        async def declared() -> bool:
+            record = await memory.meta(second.ref)
+            return record is not None and record.lost
+
+        await eventually(declared, "the second one is declared lost")
+        line.errors.clear()
+        model.end()
+        other_model.end()
+        await worker.idle()

@@ -127,6 +127,11 @@ class Leases:
             except StoreCorruptError:  # the record cannot be read, so this stream must not change it
                 stream.disown()
                 continue
+            except StoreUnavailableError as exc:
+                if not self._store.partly_down():
+                    raise
+                self._breaker.stumbled(exc)  # the streams on its other servers need not wait
+                continue
             if reply.status in (Status.FENCED, Status.SEALED, Status.GONE):
                 stream.disown()
             elif reply.stop_requested:
