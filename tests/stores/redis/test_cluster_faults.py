@@ -14,7 +14,11 @@ from streamguard.errors import StoreUnavailableError
 from streamguard.stores.appends import Append
 from streamguard.stores.records import NewStream, Status
 from streamguard.stores.redis import RedisStore
+from streamguard.stores.redis.cluster import AnyServer
 from streamguard.stores.redis.keys import Keys
+from streamguard.stores.redis.permissions import Permissions
+from streamguard.stores.redis.pipeline import Server
+from streamguard.stores.redis.scripts import Scripts
 from streamguard.stores.redis.session_calls import TakeSlot
 from streamguard.stores.redis.slot_map import SLOTS, Place
 from streamguard.stores.registrations import Occupied, Registered
@@ -200,6 +204,17 @@ async def test_the_time_of_an_append_counts_from_its_call(own_redis_cluster: Cal
         silent.resume()
         await store.aclose()
         await fresh.aclose()
+
+
+async def test_a_server_that_loses_its_slots_while_it_is_tried_is_no_accident(store: RedisStore) -> None:
+    assert store._cluster is not None
+    first, *_ = await store._redis.connections.servers("ping")
+    slotless = Server(first.name, first.connections, lambda _: False)
+    permissions = Permissions(
+        AnyServer(store._cluster), store._redis.connections, Scripts.load(), KEYS, command_seconds=5
+    )
+    with pytest.raises(StoreUnavailableError):
+        await permissions.lacks("ping", subscribing=False, server=slotless)
 
 
 async def test_a_server_that_comes_and_goes_is_one_place_for_writers() -> None:

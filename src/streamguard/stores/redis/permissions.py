@@ -70,7 +70,7 @@ OPTIONAL: Final = ("INFO", "ROLE", "SELECT", "CLUSTER SLOTS", "ASKING", "MULTI",
 two), for a cluster, and for cheaper appends."""
 
 _TTL_MS: Final = 10_000
-_PROBES: Final = 1_000_000
+_PROBES: Final = 200_000
 """So many keys have some of every server's slots among theirs."""
 _TRIED: Final[tuple[str | int, ...]] = tuple(word for command in SCRIPTED[1:] for word in (len(command), *command))
 _REFUSED: Final = re.compile(
@@ -135,8 +135,8 @@ class Permissions:
     async def _lacking_at(self, operation: str, server: Server) -> list[str] | StoreUnavailableError:
         """As `lacks`, for one server; or why it could not be asked. Of the servers of a cluster some may be down: the
         store is there for the streams that are on the others."""
-        key = probe_key(self._keys, server)
         try:
+            key = probe_key(self._keys, server)
             return await self._lacks_at(operation, server.connections, key)
         except StoreUnavailableError as exc:
             return exc
@@ -184,10 +184,17 @@ class Permissions:
 
 
 def probe_key(keys: Keys, server: Server | None) -> bytes:
-    """A key that may be written at a server to see that it takes writes."""
+    """A key that may be written at a server to see that it takes writes.
+
+    Raises:
+        StoreUnavailableError: it has lost its slots meanwhile.
+    """
     if server is None:
         return keys.probe()
-    return next(key for number in range(_PROBES) if server.owns(key := keys.probe(number)))
+    for number in range(_PROBES):
+        if server.owns(key := keys.probe(number)):
+            return key
+    raise StoreUnavailableError("probe: this server of the cluster has no slots any more", operation="probe")
 
 
 def _lacking(operation: str, replies: Sequence[tuple[str, Reply | str]]) -> list[str]:
