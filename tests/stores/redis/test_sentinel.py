@@ -13,6 +13,7 @@ from streamguard.errors import NoMasterError, StoreError, StoreUnavailableError
 from streamguard.stores import RedisClient
 from streamguard.stores.appends import AppendReply
 from streamguard.stores.redis import RedisStore
+from streamguard.stores.redis.sentinel import SentinelAddress
 from streamguard.testing._stream_store.steps import Hints, begin, log, payloads, put
 from streamguard.values import StreamRef
 
@@ -189,6 +190,27 @@ async def test_a_failover_is_followed_by_writers_and_readers(
             await hints.until(lambda seen: len(seen) > heard, description="a hint from the new one")
         assert payloads(await log(reader, ref)) == [b"a", b"b"]
         assert sentinels.master.client().dbsize() > 0
+
+
+@pytest.mark.long
+async def test_a_master_that_is_replaced_while_it_is_connected_to_is_not_used(
+    own_redis_sentinels: Callable[..., RedisSentinels],
+) -> None:
+    """It takes itself for one for some seconds more; whatever it was told would be lost."""
+    sentinels = own_redis_sentinels()
+    old, address = sentinels.master, SentinelAddress(sentinels.url)
+    old.pause()
+    try:
+        connecting = asyncio.create_task(address.connect())
+        await wait_until_async(lambda: bool(listeners(sentinels)), description="it listens, and waits for the master")
+        new = await asyncio.to_thread(sentinels.fail_over)
+    finally:
+        old.resume()
+    raw = await connecting
+    try:
+        assert raw.transport.get_extra_info("peername")[1] == new.public_port
+    finally:
+        raw.close()
 
 
 @pytest.mark.long

@@ -47,6 +47,8 @@ class _Watch:
         self._service = service
         self._places: dict[RawConnection, tuple[str, int]] = {}
         self._listener: _SentinelConnection | None = None
+        self.told: tuple[int, tuple[str, int] | None] = (0, None)
+        """How often a new master was told of, and the last one."""
 
     @property
     def listening(self) -> bool:
@@ -55,7 +57,7 @@ class _Watch:
     def listen(self, connection: _SentinelConnection) -> None:
         """Hear of new masters on a connection to a sentinel that is subscribed."""
         self._listener = connection
-        connection.on_message = self._heard
+        connection.on_message = self.heard
         connection.on_end = self._deaf
 
     def add(self, raw: RawConnection, place: tuple[str, int]) -> None:
@@ -81,7 +83,8 @@ class _Watch:
         self._places.pop(raw, None)
         self.close_if_unused()
 
-    def _heard(self, message: object) -> None:
+    def heard(self, message: object) -> None:
+        """A message to a subscribed connection."""
         match message:
             case [b"message", bytes() as channel, bytes() as text] if channel == _SWITCHED:
                 name, *words = text.split(b" ")
@@ -89,6 +92,7 @@ class _Watch:
                     self._switch((words[2].decode(), int(words[3])))
 
     def _switch(self, place: tuple[str, int]) -> None:
+        self.told = self.told[0] + 1, place
         for raw, other in tuple(self._places.items()):
             if other != place:
                 raw.lose(ConnectionResetError("Sentinel names another master now"))
@@ -162,6 +166,7 @@ class SentinelAddress:
         try:
             for sentinel in tuple(self._sentinels):
                 self._rank(sentinel, first=False)  # unless all goes well, another one is asked first next time
+                told_before, _ = watch.told
                 try:
                     async with Deadline.after(self._ask_seconds).limit():
                         place = await self._ask(sentinel, watch)
@@ -175,7 +180,7 @@ class SentinelAddress:
                     continue
                 tried.add(place)
                 try:
-                    raw = await self._connect_to(place, watch)
+                    raw = await self._connect_to(place, watch, told_before)
                 except OSError as exc:  # another sentinel may know better
                     failure = exc
                     continue
@@ -218,19 +223,25 @@ class SentinelAddress:
             listens = bool(subscribed) and isinstance(subscribed[0], list) and not watch.listening
             if listens:
                 watch.listen(asked)
+                for message in subscribed[1:]:  # it came at once
+                    watch.heard(message)
             return place
         finally:
             if not listens:
                 asked.close()
 
-    async def _connect_to(self, place: tuple[str, int], watch: _Watch) -> RawConnection:
-        """A connection to the server that a sentinel named, which must be a master."""
+    async def _connect_to(self, place: tuple[str, int], watch: _Watch, told_before: int) -> RawConnection:
+        """A connection to the server that a sentinel named, which must be a master, and the one that was told of last
+        since `told_before`, if any was."""
         raw = await self._master.at(*place).connect()
         try:
             (role,) = await raw.ask([pack(("ROLE",))])
             # An account that may not ask gets READONLY when it writes, and connects anew.
             if isinstance(role, list) and role[0] != b"master":
                 raise UnresolvedError("no_master", "the server that the sentinels name is no master, or not yet")
+            times, latest = watch.told
+            if times != told_before and latest != place:  # it does not know itself that it was replaced meanwhile
+                raise UnresolvedError("no_master", "the sentinels have just named another master")
         except BaseException:
             raw.close()
             raise
