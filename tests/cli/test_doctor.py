@@ -20,7 +20,6 @@ from streamguard.testing._stream_store.outbox import enqueued
 from streamguard.testing._stream_store.steps import begin, fresh_key
 
 from ..harness.redis import RedisServer
-from ..harness.redis_cluster import RedisCluster
 from .running import ROOT, Ran, administer, ran
 
 pytestmark = pytest.mark.anyio
@@ -345,16 +344,6 @@ def test_the_report_is_the_same_object_however_it_ends() -> None:
     done = ran("doctor", "redis://127.0.0.1:1", "--json")
     assert set(done.json) == {"store", "namespace", "healthy", "checks"}
     assert [set(check) for check in json.loads(done.out)["checks"]] == [{"check", "verdict", "detail", "values"}]
-
-
-async def test_every_master_of_a_cluster_is_looked_at(redis_cluster: RedisCluster, redis_cluster_url: str) -> None:
-    done = ran("doctor", redis_cluster_url, "--json")
-    assert done.code == 0, done.out
-    kinds = [check for check in json.loads(done.out)["checks"] if check["check"] == "kind"]
-    places = [f"(at redis://127.0.0.1:{node.public_port})" for node in redis_cluster.masters()]
-    assert sorted(check["detail"] for check in kinds) == sorted(f"a master of a cluster {place}" for place in places)
-    alone = ran("doctor", f"redis://127.0.0.1:{redis_cluster.masters()[0].public_port}", "--json")
-    assert verdicts(alone)["kind"] == "problem"
 
 
 # -- records ----------------------------------------------------------------------------------------------------------

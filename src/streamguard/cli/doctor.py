@@ -90,7 +90,12 @@ async def _examine(place: Place, *, read_only: bool, sample: int) -> list[Findin
     async with place.surveyed() as survey, place.opened() as store:
         findings = []
         for server in await survey.each():
-            found = await _examine_server(server, read_only=read_only, sample=sample)
+            try:
+                found = await _examine_server(server, read_only=read_only, sample=sample)
+            except StoreUnavailableError as exc:
+                if not server.of_cluster:
+                    raise
+                found = [Finding("connection", Verdict.PROBLEM, failure_of(exc).message)]
             if server.of_cluster:
                 found = [replace(one, detail=f"{one.detail} (at {server.address})") for one in found]
             findings += found

@@ -17,6 +17,7 @@ from ...deadlines import Deadline
 from ...errors import StoreUnavailableError
 from .cluster import Cluster, ClusterServer
 from .driver import Command, CommandError, Reply
+from .errors import UnansweredError
 from .pipeline import Connections, Server
 from .slot_map import Redirect, Redirection, read_redirection
 
@@ -205,7 +206,7 @@ class ClusterConnections(Connections):
         for numbers, found in zip(groups.values(), answers, strict=True):
             for n, reply in zip(numbers, found, strict=True):
                 replies[n] = reply
-        if failures and all(isinstance(reply, _UnansweredError) for reply in replies):
+        if failures and all(isinstance(reply, UnansweredError) for reply in replies):
             raise failures[0]
         return replies
 
@@ -250,11 +251,7 @@ class ClusterConnections(Connections):
             (server.ordered if self._ordered else server.connections).reopen()
 
 
-class _UnansweredError(CommandError):
-    """The reply to a command whose server did not answer, while others did."""
-
-
-def _unavailable(error: StoreUnavailableError) -> _UnansweredError:
-    reply = _UnansweredError("UNANSWERED by one server of the cluster")
+def _unavailable(error: StoreUnavailableError) -> UnansweredError:
+    reply = UnansweredError("UNANSWERED by one server of the cluster")
     reply.__cause__ = error.__cause__
     return reply

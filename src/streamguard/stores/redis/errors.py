@@ -11,7 +11,7 @@ from ...errors import NoMasterError, StoreCorruptError, StoreUnavailableError
 from .driver import DRIVER_ERRORS, CommandError, Reply, error_code
 from .sentinel import UnresolvedError
 
-__all__ = ["checked", "concerns_record", "mapped_error", "mapped_errors", "refused_error"]
+__all__ = ["UnansweredError", "checked", "concerns_record", "mapped_error", "mapped_errors", "refused_error"]
 
 _UNUSABLE: Final = re.compile(
     r"attempt to |bad argument|hash value is not|is not an integer|Invalid stream ID|is not a valid float"
@@ -20,6 +20,10 @@ _UNUSABLE: Final = re.compile(
 )
 """Errors of Lua, cjson and Redis within a script about a value that no script of ours wrote. Errors about a command (it
 is unknown, not allowed, there is no memory) do not match."""
+
+
+class UnansweredError(CommandError):
+    """The reply to a command whose server did not answer, while others of its cluster did."""
 
 
 @contextmanager
@@ -66,4 +70,6 @@ def refused_error(operation: str, error: CommandError) -> StoreCorruptError | St
     if concerns_record(error):
         text = f"{operation}: a key of this namespace is damaged, or was written by something else"
         return StoreCorruptError(text, operation=operation)
+    if isinstance(error, UnansweredError):
+        return StoreUnavailableError(f"{operation}: one server of the cluster did not answer", operation=operation)
     return StoreUnavailableError(f"{operation}: Redis refused ({error_code(error)})", operation=operation)
