@@ -151,12 +151,17 @@ class _Forked:
         self.send_signal(signal.SIGKILL)
 
     def _waited(self, timeout: float | None) -> int | None:
-        if self.returncode is None and select.select([self._replies], [], [], timeout)[0]:
+        if self.returncode is None and self._answered(timeout):
             code = self._replies.recv(32)
             assert code, "the template of the tests' processes has ended"
             self.returncode = int(code)
             self._replies.close()
         return self.returncode
+
+    def _answered(self, timeout: float | None) -> bool:
+        replies = select.poll()  # unlike `select`, whatever the number of the descriptor
+        replies.register(self._replies, select.POLLIN)
+        return bool(replies.poll(None if timeout is None else timeout * 1000))
 
 
 _starting = threading.Lock()
