@@ -200,8 +200,10 @@ class RedisServer:
         return [self.client(database)]
 
     def flush(self, database: int = 0) -> None:
-        """Delete every key of a database."""
-        self.client(database).flushdb()
+        """Delete every key of a database, and keep no connection to it: there are thousands of them."""
+        client = self.client(database)
+        client.flushdb()
+        client.close()
 
     def keys_without_ttl(self, database: int = 0) -> list[bytes]:
         """Every key of a database that would live for ever."""
