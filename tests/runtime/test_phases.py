@@ -26,7 +26,7 @@ from streamguard.values import Outcome
 from ..harness.sources import python_files
 from .stage import Model, closed, working
 
-MOST_FIELDS = 25
+MOST_FIELDS = 26
 
 INDEPENDENT = {
     (LiveStream, "saved"): "it says how the guard is configured, and never changes",
