@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 __all__ = ["TRANSITIONS", "Answer", "IllegalMoveError", "LogState", "Output", "Phase", "move"]
 
@@ -18,7 +18,8 @@ S = TypeVar("S", bound=Enum)
 class _Step(Enum):
     """A phase or state. Hashed as an object: `Enum` asks Python code for the hash of its name each time."""
 
-    __hash__ = object.__hash__
+    if not TYPE_CHECKING:  # for a type checker it is what it was
+        __hash__ = object.__hash__
 
 
 class Phase(_Step):

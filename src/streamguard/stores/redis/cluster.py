@@ -126,7 +126,7 @@ class Cluster:
     def __init__(self, address: ClusterAddress, scripts: Scripts, *, command_seconds: float) -> None:
         """Nothing is connected yet."""
         self.address: Final = address
-        self.version = 0
+        self.version: int = 0
         """Changes whenever a slot may have changed its server."""
         self.scripts: Final = scripts
         self.command_seconds: Final = command_seconds
