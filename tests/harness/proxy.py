@@ -195,11 +195,17 @@ class FaultProxy:
         if listening and self._server is None:
             self._server = await asyncio.start_server(self._accept, sock=self._socket, limit=_CHUNK_BYTES)
         elif not listening and self._server is not None:
-            self._server.close()
+            await self._stop_listening(self._server)
             # Bound but not listening: connections are refused, and nobody else can take the port meanwhile.
             self._socket = self._bound(self.port)
             self._server = None
             await self._cut()
+
+    async def _stop_listening(self, server: asyncio.Server) -> None:
+        """Close the server once each connection that was accepted has its transport: asyncio would leave it open."""
+        self._loop.remove_reader(self._socket)
+        await asyncio.sleep(0)  # the tasks that accept take their first step
+        server.close()
 
     async def _set_trap(self, trap: _Trap) -> None:
         self._traps.append(trap)
@@ -215,7 +221,7 @@ class FaultProxy:
 
     async def _stop(self) -> None:
         if self._server is not None:
-            self._server.close()
+            await self._stop_listening(self._server)
         else:
             self._socket.close()
         # A connection that is being accepted is a task of the event loop's own first: it must not outlive the loop.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 import redis
@@ -142,3 +145,23 @@ async def test_it_works_from_an_async_test(proxy: FaultProxy, redis_database: in
         with pytest.raises(redis.exceptions.ConnectionError):
             await client.set("k", "v", ex=60)
         assert await client.get("k") == b"v"
+
+
+@pytest.mark.parametrize("end", [FaultProxy.close, FaultProxy.refuse])
+def test_a_connection_that_is_being_accepted_at_the_end_is_not_left_open(
+    end: Callable[[FaultProxy], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncio leaves one open whose server closes before it has a transport."""
+    left: list[object] = []
+    gc.collect()
+    monkeypatch.setattr(sys, "unraisablehook", left.append)
+    with socket.create_server(("127.0.0.1", 0), backlog=500) as server:
+        for _ in range(30):
+            with FaultProxy(server.getsockname()[1]) as proxy, ExitStack() as stack:
+                for _ in range(4):
+                    client = stack.enter_context(socket.socket())
+                    client.setblocking(False)
+                    client.connect_ex(("127.0.0.1", proxy.port))
+                end(proxy)
+    gc.collect()
+    assert not left
