@@ -279,7 +279,7 @@ async def test_doubt_about_many_streams_costs_one_heartbeat(memory: MemoryStore)
 async def test_looks_at_single_streams_put_off_no_heartbeat(memory: MemoryStore) -> None:
     """Leases are renewed on time, however many hints come."""
     line = Line(memory)
-    async with working(line, quick(lease_seconds=0.5, heartbeat_seconds=0.2)) as worker:
+    async with working(line, quick(lease_seconds=15.0, heartbeat_seconds=0.2)) as worker:
         doubted = await speaking(worker, Model("a"))
         other = await speaking(worker, Model("a"), SessionKey("ana", "chat-2"))
         leases: list[float] = []
