@@ -78,8 +78,14 @@ async def test_a_worker_has_one_channel_and_no_task_for_each_stream(
         tasks = len(asyncio.all_tasks())
         models = [Model("a") for _ in range(30)]
         for number, model in enumerate(models):
-            await speaking(worker, model, SessionKey("ana", f"chat-{number}"))
-        await asyncio.sleep(0.4)  # streams used to subscribe when they were a quarter of a second old
+            youngest = await speaking(worker, model, SessionKey("ana", f"chat-{number}"))
+
+        async def lasting() -> bool:
+            meta = await direct.meta(youngest.ref)
+            return meta is not None and meta.age_seconds > 0.4
+
+        are_lasting: Callable[[], Awaitable[bool] | bool] = lasting
+        await wait_until_async(are_lasting, description="all are older than streams were that subscribed")
         assert client.pubsub_channels() == [f"streamguard:w:{worker.runtime.worker}".encode()]
         assert len(asyncio.all_tasks()) < tasks + 40, "each has its producer alone"
         for model in models:
@@ -236,6 +242,12 @@ async def test_a_writer_learns_that_its_session_was_erased(stores: Stores, look:
         await one.idle()
 
 
+async def settled() -> None:
+    """Whatever is ready to run has run: the memory store answers at once."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
 # -- hints that mean nothing -------------------------------------------------------------------------------------------
 
 
@@ -251,7 +263,7 @@ async def test_hints_about_other_streams_are_ignored(memory: MemoryStore) -> Non
             hear(WorkerHint(new_stream_id(), 1, True))
             hear(WorkerHint(ended.ref.stream_id, ended.epoch, True))
             hear(WorkerHint(stream.ref.stream_id, stream.epoch))
-        await asyncio.sleep(0.05)
+        await settled()
         assert line.calls["heartbeat"] == beats
         assert not stream.is_ending
         stream.stop()
@@ -268,7 +280,7 @@ async def test_doubt_about_many_streams_costs_one_heartbeat(memory: MemoryStore)
             for hint in hints:
                 hear(hint)
             await wait_until_async(lambda: line.calls["heartbeat"] > beats, description="a heartbeat")  # noqa: B023
-            await asyncio.sleep(0.05)
+            await settled()
             assert line.calls["heartbeat"] == beats + 1
         assert not any(stream.is_ending for stream in streams), "the store says that all is well"
         for stream in streams:

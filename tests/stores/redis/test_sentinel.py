@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -36,14 +36,16 @@ async def opened(url: str, *, command_seconds: float = 5.0) -> AsyncIterator[Red
 async def append(store: RedisStore, ref: StreamRef, seq: int, payload: bytes) -> AppendReply:
     """Append, however often that takes: the same event twice is no other event."""
 
-    failures = 0
-    while True:
+    async def appended() -> AppendReply | None:
         try:
             return await put(store, ref, seq, payload)
         except StoreError:
-            failures += 1
-            assert failures < 200
-            await asyncio.sleep(0.05)
+            return None
+
+    is_appended: Callable[[], Awaitable[AppendReply | None] | AppendReply | None] = appended
+    reply = await wait_until_async(is_appended, description="the event is appended")
+    assert reply is not None
+    return reply
 
 
 def listeners(sentinels: RedisSentinels) -> list[Sentinel]:

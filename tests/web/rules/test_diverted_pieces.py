@@ -69,7 +69,7 @@ async def test_a_stop_ends_the_stream_and_the_application_s_call() -> None:
         try:
             begun.set()
             while True:
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0)
                 yield b": still there\n\n"
         finally:
             counting.closed.set()
