@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import redis
 from redis.crc import key_slot
@@ -15,6 +13,7 @@ from redis.crc import key_slot
 from .proxy import FaultProxy
 from .redis import RedisServer, free_port_pair
 from .redis_binaries import redis_binary
+from .redis_group import RedisGroup
 from .waiting import wait_until
 
 __all__ = ["SLOTS", "ClusterNode", "RedisCluster", "SlotMigration"]
@@ -124,7 +123,7 @@ class SlotMigration:
         self._cluster.migrations.remove(self)
 
 
-class RedisCluster:
+class RedisCluster(RedisGroup):
     """Masters that share out the slots in equal parts, with replicas if asked for. Use as a context manager.
 
     Args:
@@ -158,26 +157,10 @@ class RedisCluster:
         """The masters first, as they were at the start."""
         self.migrations: list[SlotMigration] = []
         """Those that are half way."""
-        self._stack = ExitStack()
+        super().__init__()
 
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            for node in self.nodes:
-                stack.callback(node.close)
-                if node.proxy is not None:
-                    stack.enter_context(node.proxy)
-            self._start()
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Kill every node and delete its files; may be called twice."""
-        self._stack.close()
+    def _members(self) -> list[tuple[RedisServer, FaultProxy | None]]:
+        return [(node, node.proxy) for node in self.nodes]
 
     @property
     def url(self) -> str:

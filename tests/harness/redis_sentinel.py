@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import redis
 
 from .proxy import FaultProxy
 from .redis import RedisServer
 from .redis_binaries import redis_binary
+from .redis_group import RedisGroup
 from .waiting import wait_until
 
 __all__ = ["SERVICE", "RedisSentinels", "Sentinel", "WatchedRedis"]
@@ -80,7 +79,7 @@ class Sentinel(RedisServer):
         return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
-class RedisSentinels:
+class RedisSentinels(RedisGroup):
     """One master, its replicas, and the sentinels. Use as a context manager.
 
     Args:
@@ -119,27 +118,10 @@ class RedisSentinels:
             )
             for _ in range(sentinels)
         ]
-        self._stack = ExitStack()
+        super().__init__()
 
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            for server in (*self.servers, *self.sentinels):
-                stack.callback(server.close)
-            for server in self.servers:
-                if server.proxy is not None:
-                    stack.enter_context(server.proxy)
-            self._start()
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Kill every process and delete its files; may be called twice."""
-        self._stack.close()
+    def _members(self) -> list[tuple[RedisServer, FaultProxy | None]]:
+        return [*((server, server.proxy) for server in self.servers), *((one, None) for one in self.sentinels)]
 
     @property
     def url(self) -> str:
