@@ -12,7 +12,7 @@ import re
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -48,10 +48,12 @@ _WHOLE: Final = [page for page in PAGES if any("from streamguard import" in text
 """The pages whose samples are a whole program."""
 
 ASKED_ELSEWHERE: Final = (
+    "docs/how-to/authentication.md",  # an application for each way to sign in
+    "docs/how-to/jwt.md",  # answers only with a token
     "docs/how-to/litellm.md",  # LiteLLM blocks the loop now and then, which asynchronous tests refuse
     "docs/how-to/proxy-a-provider.md",  # speaks a provider's protocol
 )
-"""Those whose program is asked by tests in `tests/contrib`."""
+"""Those whose program is asked by tests in `tests/contrib`, or by one of its own beside this module."""
 
 _SETTING_UP: Final = ("sentry_sdk.init(", "structlog.configure(", "logging.basicConfig(")
 SETS_UP_THE_PROCESS: Final = [page for page in PAGES if any(call in (ROOT / page).read_text() for call in _SETTING_UP)]
@@ -62,10 +64,13 @@ PROGRAMS: Final = [page for page in _WHOLE if page not in ASKED_ELSEWHERE]
 
 
 @contextmanager
-def run_page(page: str, *, redis_url: str) -> Iterator[ModuleType]:
+def run_page(
+    page: str, *, redis_url: str, sections: MutableMapping[str, dict[str, object]] | None = None
+) -> Iterator[ModuleType]:
     """Run a page's Python samples in order, in one module: a later sample may use what an earlier one made.
 
-    The Redis that samples name by its usual address is replaced by `redis_url`.
+    The Redis that samples name by its usual address is replaced by `redis_url`. `sections` gets all names as they are
+    at the end of each section, by its heading.
     """
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)  # an application of Litestar's sets its own
@@ -76,13 +81,19 @@ def run_page(page: str, *, redis_url: str) -> Iterator[ModuleType]:
         preamble = importlib.reload(importlib.import_module("tests.docs.preamble"))  # an application for each page
         vars(module).update({name: getattr(preamble, name) for name in preamble.__all__})
     sys.modules[module.__name__] = module  # annotations are resolved through it
-    secrets = {"CHAT_SECRET": "made once for all workers", "CHAT_SECRET_BEFORE": "until last week it was this"}
+    secrets = {
+        "CHAT_SECRET": "made once for all workers",
+        "CHAT_SECRET_BEFORE": "until last week it was this",
+        "JWT_SECRET": "made once, of 32 bytes and a few more",
+    }
     os.environ.update(secrets)
     try:
         for line, source in blocks(page, "python"):
             source = source.replace("redis://localhost:6379/0", redis_url)
             # Blank lines in front make tracebacks point at the page's own line.
             exec(compile("\n" * (line - 1) + source, str(ROOT / page), "exec"), vars(module))
+            if sections is not None:
+                sections[_heading_above(page, line)] = dict(vars(module))
         yield module
     finally:
         root.setLevel(level)
@@ -94,6 +105,11 @@ def run_page(page: str, *, redis_url: str) -> Iterator[ModuleType]:
         app = getattr(module, "app", None)
         if getattr(app, "_is_instrumented_by_opentelemetry", False):  # which replaced a method of Starlette's
             importlib.import_module("opentelemetry.instrumentation.fastapi").FastAPIInstrumentor.uninstrument_app(app)
+
+
+def _heading_above(page: str, line: int) -> str:
+    lines = (ROOT / page).read_text().splitlines()[:line]
+    return next(text.lstrip("# ") for text in reversed(lines) if text.startswith(("# ", "## ")))
 
 
 @contextmanager
