@@ -8,6 +8,8 @@ import random
 import sys
 from pathlib import Path
 
+from ..machine import facts
+from .chaos import record_of, write_chaos
 from .checker import check
 from .history import History, read_history, write_history
 from .report import evidence, summary
@@ -26,9 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--chats", type=int, default=16, help="how many chats at a time (16)")
     parser.add_argument("--out", type=Path, default=Path("build/soak"), help="where the history goes")
     parser.add_argument("--check", type=Path, metavar="HISTORY", help="only check a history that was written before")
+    parser.add_argument("--record", action="store_true", help="make the documentation's chaos page from this run")
     options = parser.parse_args(arguments)
     if options.check is not None:
-        return _told(read_history(options.check))
+        return _told(read_history(options.check), record=options.record)
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
 
     def say(text: str) -> None:
@@ -40,13 +43,15 @@ def main(arguments: list[str] | None = None) -> int:
     write_history(soaked.history, options.out / "history.json")
     for name, text in soaked.worker_logs.items():
         (options.out / name).write_text(text)
-    return _told(soaked.history)
+    return _told(soaked.history, record=options.record)
 
 
-def _told(history: History) -> int:
-    """Check a history and print the summary and each violation."""
+def _told(history: History, *, record: bool) -> int:
+    """Check a history and print the summary and each violation. With `record`, make the chaos page from it."""
     violations = check(history)
     print(summary(history, violations))
+    if record:
+        write_chaos(record_of(history, violations, facts()))
     for violation in violations:
         print(evidence(history, violation))
     return 1 if violations else 0
