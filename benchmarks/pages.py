@@ -8,6 +8,7 @@ from typing import Final
 
 from .capacity import as_capacity
 from .charts import Bar, bar_chart
+from .comparison import as_comparison
 from .contenders import contenders
 from .metrics import FIRST_P99, IDLE, LATENCY_P50, RATE, SERVER, STREAM_TOTAL, TOTAL, WHOLE_P50, Metric, Row
 from .plan import Kind
@@ -20,7 +21,7 @@ __all__ = ["DOCS", "PAGES", "RECORD", "pages_of", "replaced", "write_pages"]
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 RECORD: Final = Path("assets/performance/record.json")
 """Where the record of the pages is, below the documentation's directory."""
-PAGES: Final = (Path("explanation/performance.md"), Path("explanation/capacity.md"))
+PAGES: Final = (Path("explanation/performance.md"), Path("explanation/capacity.md"), Path("index.md"))
 """The pages that have a made part."""
 _BEGIN: Final = "<!-- benchmarks: begin -->"
 _END: Final = "<!-- benchmarks: end -->"
@@ -49,6 +50,7 @@ def pages_of(record: Record, pages: dict[Path, str]) -> dict[Path, str]:
             pages[Path("explanation/performance.md")], as_markdown(record, cell_charts.get)
         ),
         Path("explanation/capacity.md"): replaced(pages[Path("explanation/capacity.md")], as_capacity(record)),
+        Path("index.md"): replaced(pages[Path("index.md")], as_comparison(record)),
         **charts,
     }
 
