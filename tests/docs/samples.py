@@ -1,6 +1,7 @@
 """The Python samples of a page, run as one program, and a server in this process for the application they make.
 
 A page whose samples import streamguard is a whole program. On other pages they are fragments, run after the preamble.
+A sample titled `test_….py` is a test of that program, and `tests/docs/test_provider_pages.py` runs it as one.
 """
 
 from __future__ import annotations
@@ -33,14 +34,17 @@ PAGES: Final = [
 ]
 """Every page with a Python sample, as a path from the project's directory."""
 
-_FENCE: Final = re.compile(r"^(?P<indent> *)```(?P<language>[a-z]+)[^\n]*\n(?P<body>.*?)^(?P=indent)```$", re.M | re.S)
+_FENCE: Final = re.compile(
+    r"^(?P<indent> *)```(?P<language>[a-z]+)(?P<info>[^\n]*)\n(?P<body>.*?)^(?P=indent)```$", re.M | re.S
+)
 
 
-def blocks(page: str, language: str) -> Iterator[tuple[int, str]]:
-    """The line number and the text of each fenced block of one language."""
+def blocks(page: str, language: str, *, tests: bool = False) -> Iterator[tuple[int, str]]:
+    """The line number and the text of each fenced block of one language: those that are titled `test_….py` with
+    `tests`, and all others without."""
     text = (ROOT / page).read_text()
     for fence in _FENCE.finditer(text):
-        if fence["language"] == language:
+        if fence["language"] == language and ('title="test_' in fence["info"]) is tests:
             yield text.count("\n", 0, fence.start("body")) + 1, textwrap.dedent(fence["body"])
 
 
