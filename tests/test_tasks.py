@@ -52,6 +52,7 @@ KNOWN: Final = {
     "web.middleware.body_too_large.TooLargeResponse.send_when_late": "awaited by `finish`, which raises what it raised",
     "web.rules.inner_call.InnerCall.head": "fails who iterates, or whose response it is (tests/web/rules)",
     "web.response.disconnect_watch.DisconnectWatch._start": "tells the response, which waits for its end",
+    "web.response.stream_response.StreamResponse._send_stream": "raised by its response (test_sending_task.py)",
     "web.endpoint.returned_response._items_beside": "fails who iterates (test_returned_lifetimes.py)",
     "telemetry.audit.line_writer.LineWriter._start": "tells of what fails in the log (telemetry/test_audit_file.py)",
     "web.endpoint.threaded_iterator.ThreadedIterator.__init__": "its `finally` tells the loop (tests/web/endpoint)",

@@ -152,6 +152,12 @@ class Viewer:
         """Whether `listen` was called and `close` was not."""
         return self._on_news is not None
 
+    @property
+    def all_there(self) -> bool:
+        """Whether `poll` gives the rest of the stream, to its end, without a wait."""
+        feed = self.feed
+        return feed is not None and feed.complete and self.position >= feed.base
+
     def poll(self) -> bytes | Awaitable[bytes] | None:
         """The next chunk: whole SSE blocks, about 64 KiB at most; the next piece of a larger block; or a keep-alive.
 

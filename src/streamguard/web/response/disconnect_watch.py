@@ -11,13 +11,15 @@ __all__ = ["DisconnectWatch"]
 
 
 class DisconnectWatch:
-    """Reads a request's messages until the client leaves, in a task of its own.
+    """Reads a request's messages until the client leaves, or until `end`: either in the task that calls `until_left`,
+    or in a task of its own (`begin_soon`), for which its owner waits until it has `ended`.
 
-    The task begins with the next turn of the event loop: an answer that is all there is sent before that, and needs
-    none. `end` it, and wait until it has `ended`.
+    Args:
+        receive: the request's.
+        on_left: called when the client left, or when `receive` failed. Not after `end`.
     """
 
-    __slots__ = ("_begin", "_on_left", "_over", "_receive", "_task", "client_left", "failure")
+    __slots__ = ("_begin", "_here", "_on_left", "_over", "_receive", "_task", "client_left", "failure")
 
     def __init__(self, receive: Receive, *, on_left: Callable[[], None]) -> None:
         self.client_left: bool = False
@@ -26,13 +28,38 @@ class DisconnectWatch:
         self._receive = receive
         self._on_left = on_left
         self._over = False
+        self._here: asyncio.Timeout | None = None
+        """Set while a task is in `until_left`."""
         self._task: asyncio.Task[None] | None = None
-        self._begin: asyncio.Handle = asyncio.get_running_loop().call_soon(self._start)
+        self._begin: asyncio.Handle | None = None
+
+    async def until_left(self) -> None:
+        """Watch in the present task, until the client left or `end` was called. Never raises what `receive` raises."""
+        if self._over:
+            return
+        here = self._here = asyncio.timeout(None)  # noqa: TID251 -- no time ends it
+        try:
+            async with here:
+                await self._watch()
+        except TimeoutError:
+            if not here.expired():
+                raise
+        finally:
+            self._here = None
+
+    def begin_soon(self) -> None:
+        """Watch in a task of its own, from the next turn of the event loop on: what is sent before that needs none."""
+        self._begin = asyncio.get_running_loop().call_soon(self._start)
 
     def end(self) -> None:
         """Watch no longer: what the server says from here on means nothing. Repeats change nothing."""
+        if self._over:
+            return
         self._over = True
-        self._begin.cancel()
+        if self._here is not None:
+            self._here.reschedule(asyncio.get_running_loop().time())
+        if self._begin is not None:
+            self._begin.cancel()
         if self._task is not None:
             self._task.cancel()
 

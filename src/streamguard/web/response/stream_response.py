@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import anyio
@@ -11,6 +12,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from ...contained import Contained
 from ...event_times import event_times
 from ...observations import Observation, Signal
 from ...runtime import LiveStream, Runtime, Viewer, ViewerCutError
@@ -18,6 +20,7 @@ from ...scopes import StreamContext
 from ...scopes import scope as work_scope
 from ..access.slots import Slot
 from ..headers import RawHeaders
+from ..middleware.application_call import cancelled
 from ..middleware.base_http_middleware import break_connection, runs_in_base_http_middleware
 from ..middleware.exchange import Exchange, Placement, ResponseState, exchange_of
 from .chunk_sender import ChunkSender
@@ -30,7 +33,8 @@ OBSERVED_ELSEWHERE: Final = frozenset({"disconnect", "slow"})
 
 
 class StreamResponse(Response):
-    """Sends a stream from some position to its terminal, everything in the task that calls it.
+    """Sends a stream from some position to its terminal, everything in one task and so under one context: that in which
+    it is called, or a copy of that.
 
     Who cancels whom: a disconnect, or the runtime dropping a viewer that does not read, ends the sending; the end of
     the sending ends the watch for a disconnect; none of them touches the stream. The final body message goes out only
@@ -101,41 +105,63 @@ class StreamResponse(Response):
             await self.background()
 
     async def _send_stream(self, viewer: Viewer, exchange: Exchange, receive: Receive, send: Send) -> ResponseState:
-        """Send in this task, while another watches for the client's disconnect."""
-        state = ResponseState.CUT_SHORT
-        failure: Exception | None = None
+        """Send the stream, while a watch waits for the client's disconnect.
+
+        An answer that is all there is sent in the present task. Any other one is sent in a task of its own, and the
+        present one watches. Hot path: each event wakes the task that sends, and a wake goes through every coroutine
+        that awaits the next one; those of a framework, above the present task, are about twenty.
+        """
+        sending = anyio.CancelScope()
+        watch = DisconnectWatch(receive, on_left=sending.cancel)
+        viewer.on_drop = sending.cancel
         call = exchange.call
-        with anyio.CancelScope() as sending:
-            watch = DisconnectWatch(receive, on_left=sending.cancel)
-            viewer.on_drop = sending.cancel
-            if call is not None:
-                call.on_detach(sending.cancel)
+        if call is not None:
+            call.on_detach(sending.cancel)
+        if viewer.all_there:
+            watch.begin_soon()
             try:
+                state = await self._deliver(viewer, exchange, send, sending, watch)
+            finally:
+                await watch.ended()
+        else:
+            work = Contained(partial(self._deliver, viewer, exchange, send, sending, watch), name="streamguard-viewer")
+            try:
+                await watch.until_left()
+                if not work.task.done():
+                    await asyncio.wait({work.task})
+            except asyncio.CancelledError:
+                await cancelled(work)
+                raise
+            state = work.result()
+        if call is not None:
+            call.on_detach(None)
+        if watch.failure is not None:
+            raise watch.failure
+        return ResponseState.CLIENT_LEFT if watch.client_left else state
+
+    async def _deliver(
+        self, viewer: Viewer, exchange: Exchange, send: Send, sending: anyio.CancelScope, watch: DisconnectWatch
+    ) -> ResponseState:
+        """Send everything, within `sending`, and end the watch."""
+        state = ResponseState.CUT_SHORT
+        try:
+            with sending:
                 start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
                 times = event_times()
                 source = viewer if times is None else TimedViewer(viewer, times)
-                await ChunkSender(source, send).run(start)
-                viewer.on_drop = None
-                viewer.close()
-                exchange.response = state = ResponseState.WHOLE
-                watch.end()  # a server also says that the client left when it needs nothing more
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-            except ViewerCutError as exc:
-                state = await self._cut_short(viewer, exc, send)
-            except OSError:  # ASGI 2.4: how `send` tells that the client left
-                state = ResponseState.CLIENT_LEFT
-            except Exception as exc:  # noqa: BLE001 -- raised below, after the watch
-                failure = exc
-            finally:
-                watch.end()
-        await watch.ended()
-        if call is not None:
-            call.on_detach(None)
-        if watch.client_left:
-            state = ResponseState.CLIENT_LEFT
-        failure = failure or watch.failure
-        if failure is not None:
-            raise failure
+                try:
+                    await ChunkSender(source, send).run(start)
+                    viewer.on_drop = None
+                    viewer.close()
+                    exchange.response = state = ResponseState.WHOLE
+                    watch.end()  # a server also says that the client left when it needs nothing more
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+                except ViewerCutError as exc:
+                    state = await self._cut_short(viewer, exc, send)
+                except OSError:  # ASGI 2.4: how `send` tells that the client left
+                    state = ResponseState.CLIENT_LEFT
+        finally:
+            watch.end()
         return state
 
     async def _cut_short(self, viewer: Viewer, cut: ViewerCutError, send: Send) -> ResponseState:
