@@ -191,9 +191,18 @@ async def receive() -> Message:
 class Sent:
     def __init__(self) -> None:
         self.messages: list[Message] = []
+        self.silent = False
 
     async def send(self, message: Message) -> None:
-        self.messages.append(message)
+        if not self.silent:
+            self.messages.append(message)
+
+    def silence(self) -> None:
+        self.silent = True
+
+
+def calling(app: ASGIApp, client: Sent) -> ApplicationCall:
+    return ApplicationCall(app, {}, receive, client.send, silence=client.silence)
 
 
 async def test_a_call_raises_what_the_application_raised() -> None:
@@ -201,7 +210,7 @@ async def test_a_call_raises_what_the_application_raised() -> None:
         raise LookupError("no such room")
 
     with pytest.raises(LookupError, match="no such room"):
-        await ApplicationCall(app, {}, receive, Sent().send).wait()
+        await calling(app, Sent()).wait()
 
 
 async def test_a_call_runs_under_the_callers_context() -> None:
@@ -212,7 +221,7 @@ async def test_a_call_runs_under_the_callers_context() -> None:
         WHERE.set("inside")
 
     WHERE.set("outside")
-    await ApplicationCall(app, {}, receive, Sent().send).wait()
+    await calling(app, Sent()).wait()
     assert seen == ["outside"]
     assert WHERE.get() == "outside"
 
@@ -230,7 +239,7 @@ async def test_a_cancelled_call_that_began_nothing_has_ended_when_its_cancellati
                 await asyncio.sleep(0)
             ended.append("cleaned up")
 
-    server = asyncio.create_task(ApplicationCall(app, {}, receive, Sent().send).wait())
+    server = asyncio.create_task(calling(app, Sent()).wait())
     await running.wait()
     server.cancel()
     await asyncio.sleep(0)
@@ -250,7 +259,7 @@ async def test_a_cancelled_call_raises_what_the_application_made_of_it() -> None
         except asyncio.CancelledError:
             raise LookupError("cancelled while looking") from None
 
-    server = asyncio.create_task(ApplicationCall(app, {}, receive, Sent().send).wait())
+    server = asyncio.create_task(calling(app, Sent()).wait())
     await running.wait()
     server.cancel()
     with pytest.raises(LookupError, match="cancelled while looking"):
@@ -271,7 +280,7 @@ async def test_a_detached_call_goes_on_without_its_client(how: str) -> None:
         seen.append(await receive())
         await send({"type": "http.response.body", "body": b"late"})
 
-    call = ApplicationCall(app, {}, receive, client.send)
+    call = calling(app, client)
     server = asyncio.create_task(call.wait())
     await begun.wait()
     if how == "is detached":
@@ -296,7 +305,7 @@ async def test_a_call_cannot_be_detached_before_it_began_a_stream_nor_after_that
         call.forbid_detaching()
         answers.append(call.detach())
 
-    call = ApplicationCall(app, {}, receive, Sent().send)
+    call = calling(app, Sent())
     await call.wait()
     assert answers == [False, False]
 
@@ -311,6 +320,6 @@ async def test_a_guard_that_does_not_run_any_more_owns_nothing() -> None:
         call.allow_detaching(runtime.adopt)
         answers.append(call.detach())
 
-    call = ApplicationCall(app, {}, receive, Sent().send)
+    call = calling(app, Sent())
     await call.wait()
     assert answers == [False]

@@ -284,9 +284,9 @@ class Feed:
         named = ids and (self.last_id is None or seq <= self.last_id)
         return self.protocol.block(seq, kind, data, self._id_prefix_of(self.position(seq).epoch) if named else None)
 
-    def newest(self, after: int, *, ids: bool) -> bytes | None:
+    def newest(self, after: int, ids: bool) -> bytes | None:
         """Hot path: the frame of the last visible event, if it is the only one after number `after`; otherwise None,
-        and `take` knows what to do."""
+        and `take` knows what to do. Empty for an event without a wire form."""
         seq = after + 1
         if seq != self.visible or ids is not self._simple:
             return None

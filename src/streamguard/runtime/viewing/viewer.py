@@ -62,6 +62,7 @@ class Viewer:
         "_replays",
         "_rest",
         "cut_reason",
+        "drained",
         "feed",
         "ids",
         "last_at",
@@ -122,6 +123,8 @@ class Viewer:
         self._on_close = on_close
         self.cut_reason: str | None = None
         """Why the viewer was cut; None while it is not. Its response may not have noticed yet."""
+        self.drained: bool = False
+        """The last `poll` gave all there was: the next one gives something only after `on_news`."""
         self._over = False
         """The stream's end was delivered."""
         self._keep_alive = keep_alive
@@ -167,16 +170,21 @@ class Viewer:
         Raises:
             ViewerCutError: the rest cannot be delivered on this connection.
         """
+        feed = self.feed
+        if feed is not None and self.cut_reason is None and not self._rest:
+            chunk = feed.newest(self.position, self.ids)
+            if chunk and len(chunk) <= WRITE_BYTES:  # hot path: the one event that was just shown
+                self.position += 1
+                self._keep_alive_due = False
+                self.drained = not feed.ended
+                return chunk
+        self.drained = False
         while True:
             if self._rest and self.cut_reason is None:
                 return self._piece()
             feed = self.feed
             if feed is not None and feed.base <= self.position < feed.visible and self.cut_reason is None:
-                chunk = feed.newest(self.position, ids=self.ids)
-                if chunk is None:
-                    chunk, self.position = feed.take(self.position, ids=self.ids)
-                else:  # hot path: the one event that was just shown
-                    self.position += 1
+                chunk, self.position = feed.take(self.position, ids=self.ids)
                 if not chunk:  # a terminal record without a wire form
                     continue
                 self._keep_alive_due = False

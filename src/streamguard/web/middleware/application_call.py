@@ -10,9 +10,10 @@ ends.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import TypeVar
 
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,6 +22,8 @@ from ...contained import Contained
 from ...errors import NotStartedError
 
 __all__ = ["ApplicationCall", "TaskOwner", "cancelled"]
+
+T = TypeVar("T")
 
 TaskOwner = Callable[["asyncio.Task[None]"], None]
 """Owns a task from now on.
@@ -32,21 +35,28 @@ Raises:
 
 class ApplicationCall:
     """The call of the application for one request, which begins when this is made, under a copy of the context of the
-    server's task."""
+    server's task.
 
-    __slots__ = ("_on_detach", "_over", "_owner", "_receive", "_send", "_work", "detached")
+    Args:
+        send: what the application sends with. Hot path: nothing of the call's own is around it.
+        silence: called when the call is detached. From then on `send` sends nothing.
+    """
 
-    def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    __slots__ = ("_on_detach", "_over", "_owner", "_receive", "_silence", "_work", "detached")
+
+    def __init__(
+        self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, *, silence: Callable[[], None]
+    ) -> None:
         self.detached: bool = False
         """The server's own call has returned: nothing can be sent any more, and the client counts as gone."""
         self._receive = receive
-        self._send = send
+        self._silence = silence
         self._owner: TaskOwner | None = None
         self._on_detach: Callable[[], None] | None = None
         loop = asyncio.get_running_loop()
         self._over: asyncio.Future[None] = loop.create_future()
         """Done when the call has ended, or is detached."""
-        self._work = Contained(partial(self._call, app, scope), name="streamguard-call")
+        self._work = Contained(partial(app, scope, self._application_receive, send), name="streamguard-call")
         self._work.task.add_done_callback(self._resolve)
 
     async def wait(self) -> None:
@@ -92,6 +102,7 @@ class ApplicationCall:
         except NotStartedError:
             return False
         self.detached = True
+        self._silence()
         if self._on_detach is not None:
             self._on_detach()
         if not self._over.done():
@@ -100,25 +111,15 @@ class ApplicationCall:
 
     # -- what the application calls ----------------------------------------------------------------------------------
 
-    async def _call(self, app: ASGIApp, scope: Scope) -> None:
-        await app(scope, self._application_receive, self._application_send)
-
     async def _application_receive(self) -> Message:
         return {"type": "http.disconnect"} if self.detached else await self._receive()
-
-    def _application_send(self, message: Message) -> Awaitable[None]:  # hot path: no coroutine of its own per event
-        return _nothing() if self.detached else self._send(message)
 
     def _resolve(self, _: asyncio.Task[None]) -> None:
         if not self._over.done():
             self._over.set_result(None)
 
 
-async def _nothing() -> None:
-    """Send nothing: the connection is gone."""
-
-
-async def cancelled(work: Contained[None]) -> None:
+async def cancelled(work: Contained[T]) -> None:
     """Cancel `work` once and wait for its end, however often this wait is cancelled meanwhile.
 
     Raises:

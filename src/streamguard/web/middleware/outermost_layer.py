@@ -62,7 +62,7 @@ class OutermostLayer:
             if endpoint is None:
                 await layered.call(scope, receive, layered.send)
             else:
-                exchange.call = ApplicationCall(layered.call, scope, receive, layered.send)
+                exchange.call = ApplicationCall(layered.call, scope, receive, layered.send, silence=layered.silence)
                 await exchange.call.wait()
         except Exception:
             await _break_if_cut_short(exchange, send)
@@ -83,7 +83,18 @@ async def _break_if_cut_short(exchange: Exchange, send: Send) -> None:
 class _LayeredExchange:
     """One exchange on its way through the layer: how the application is called, and what becomes of its messages."""
 
-    __slots__ = ("_app", "_application", "_exchange", "_forward", "_rule", "_scope", "_send", "_started", "_too_large")
+    __slots__ = (
+        "_app",
+        "_application",
+        "_exchange",
+        "_forward",
+        "_rule",
+        "_scope",
+        "_send",
+        "_silent",
+        "_started",
+        "_too_large",
+    )
 
     def __init__(
         self,
@@ -102,6 +113,8 @@ class _LayeredExchange:
         self._send = send
         self._forward = send
         """Where the application's messages go."""
+        self._silent = False
+        """Nothing can be sent any more."""
         self._started = False
         """The application's response has begun."""
         self._too_large: TooLargeResponse | None = None
@@ -137,6 +150,8 @@ class _LayeredExchange:
         """The application's `send`. Hot path: no coroutine of its own for each event."""
         if message.get("more_body"):
             return self._forward(message)
+        if self._silent:
+            return _discard(message)
         exchange = self._exchange
         if message["type"] == "http.response.body":
             if exchange.response is not ResponseState.WHOLE:
@@ -150,6 +165,10 @@ class _LayeredExchange:
             if exchange.headers:
                 message = {**message, "headers": _with_ids(list(message.get("headers", ())), exchange.headers)}
         return self._forward(message)
+
+    def silence(self) -> None:
+        """Send nothing any more: the connection is gone."""
+        self._silent, self._forward = True, _discard
 
     def _limit(self) -> int | None:
         endpoint = self.endpoint()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Final
 
 from starlette.types import Message, Send
@@ -23,11 +24,13 @@ class ChunkSender:
     keep context variables, cancel scopes and locks around its `send`: each call of it is an ordinary one.
     """
 
-    __slots__ = ("_send", "_viewer", "_woken")
+    __slots__ = ("_news", "_send", "_viewer", "_woken")
 
     def __init__(self, viewer: ChunkSource, send: Send) -> None:
         self._viewer = viewer
         self._send = send
+        self._news = False
+        """Something happened since the last `poll`."""
         self._woken: asyncio.Future[None] | None = None
         """Resolved when the viewer has something new; None while nobody waits for it."""
 
@@ -44,29 +47,40 @@ class ChunkSender:
         await send(start)
         viewer.listen(self._wake)
         while True:
+            self._news = False
             found = viewer.poll()
-            if found is None:
-                self._woken = create_future()
-                await self._woken
-                continue
-            from_log = not isinstance(found, bytes)
-            if not isinstance(found, bytes):
-                found = await found
+            if isinstance(found, bytes):  # nearly always
                 if not found:
+                    return
+                viewer.sending_since = clock()  # the watchdog measures how long that takes
+                await send({"type": "http.response.body", "body": found, "more_body": True})
+                viewer.sending_since = None
+                if len(found) >= FAIR_BYTES:
                     await asyncio.sleep(0)
                     continue
-            if not found:
-                return
-            viewer.sending_since = clock()  # the watchdog measures how long that takes
-            await send({"type": "http.response.body", "body": found, "more_body": True})
-            viewer.sending_since = None
-            if from_log or len(found) >= FAIR_BYTES:
-                await asyncio.sleep(0)
+                if self._news or not viewer.drained:
+                    continue
+            elif found is not None:
+                await self._send_log(found)
+                continue
+            self._woken = woken = create_future()
+            await woken
+
+    async def _send_log(self, read: Awaitable[bytes]) -> None:
+        """Send a chunk of the log, and give others a turn."""
+        chunk = await read
+        if chunk:
+            self._viewer.sending_since = asyncio.get_running_loop().time()
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+            self._viewer.sending_since = None
+        await asyncio.sleep(0)
 
     def _wake(self) -> None:
-        """Wake the task, if it waits."""
+        """There is news: wake the task, if it waits."""
         woken = self._woken
-        if woken is not None:
-            self._woken = None
-            if not woken.done():
-                woken.set_result(None)
+        if woken is None:
+            self._news = True
+            return
+        self._woken = None
+        if not woken.done():
+            woken.set_result(None)

@@ -16,6 +16,9 @@ class ChunkSource(Protocol):
 
     sending_since: float | None
 
+    @property
+    def drained(self) -> bool: ...
+
     def listen(self, on_news: Callable[[], None]) -> None: ...
 
     def poll(self) -> bytes | Awaitable[bytes] | None: ...
@@ -43,6 +46,11 @@ class TimedViewer:
 
     def poll(self) -> bytes | Awaitable[bytes] | None:
         return self._viewer.poll()
+
+    @property
+    def drained(self) -> bool:
+        """As the viewer's."""
+        return self._viewer.drained
 
     @property
     def sending_since(self) -> float | None:
