@@ -207,8 +207,9 @@ class Limit:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        timer, self._timer = self._timer, None  # which refers to this: no cycle may keep it in memory
+        if timer is not None:
+            timer.cancel()
         await self._scope.__aexit__(exc_type, exc, traceback)
 
     def _reached(self) -> None:

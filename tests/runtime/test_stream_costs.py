@@ -6,6 +6,7 @@ A count that grows fails here. One that a change makes smaller on purpose is wri
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,9 +16,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
-from starlette.types import Message, Scope
+from starlette.types import ASGIApp, Message, Scope
 
-from streamguard import StreamGuard
+from streamguard import StreamGuard, StreamGuardMiddleware, StreamRule
 from streamguard.messages import MemoryMessageStore
 from streamguard.quota import Quota
 from streamguard.settings import Settings
@@ -45,6 +46,8 @@ class Kind:
     """It returns a response, and does not yield itself."""
     saved: bool = False
     charged: bool = False
+    by_rule: bool = False
+    """It is as it was, and a rule of the middleware guards it."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,13 @@ async def returning(request: Request) -> StreamingResponse:
     return StreamingResponse(events(), media_type="text/event-stream")
 
 
-def guarded(url: str, kind: Kind) -> tuple[StreamGuard, Starlette]:
+def guarded(url: str, kind: Kind) -> tuple[StreamGuard, ASGIApp]:
     messages = MemoryMessageStore() if kind.saved else None
     guard = StreamGuard(url, authenticate=user_of, settings=QUIET, messages=messages)
+    if kind.by_rule:
+        inside = Starlette(routes=[Route("/chat", returning, methods=["POST"])])
+        guard.install(inside, "/chat")
+        return guard, StreamGuardMiddleware(inside, guard=guard, rules=[StreamRule("/chat")])
     endpoint = guard.stream(
         protocol="opaque" if kind.returned else "plain",
         quota=TOKENS if kind.charged else None,
@@ -80,7 +87,7 @@ def guarded(url: str, kind: Kind) -> tuple[StreamGuard, Starlette]:
     return guard, app
 
 
-async def ask(app: Starlette) -> None:
+async def ask(app: ASGIApp) -> None:
     """One request, to the end of its answer."""
     asked, sent = False, b""
 
@@ -113,7 +120,7 @@ async def ask(app: Starlette) -> None:
     assert b"one" in sent
 
 
-async def run(app: Starlette, guard: StreamGuard, streams: int = STREAMS) -> None:
+async def run(app: ASGIApp, guard: StreamGuard, streams: int = STREAMS) -> None:
     for _ in range(streams):
         await ask(app)
         await guard.idle()
@@ -200,3 +207,34 @@ async def test_what_a_stream_of_one_event_costs_in_redis(
     assert found.exchanges < traffic.exchanges + 0.5  # the worker's own, on a slow machine
     assert found.scripts < traffic.scripts + 0.5
     check(await cost_of(server.url, kind), calls, tasks)
+
+
+@pytest.mark.parametrize("on_redis", [False, True], ids=["memory", "redis"])
+@pytest.mark.parametrize(
+    "kind",
+    [Kind(), Kind(returned=True), Kind(by_rule=True), Kind(saved=True, charged=True)],
+    ids=["generator", "returned", "by a rule", "saved and charged"],
+)
+async def test_a_stream_that_is_over_leaves_nothing_to_the_garbage_collector(
+    kind: Kind, on_redis: bool, redis_url: str
+) -> None:
+    """It is freed as soon as nobody needs it. Cycles would be freed in the collector's time, which no stream gets."""
+    guard, app = guarded(redis_url if on_redis else "memory://", kind)
+    async with guard:
+        await run(app, guard, 3)
+        await settled()
+        gc.collect()
+        gc.disable()
+        try:
+            await run(app, guard)
+            await settled()
+            left = gc.collect()
+        finally:
+            gc.enable()
+    assert left < STREAMS, f"{left} objects of {STREAMS} streams are left to the garbage collector"
+
+
+async def settled() -> None:
+    """Let the tasks and callbacks of what has just ended run to their ends."""
+    for _ in range(5):
+        await asyncio.sleep(0)

@@ -108,6 +108,7 @@ class StreamTasks:
             if stream.log.registered and not (stream.log.closed or stream.log.withdrawn):
                 with suppress(StoreError):
                     await self._store.release_slot(stream.ref.key.owner, stream.ref.stream_id)
+            stream.release()
 
     async def _run(
         self, stream: LiveStream, items: Callable[[], AsyncIterator[object]], context: StreamContext

@@ -70,44 +70,81 @@ class Budget:
             StoreUnavailableError: the budget is spent.
         """
         clock, begun = self._clock, self._clock.time()
-        silent_since = begun - self._silent_seconds
-        floor, most = begun + at_least_seconds, begun + self._left_seconds
-
-        timer: Timer
-
-        def heard() -> float:
-            return max(silent_since, self._breaker.answered_at)
-
-        def until() -> float:
-            return max(floor, min(most, heard() + self._seconds))
-
-        def look() -> None:
-            nonlocal timer
-            if until() > clock.time():  # somebody was answered meanwhile
-                timer = Deadline(clock, until()).call(look)
-            else:
-                scope.reschedule(clock.loop.time())
-
-        if until() <= begun:
+        wait = _Wait(
+            clock,
+            self._breaker,
+            self._seconds,
+            silent_since=begun - self._silent_seconds,
+            floor=begun + at_least_seconds,
+            most=begun + self._left_seconds,
+        )
+        if wait.until <= begun:
             raise self._late()
         answered = False
         try:
-            async with asyncio.timeout(None) as scope:  # noqa: TID251 -- ended by a `Deadline`
-                timer = Deadline(clock, until()).call(look)
+            async with wait.scope:
+                wait.begin()
                 try:
                     answer = await step()
                     answered = True
                 finally:
-                    timer.cancel()
+                    wait.end()
         except TimeoutError as exc:
-            if not scope.expired():
+            if not wait.scope.expired():
                 raise
             raise self._late() from exc
         finally:
             now = clock.time()
             self._left_seconds -= now - begun
-            self._silent_seconds = 0.0 if answered else max(0.0, now - heard())
+            self._silent_seconds = 0.0 if answered else max(0.0, now - wait.heard)
         return answer
 
     def _late(self) -> StoreUnavailableError:
         return StoreUnavailableError(f"no answer within {self._seconds} s (registration_seconds)", operation="register")
+
+
+class _Wait:
+    """One step's wait for its answer, which is cancelled once the store has been silent towards everybody for long
+    enough. Times are the clock's."""
+
+    __slots__ = ("_breaker", "_clock", "_floor", "_most", "_seconds", "_silent_since", "_timer", "scope")
+
+    def __init__(
+        self, clock: LoopClock, breaker: Breaker, seconds: float, *, silent_since: float, floor: float, most: float
+    ) -> None:
+        self._clock = clock
+        self._breaker = breaker
+        self._seconds = seconds
+        self._silent_since = silent_since
+        self._floor = floor
+        """Until then it goes on in any case."""
+        self._most = most
+        """Longer it does not, whoever is answered."""
+        self._timer: Timer | None = None
+        self.scope: asyncio.Timeout = asyncio.timeout(None)  # noqa: TID251 -- ended by a `Deadline`
+
+    @property
+    def heard(self) -> float:
+        """When the store was last heard of."""
+        return max(self._silent_since, self._breaker.answered_at)
+
+    @property
+    def until(self) -> float:
+        """When it ends, as far as it is known now."""
+        return max(self._floor, min(self._most, self.heard + self._seconds))
+
+    def begin(self) -> None:
+        """End the scope, in which this is called, in time."""
+        self._timer = Deadline(self._clock, self.until).call(self._look)
+
+    def end(self) -> None:
+        """The step is over. Nothing refers to this from here on, so that no cycle keeps it in memory."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _look(self) -> None:
+        if self.until > self._clock.time():  # somebody was answered meanwhile
+            self.begin()
+        else:
+            self.scope.reschedule(self._clock.loop.time())

@@ -13,7 +13,7 @@ from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoin
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from streamguard.web.middleware.exchange import exchange_of
 from streamguard.web.middleware.request_reader import RequestReader
@@ -167,9 +167,18 @@ async def test_a_resume_does_not_keep_what_its_client_sends() -> None:
     readers: list[RequestReader | None] = []
 
     async def noting(scope: Scope, receive: Receive, send: Send) -> None:
-        await app(scope, receive, send)
-        if scope["type"] == "http" and scope["method"] == "GET":
-            readers.append(exchange_of(scope).reader)
+        read_by: RequestReader | None = None
+
+        async def noting_reader(message: Message) -> None:
+            nonlocal read_by
+            read_by = exchange_of(scope).reader  # which is let go when the application has returned
+            await send(message)
+
+        if scope["type"] != "http" or scope["method"] != "GET":
+            await app(scope, receive, send)
+            return
+        await app(scope, receive, noting_reader)
+        readers.append(read_by)
 
     async with serving(noting) as port:  # noqa: SIM117 -- the server must outlive its client
         async with open_sse(port, "/chat?s=s", method="POST", headers=USER) as tab:

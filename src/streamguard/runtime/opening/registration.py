@@ -16,7 +16,7 @@ from ...stores.store import StreamStore
 from ...values import StreamState
 from ..producing.live_streams import LiveStreams
 from ..producing.stream import LiveStream
-from ..producing.stream_records import new_stream_of
+from ..producing.stream_records import new_stream_of, ttl_seconds_of
 from ..request import StreamRequest
 from ..versions import NEWER_FORMAT
 from .end_wait import EndWait
@@ -101,7 +101,7 @@ class Registration:
                 lambda: self._store.register(
                     new,
                     lease_seconds=settings.lease_seconds,
-                    ttl_seconds=stream.ttl_seconds,
+                    ttl_seconds=ttl_seconds_of(stream),
                     limit=settings.max_streams_per_owner,
                     arrived_seconds=request.arrived_seconds,
                 )

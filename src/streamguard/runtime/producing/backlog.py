@@ -60,6 +60,9 @@ class LogOwner(Subject, Protocol):
     def emit(self, kind: EventKind, payload: bytes) -> None:
         """Emit an event that may be at a limit."""
 
+    def shown(self) -> None:
+        """The first event can be seen: told once."""
+
     def degrade(self, reason: str) -> None:
         """The log cannot be written any more: go on without it."""
 
@@ -86,8 +89,6 @@ class Backlog:
     """What the request that began the stream may wait for the store."""
     submit: Callable[[Backlog], None]
     """Tells the writer that events wait."""
-    on_shown: Callable[[], None]
-    """Told once, when the first event can be seen."""
     refresh_at: float
     """When the next append is to renew the TTLs, in the event loop's time."""
 
@@ -229,7 +230,7 @@ class Backlog:
     def _tell_shown(self) -> None:
         if not self._shown_told:
             self._shown_told = True
-            self.on_shown()
+            self.owner.shown()
 
     def wake_producer(self) -> None:
         """Wake the task in `wait_for_capacity`, if any."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -28,17 +27,17 @@ class NoticeOwner(Subject, Protocol):
     @property
     def superseded(self) -> bool: ...
     def begin(self) -> None: ...
+    def left_out(self, fault: Fault, left_out: LeftOut) -> None: ...
     def emit(self, kind: EventKind, payload: bytes, *, bounded: bool = True) -> None: ...
 
 
 class Notices:
     """The notices of one stream."""
 
-    __slots__ = ("_bounds", "_left_out", "_on_left_out", "_stream", "_waiting", "dropped")
+    __slots__ = ("_bounds", "_left_out", "_stream", "_waiting", "dropped")
 
-    def __init__(self, stream: NoticeOwner, bounds: Bounds, *, on_left_out: Callable[[Fault, LeftOut], None]) -> None:
+    def __init__(self, stream: NoticeOwner, bounds: Bounds) -> None:
         self._stream = stream
-        self._on_left_out = on_left_out
         self._bounds = bounds
         self._waiting: list[bytes] = []
         """What is told as soon as the stream has emitted what its protocol begins with."""
@@ -46,6 +45,10 @@ class Notices:
         """What was told, of each kind: operators find each later one of the kind by the id of the first."""
         self.dropped: int = 0
         """How many notices were dropped because they passed their share."""
+
+    def release(self, ended: NoticeOwner) -> None:
+        """`ended` stands for the stream from now on."""
+        self._stream = ended
 
     def announce(self, fault: Fault) -> None:
         """Tell this process's viewers of a fault that cannot be logged; before the first item, right after what the
@@ -85,7 +88,7 @@ class Notices:
             self.tell(replace(fault, fault_id=next(reversed(self._left_out.values())).fault_id))
         elif self.tell(fault):
             self._left_out[kind] = fault
-            self._on_left_out(fault, left_out)
+            stream.left_out(fault, left_out)
 
     def _emit(self, payload: bytes) -> None:
         if self._stream.output is Output.NOTHING:

@@ -48,8 +48,8 @@ class Speaking:
         self._on_tool: OnTool | None = None
         self.encoder: Encoder = self._encoder()
 
-    def tell_tools(self, on_tool: OnTool) -> None:
-        """Call this with every tool that the stream calls, and how that came out."""
+    def tell_tools(self, on_tool: OnTool | None) -> None:
+        """Call this, if anything, with every tool that the stream calls, and how that came out."""
         self._on_tool = self.encoder.on_tool = on_tool
 
     @property

@@ -14,13 +14,14 @@ from ...settings import Settings
 from ...stores.budget import Budget
 from ...stores.records import Seal, Status, StreamMeta
 from ...values import START, EventKind, Outcome, StreamRef, Usage
-from ...wire.base import WireProtocol
+from ...wire.base import LeftOut, WireProtocol
 from ..request import Ending, FirstItem, StreamRequest
 from ..viewing.feed import Feed
 from .activity import Activity
 from .backlog import BACKLOG_BYTES, REFRESH_SECONDS, Backlog
 from .bounds import Bounds
 from .callbacks import StreamCallbacks
+from .ended_stream import EndedStream
 from .first_answer import FirstAnswer
 from .lifecycle import Lifecycle
 from .log_access import LogAccess
@@ -72,18 +73,18 @@ class LiveStream:
         budget: Budget,
         saved: bool,
     ) -> None:
-        """A stream that nobody has registered yet. It begins at `opened_at`, in the event loop's time; `budget` is what
-        its request may wait for the store; `saved` says whether its messages are to be saved."""
+        """A stream that is not registered yet. It begins at `opened_at`, in the event loop's time; `budget` is what its
+        request may wait for the store; `saved`: whether its messages are to be saved."""
         self.request: StreamRequest = request
         self.ref: StreamRef = ref
         self.settings: Settings = settings
         self.callbacks: StreamCallbacks[LiveStream] = callbacks
         self.saved: bool = saved
-        limit_bytes = max(settings.viewer_backlog_bytes, BACKLOG_BYTES)
-        self.feed: Feed = Feed(request.protocol, ref.stream_id, start=START, limit_bytes=limit_bytes)
+        most = max(settings.viewer_backlog_bytes, BACKLOG_BYTES)
+        self.feed: Feed = Feed(request.protocol, ref.stream_id, start=START, limit_bytes=most)
         self.feed.watched_at = opened_at
         bounds = Bounds(ref, self.feed, settings)
-        self.notices: Notices = Notices(self, bounds, on_left_out=partial(callbacks.on_left_out, self))
+        self.notices: Notices = Notices(self, bounds)
         self.speaking: Speaking = Speaking(request, self.feed, settings, on_left_out=self.notices.left_out)
         self.speaking.tell_tools(partial(callbacks.on_tool, self))
         self.activity: Activity = Activity(opened_at, asyncio.get_running_loop().time)
@@ -94,7 +95,6 @@ class LiveStream:
             bounds=bounds,
             budget=budget,
             submit=callbacks.submit,
-            on_shown=partial(callbacks.on_shown, self),
             refresh_at=opened_at + REFRESH_SECONDS,
         )
         self.lifecycle: Lifecycle = Lifecycle()
@@ -110,8 +110,7 @@ class LiveStream:
         self.stopped: bool = False
         """A stop was asked for; the seal decides whether it came in time."""
         self.early_end: Ending | None = None
-        """How it was decided to end, other than by itself: its producer was cancelled for this, or its log failed when
-        the producer was through."""
+        """How it was decided to end: its producer was cancelled, or its log failed when the producer was through."""
         self.seal: Seal | None = None
         """How it ended, as the store decided."""
 
@@ -132,13 +131,6 @@ class LiveStream:
     @property
     def trace(self) -> str | None:
         return self.request.trace
-
-    @property
-    def ttl_seconds(self) -> float:
-        """How long its record outlives the last heartbeat: a stream that is to be saved or charged must be on record
-        until that is done."""
-        owes = self.saved or self.request.demand is not None
-        return max(self.settings.live_ttl_seconds, self.settings.outbox_retention_seconds if owes else 0.0)
 
     @property
     def acked(self) -> int:
@@ -219,8 +211,7 @@ class LiveStream:
 
     def item_emitted(self) -> None:
         """An item of its endpoint came to something that clients see."""
-        if self.output is not Output.ITEMS:
-            self.output = move(self.output, Output.ITEMS)
+        self.output = self.output if self.output is Output.ITEMS else move(self.output, Output.ITEMS)
 
     def emit(self, kind: EventKind, payload: bytes, *, bounded: bool = True) -> None:
         """Number an event and hand it to the writer. `bounded=False` is for what the runtime itself has to say.
@@ -241,6 +232,14 @@ class LiveStream:
         else:
             self.backlog.added()
 
+    def shown(self) -> None:
+        """Its first event can be seen."""
+        self.callbacks.on_shown(self)
+
+    def left_out(self, fault: Fault, left_out: LeftOut) -> None:
+        """An item could not be passed on as it was; its viewers were told so."""
+        self.callbacks.on_left_out(self, fault, left_out)
+
     def usage(self, **amounts: int) -> None:
         """Add to what the stream consumed, by unit."""
         if amounts:
@@ -250,8 +249,7 @@ class LiveStream:
 
     async def first(self, timeout_seconds: float) -> FirstItem:
         """Wait for the first event that may be shown. One waiter. Cancelling it leaves the stream running."""
-        item = await self.first_answer.wait(timeout_seconds, is_over=lambda: self.finished)
-        if item is FirstItem.LATE:
+        if (item := await self.first_answer.wait(timeout_seconds, is_over=lambda: self.finished)) is FirstItem.LATE:
             self.begin()
         return item
 
@@ -347,8 +345,7 @@ class LiveStream:
     def end_without_log(self, ending: Ending) -> bool:
         """End it because its log failed. Returns whether its producer was through already."""
         self.cancel(ending)
-        if self.early_end is None:
-            self.early_end = ending
+        self.early_end = self.early_end or ending
         return self.finalising
 
     def fail(self, fault: Fault, error: BaseException | None = None) -> None:
@@ -370,19 +367,18 @@ class LiveStream:
     def end_logged(self, events: Sequence[tuple[EventKind, bytes]]) -> None:
         """The store closed it: the log ends with these events, and so do its viewers'."""
         self.log.close()
-        for kind, data in events:
-            self.feed.push(kind, data)
-        self.backlog.end_logged()
-        self._show_end()
+        self._show_end(events, logged=True)
 
     def end_unlogged(self, events: Sequence[tuple[EventKind, bytes]]) -> None:
         """Give this process's viewers the stream's end, without ids: it is not in the log."""
         self.feed.lose_ids()
+        self._show_end(events, logged=False)
+
+    def _show_end(self, events: Sequence[tuple[EventKind, bytes]], *, logged: bool) -> None:
         for kind, data in events:
             self.feed.push(kind, data)
-        self._show_end()
-
-    def _show_end(self) -> None:
+        if logged:
+            self.backlog.end_logged()
         self.feed.show(self.feed.emitted)
         self.feed.end(complete=True)
         self.finish()
@@ -396,3 +392,9 @@ class LiveStream:
         self.speaking.encoder.held.clear()
         self.lifecycle.move_to(Phase.FINISHED)
         self.backlog.wake_request()
+
+    def release(self) -> None:
+        """Nothing is done for the stream any more: its parts let go of it, so that no cycle keeps it in memory."""
+        self.backlog.owner = ended = EndedStream(self, self.log, self.output, superseded=self.superseded)
+        self.notices.release(ended)
+        self.speaking.tell_tools(None)

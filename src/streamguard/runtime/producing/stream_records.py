@@ -7,12 +7,20 @@ from ...saving.stream_start import StreamStart
 from ...stores.records import NewStream, Seal, StreamMeta
 from .stream import LiveStream
 
-__all__ = ["new_stream_of", "new_stream_of_meta", "sealed_stream_of", "stream_start_of"]
+__all__ = ["new_stream_of", "new_stream_of_meta", "sealed_stream_of", "stream_start_of", "ttl_seconds_of"]
 
 
 def stream_start_of(stream: LiveStream) -> StreamStart:
     """When a stream produced here began."""
     return StreamStart(stream.log.created_at, stream.activity.opened_at)
+
+
+def ttl_seconds_of(stream: LiveStream) -> float:
+    """How long a stream's record outlives the last heartbeat: one that is to be saved or charged must be on record
+    until that is done."""
+    settings = stream.settings
+    owes = stream.saved or stream.request.demand is not None
+    return max(settings.live_ttl_seconds, settings.outbox_retention_seconds if owes else 0.0)
 
 
 def sealed_stream_of(stream: LiveStream, seal: Seal) -> SealedStream:

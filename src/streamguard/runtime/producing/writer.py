@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Final, Protocol
 
@@ -117,22 +118,23 @@ class Writer:
     def _expect_first(self, backlog: Backlog) -> None:
         """Give the first commit of a stream only as long as its request may wait, however long a command may take: its
         client has nothing yet, and this may be the first time that the store is silent."""
-        submitted = self._patience.time()
+        submitted, seconds = self._patience.time(), backlog.budget.first_commit_seconds
+        self._look_at_first(backlog, submitted + seconds, submitted, seconds)
 
-        def look() -> None:
-            now = self._patience.time()
-            again = min(self._breaker.answered_at + seconds, submitted + self._deadline)
-            if again > now:  # the store answered somebody: this process is late, or the others' events come first
-                backlog.first_commit = Deadline(self._patience, again).call(look)
-                return
-            backlog.first_commit = None
-            error = StoreUnavailableError(f"first append: no answer within {seconds} s", operation="append")
-            self._breaker.exhausted(error)
-            backlog.owner.degrade("append_deadline")
-            self._dirty.pop(backlog, None)
+    def _look_at_first(self, backlog: Backlog, at: float, submitted: float, seconds: float) -> None:
+        look = partial(self._first_is_late, backlog, submitted, seconds)  # a function inside would refer to itself
+        backlog.first_commit = Deadline(self._patience, at).call(look)
 
-        seconds = backlog.budget.first_commit_seconds
-        backlog.first_commit = Deadline(self._patience, submitted + seconds).call(look)
+    def _first_is_late(self, backlog: Backlog, submitted: float, seconds: float) -> None:
+        again = min(self._breaker.answered_at + seconds, submitted + self._deadline)
+        if again > self._patience.time():  # the store answered somebody: this process is late, or others came first
+            self._look_at_first(backlog, again, submitted, seconds)
+            return
+        backlog.first_commit = None
+        error = StoreUnavailableError(f"first append: no answer within {seconds} s", operation="append")
+        self._breaker.exhausted(error)
+        backlog.owner.degrade("append_deadline")
+        self._dirty.pop(backlog, None)
 
     async def run(self) -> None:
         """Commit until cancelled, which leaves the last commit in doubt; retries resolve that."""

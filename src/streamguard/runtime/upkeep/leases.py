@@ -14,7 +14,7 @@ from ...stores.records import LostLog, Status
 from ...stores.store import StreamStore
 from ..producing.backlog import BacklogState
 from ..producing.stream import LiveStream
-from ..producing.stream_records import new_stream_of
+from ..producing.stream_records import new_stream_of, ttl_seconds_of
 
 __all__ = ["Leases"]
 
@@ -141,7 +141,7 @@ class Leases:
         return await self._store.heartbeat(
             [(s.ref, s.epoch) for s in batch],
             lease_seconds=self._settings.lease_seconds,
-            ttl_seconds=batch[0].ttl_seconds,
+            ttl_seconds=ttl_seconds_of(batch[0]),
             consumed={s.ref: s.consumed for s in batch if s.consumed is not None},
         )
 
@@ -159,7 +159,7 @@ def _batches(streams: list[LiveStream]) -> Iterator[list[LiveStream]]:
     """Batches of streams with the same TTL, as many as one round trip carries."""
     by_ttl: dict[float, list[LiveStream]] = {}
     for stream in streams:
-        by_ttl.setdefault(stream.ttl_seconds, []).append(stream)
+        by_ttl.setdefault(ttl_seconds_of(stream), []).append(stream)
     for alike in by_ttl.values():
         for start in range(0, len(alike), BATCH):
             yield alike[start : start + BATCH]

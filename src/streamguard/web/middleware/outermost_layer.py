@@ -141,6 +141,7 @@ class _LayeredExchange:
                 raise
         finally:
             reader.close()
+            self._exchange.reader = self._exchange.call = None  # which lead back here, and would keep all in a cycle
             if self._too_large is not None:
                 await self._too_large.finish()
         if self._too_large is not None and not self._started:

@@ -66,11 +66,11 @@ class DisconnectWatch:
     async def ended(self) -> None:
         """Wait until nothing reads the messages any more."""
         task = self._task
-        if task is None or task.done():
-            return
-        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        task.add_done_callback(lambda _: None if gone.done() else gone.set_result(None))
-        await gone
+        if task is not None and not task.done():
+            gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            task.add_done_callback(lambda _: None if gone.done() else gone.set_result(None))
+            await gone
+        self._task = None  # its cancellation refers back here, and would keep all of the answer in a cycle
 
     def _start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._watch(), name="streamguard-disconnect")

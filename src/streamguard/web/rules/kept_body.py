@@ -30,15 +30,15 @@ class KeptBody:
     """
 
     def __init__(self, scope: Scope, receive: Receive, limit_bytes: int) -> None:
-        self._receive = receive
-        self._limit = limit_bytes
-        self._kept: deque[Message] = deque()
-        self._kept_bytes = 0
+        pieces = _Pieces(receive, limit_bytes)
         self._json: object = None
         self._json_read = False
         self._reading = asyncio.Lock()
-        self.request: Request = Request(scope, self._receive_and_keep)
+        self.request: Request = Request(scope, pieces.receive_and_keep)
         """The request as selectors and predicates see it. Its body may be read any number of times."""
+        self.receive: Receive = pieces.receive
+        """The `receive` of the application inside: first what was kept, then what comes. Cancelling it loses
+        nothing."""
 
     async def json(self) -> object:
         """The body as JSON; None if its content type is another one, or it is no JSON. A body of another content type
@@ -52,15 +52,6 @@ class KeptBody:
                 self._json = await self._read_json()
                 self._json_read = True
         return self._json
-
-    async def receive(self) -> Message:
-        """The `receive` of the application inside: first what was kept, then what comes. Cancelling it loses
-        nothing."""
-        if self._kept:
-            if is_cancelled():
-                await anyio.lowlevel.checkpoint()  # where the cancellation arrives
-            return self._kept.popleft()
-        return await self._receive()
 
     async def _read_json(self) -> object:
         media_type = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -77,7 +68,28 @@ class KeptBody:
         except DAMAGE:
             return None
 
-    async def _receive_and_keep(self) -> Message:
+
+class _Pieces:
+    """The messages of one request. Knows nothing of the request itself, so that no cycle keeps that in memory."""
+
+    __slots__ = ("_kept", "_kept_bytes", "_limit", "_receive")
+
+    def __init__(self, receive: Receive, limit_bytes: int) -> None:
+        self._receive = receive
+        self._limit = limit_bytes
+        self._kept: deque[Message] = deque()
+        self._kept_bytes = 0
+
+    async def receive(self) -> Message:
+        """See `KeptBody.receive`."""
+        if self._kept:
+            if is_cancelled():
+                await anyio.lowlevel.checkpoint()  # where the cancellation arrives
+            return self._kept.popleft()
+        return await self._receive()
+
+    async def receive_and_keep(self) -> Message:
+        """The next message, which `receive` gives again."""
         message = await self._receive()
         if message["type"] == "http.request":
             self._kept.append(message)  # also the piece that is too much: it is the application's

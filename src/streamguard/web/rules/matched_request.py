@@ -43,6 +43,10 @@ class MatchedRequest:
         self.parameters = parameters
         self.request.scope["path_params"] = {**self.scope.get("path_params", {}), **parameters}
 
+    def release(self) -> None:
+        """It is answered: its scope leads back here no longer, so that no cycle keeps it in memory."""
+        self.request.scope.pop(_SCOPE_KEY, None)
+
     @property
     def request(self) -> Request:
         """As selectors, predicates and `authenticate` see it."""

@@ -64,6 +64,7 @@ class RuleEndpoint(GuardedEndpoint):
         finally:
             if matched.call is not None:
                 await matched.call.abandon()
+            matched.release()
 
 
 async def _call_inside(request: Request) -> Response:

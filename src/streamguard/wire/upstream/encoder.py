@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from ...faults import FaultCode
@@ -52,6 +53,9 @@ class UpstreamEncoder(Encoder):
         self._held_bytes = 0
         self._max_bytes = max_event_bytes
         self._on_left_out = on_left_out
+        self._leave_out: Callable[[], None] = partial(_leave_out, on_left_out)
+        """Reports a block that is too large, or one closing block too many. Only the notice stands in its place. No
+        method: the splitter has it too, and is to know nothing of this encoder, so that no cycle keeps it in memory."""
         self._splitter = self._new_splitter()
         self._passes: Callable[[bytes], bool] = reader.ignores
         """Hot path: whether a block is logged as it is, and nothing need be known of it."""
@@ -145,6 +149,6 @@ class UpstreamEncoder(Encoder):
         self._held_bytes += len(payload)
         self.held.append(payload)
 
-    def _leave_out(self) -> None:
-        """Report a block that is too large, or one closing block too many. Only the notice stands in its place."""
-        self._on_left_out(LeftOut("block", [Replaced(Reason.TOO_LARGE, "block")]))
+
+def _leave_out(tell: OnLeftOut) -> None:
+    tell(LeftOut("block", [Replaced(Reason.TOO_LARGE, "block")]))

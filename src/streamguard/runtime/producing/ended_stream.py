@@ -1,0 +1,54 @@
+"""What the parts of a stream know of it once everything has been done for it."""
+
+from __future__ import annotations
+
+from ...faults import Fault
+from ...stores.records import Status
+from ...values import EventKind, StreamRef, Subject
+from ...wire.base import LeftOut
+from .log_access import LogAccess
+from .phases import Output
+
+__all__ = ["EndedStream"]
+
+
+class EndedStream:
+    """Stands for a stream in its own parts, which would otherwise keep it in a cycle: only the garbage collector would
+    free it then. Measured: that took a tenth of the processor time of a stream of one event. What the parts tell it
+    changes nothing any more."""
+
+    __slots__ = ("log", "message_id", "output", "ref", "request_id", "superseded", "trace")
+
+    def __init__(self, stream: Subject, log: LogAccess, output: Output, *, superseded: bool) -> None:
+        self.ref: StreamRef = stream.ref
+        self.message_id: str = stream.message_id
+        self.request_id: str | None = stream.request_id
+        self.trace: str | None = stream.trace
+        self.log: LogAccess = log
+        self.output: Output = output
+        self.superseded: bool = superseded
+
+    @property
+    def finalising(self) -> bool:
+        return True
+
+    def begin(self) -> None:
+        """Nothing begins any more."""
+
+    def emit(self, kind: EventKind, payload: bytes, *, bounded: bool = True) -> None:
+        """Nothing is said any more."""
+
+    def shown(self) -> None:
+        """Nobody is told."""
+
+    def left_out(self, fault: Fault, left_out: LeftOut) -> None:
+        """Nobody is told."""
+
+    def degrade(self, reason: str) -> None:
+        """There is nothing to go on with."""
+
+    def stop(self) -> None:
+        """There is nothing to stop."""
+
+    def log_refused(self, status: Status) -> None:
+        """Nothing more is written."""
