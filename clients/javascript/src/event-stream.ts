@@ -1,0 +1,387 @@
+/** One answer, read to its explicit end through lost connections. */
+
+import { AnswerFailedError, ConnectionLostError, ProtocolError, RequestRefusedError, ResumeFailedError } from "./errors.js";
+import { EventSourceParser, type ServerSentEvent } from "./event-source-parser.js";
+import { type Fault, type Persisted, isQuotaFault } from "./faults.js";
+import { type Part, isFaultPart, isPersistedPart } from "./parts.js";
+import { type PartReader, partReaderOf } from "./protocols.js";
+import { type ReconnectBounds, type ReconnectOptions, backoffMs, boundsOf, pause } from "./reconnection.js";
+import { type HeadersLike, refusal, request, routeOf } from "./requests.js";
+import { type SessionOptions, type StopResult, stopAnswer } from "./sessions.js";
+
+/** A part with the cursor that names it. */
+export type StreamEvent<PART extends { readonly type: string } = Part> = PART extends unknown
+  ? {
+      /** The event's SSE id: the cursor from which a reader goes on. Null if the event is not in the log. */
+      readonly id: string | null;
+      readonly type: PART["type"];
+      readonly part: PART;
+    }
+  : never;
+
+/** The request that begins an answer. */
+export interface Question {
+  /** Sent as JSON. The endpoint finds its session in it. */
+  readonly body: unknown;
+  readonly headers?: HeadersLike | undefined;
+  /** Default: a random one. With it the server answers a repeated request once. */
+  readonly idempotencyKey?: string | undefined;
+}
+
+/** A connection broke, and another is about to be made. */
+export interface Reconnecting {
+  /** From 1; begins anew with each event that arrives. */
+  readonly attempt: number;
+  readonly maxAttempts: number;
+  readonly delayMs: number;
+  /** Why: what `fetch` threw, or a {@link RequestRefusedError}. */
+  readonly cause: unknown;
+  readonly sessionId: string;
+  readonly streamId: string | null;
+}
+
+/** What a reader tells besides the parts. */
+export interface StreamCallbacks {
+  /** Each fault and notice of the stream, once; a replay does not tell it again. */
+  readonly onFault?: ((fault: Fault, stream: StreamNames) => void) | undefined;
+  /** The answer is saved. */
+  readonly onPersisted?: ((saved: Persisted, stream: StreamNames) => void) | undefined;
+  /** A fault about usage, in the stream or as the answer to the request. Besides `onFault`. */
+  readonly onQuota?: ((fault: Fault, stream: StreamNames) => void) | undefined;
+  readonly onReconnect?: ((reconnecting: Reconnecting) => void) | undefined;
+  /** A connection is there again, after `onReconnect`. */
+  readonly onReconnected?: ((stream: StreamNames) => void) | undefined;
+}
+
+/** The names of an answer, as far as they are known. */
+export interface StreamNames {
+  readonly sessionId: string;
+  readonly streamId: string | null;
+  readonly messageId: string | null;
+}
+
+/** Options of {@link openStream}. */
+export interface OpenStreamOptions extends SessionOptions, StreamCallbacks {
+  /** Begins an answer. Without it, the session's running or last one is read. */
+  readonly question?: Question | undefined;
+  /** Go on after this event. */
+  readonly cursor?: string | undefined;
+  /**
+   * What the endpoint speaks. `ui-message` is recognised by its header; a `plain` endpoint must be named.
+   * Default `auto`: `ui-message`, or else `events`, each as a `message` part.
+   */
+  readonly protocol?: "auto" | "plain" | "events" | undefined;
+  readonly reconnect?: ReconnectOptions | undefined;
+}
+
+/** How an answer ended: `nothing` if there was none to read. Failures throw instead. */
+export type StreamOutcome = "completed" | "stopped" | "nothing";
+
+/**
+ * An answer as an async iterable of typed events. It may be read once; several readers of one answer, in one tab or
+ * many, are several streams.
+ *
+ * The iteration ends when the answer is complete or was stopped, and throws otherwise:
+ * {@link AnswerFailedError}, {@link ConnectionLostError}, {@link ResumeFailedError}, {@link RequestRefusedError},
+ * {@link ProtocolError}, or the reason of the aborted signal. Leaving it early closes the connection; the answer goes on.
+ */
+export class EventStream implements AsyncIterable<StreamEvent> {
+  readonly sessionId: string;
+  /** `X-Stream-Id` of the answer; null until the server has answered. */
+  streamId: string | null = null;
+  messageId: string | null = null;
+  /** The last event's id: a later `openStream({cursor})` goes on after it. */
+  cursor: string | null;
+  /** How the answer ended; null until then, and if it failed. */
+  outcome: StreamOutcome | null = null;
+
+  readonly #options: OpenStreamOptions;
+  readonly #bounds: ReconnectBounds;
+  readonly #key: string | null;
+  readonly #told: Set<string>;
+  readonly #closing = new AbortController();
+  #opened: Promise<Response | null> | null = null;
+  #connection = new AbortController();
+  #reader: PartReader | null = null;
+  #delivered = 0;
+  #failures = 0;
+  #retryMs: number | null = null;
+  #inDoubt = false;
+  #fatal: Fault | null = null;
+  #read = false;
+  #left = false;
+  #endedCleanly = false;
+
+  /** @internal Use {@link openStream}. `told`: ids of faults that were told of before. */
+  constructor(options: OpenStreamOptions, told: Set<string> = new Set()) {
+    this.#options = options;
+    this.#bounds = boundsOf(options.reconnect);
+    this.#told = told;
+    this.sessionId = options.sessionId;
+    this.cursor = options.cursor ?? null;
+    this.#key = options.question === undefined ? null : (options.question.idempotencyKey ?? crypto.randomUUID());
+    const signal = options.signal;
+    if (signal?.aborted) this.#closing.abort(signal.reason);
+    else signal?.addEventListener("abort", () => this.#closing.abort(signal.reason), { signal: this.#closing.signal });
+    this.#closing.signal.addEventListener("abort", () => this.#connection.abort(this.#closing.signal.reason));
+  }
+
+  /**
+   * Sends the request, and resolves when the server has answered: false if there is nothing to read (204).
+   * Iterating does so by itself.
+   */
+  async open(): Promise<boolean> {
+    return (await this.#first()) !== null;
+  }
+
+  /** Closes the connection: the iteration ends. The answer goes on, and can be read again. */
+  close(): void {
+    this.#left = true;
+    this.#closing.abort(new DOMException("The stream was closed by its reader.", "AbortError"));
+  }
+
+  /** Stops the answer on the server. This stream then ends with what was written so far. See {@link stopAnswer}. */
+  stop(): Promise<StopResult> {
+    const { signal: _, ...options } = this.#options;
+    return stopAnswer({ ...options, streamId: this.streamId ?? undefined });
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<StreamEvent, void, undefined> {
+    if (this.#read) throw new TypeError("A stream may be read once: open another with `cursor`.");
+    this.#read = true;
+    try {
+      let response = await this.#first();
+      if (response === null && this.outcome === null) this.outcome = "nothing";
+      while (response !== null) {
+        let broken: unknown = new Error("The connection ended before the answer did.");
+        const messages = this.#messages(response);
+        // What a resumed answer without a cursor repeats from its start.
+        let repeated = this.cursor === null ? this.#delivered : 0;
+        for (;;) {
+          let next: IteratorResult<ServerSentEvent, void>;
+          try {
+            next = await messages.next();
+          } catch (error) {
+            if (this.#closing.signal.aborted) throw this.#closing.signal.reason;
+            broken = error;
+            break;
+          }
+          if (next.done) break;
+          if (repeated > 0) {
+            repeated -= 1;
+            continue;
+          }
+          const event = this.#accept(next.value);
+          if (event !== null) yield event;
+          if (this.#reader?.ended === true) {
+            await messages.return();
+            break;
+          }
+        }
+        if (this.#isOver()) {
+          this.outcome = this.#reader?.outcome ?? "completed";
+          return;
+        }
+        response = await this.#connect(broken);
+        // Everything was seen: only the end itself was cut off.
+        if (response === null) this.outcome = this.#reader?.outcome ?? "completed";
+        else this.#options.onReconnected?.(this.#names());
+      }
+    } catch (error) {
+      if (this.#left) return;
+      throw error;
+    } finally {
+      this.#closing.abort(new DOMException("The stream has ended.", "AbortError"));
+    }
+  }
+
+  #first(): Promise<Response | null> {
+    this.#opened ??= this.#connect(null);
+    return this.#opened;
+  }
+
+  #names(): StreamNames {
+    return { sessionId: this.sessionId, streamId: this.streamId, messageId: this.messageId };
+  }
+
+  #isOver(): boolean {
+    const reader = this.#reader;
+    return reader !== null && (reader.ended || (this.#endedCleanly && (reader.outcome !== null || reader.endsWithConnection)));
+  }
+
+  /** Connects, after `failure` if there was one. Null: the server has nothing (more). */
+  async #connect(failure: unknown): Promise<Response | null> {
+    for (;;) {
+      if (failure !== null) await this.#wait(failure);
+      if (this.#closing.signal.aborted) throw this.#closing.signal.reason;
+      this.#connection = new AbortController();
+      const idle = this.#idleTimer();
+      let response: Response;
+      try {
+        response = await this.#request();
+      } catch (error) {
+        if (this.#closing.signal.aborted) throw this.#closing.signal.reason;
+        this.#inDoubt = true;
+        failure = error;
+        continue;
+      } finally {
+        clearTimeout(idle);
+      }
+      if (response.status === 204) return null;
+      if (response.ok) {
+        this.#note(response);
+        return response;
+      }
+      const refused = await refusal(response, this.sessionId);
+      if (!this.#mayAskAgain(refused)) throw this.#toldOf(refused);
+      failure = refused;
+    }
+  }
+
+  #request(): Promise<Response> {
+    const { question, protocol } = this.#options;
+    const signal = this.#connection.signal;
+    if (question === undefined || this.cursor !== null) {
+      const headers: Record<string, string> = { accept: "text/event-stream" };
+      if (this.cursor !== null) headers["last-event-id"] = this.cursor;
+      const url = routeOf(this.#options, this.sessionId, "/stream", { ids: "1" });
+      return request(this.#options, url, { method: "GET", headers, signal });
+    }
+    // Until something has arrived, the question itself is sent again: its key keeps it from being answered twice.
+    let url = this.#options.api ?? "/api/chat";
+    if (protocol === "events") url += `${url.includes("?") ? "&" : "?"}ids=1`;
+    const headers = new Headers({ accept: "text/event-stream", "idempotency-key": this.#key ?? "" });
+    new Headers(question.headers).forEach((value, name) => headers.set(name, value));
+    headers.set("content-type", "application/json");
+    return request(this.#options, url, { method: "POST", headers, body: JSON.stringify(question.body), signal });
+  }
+
+  #note(response: Response): void {
+    const type = response.headers.get("content-type") ?? "";
+    if (!type.toLowerCase().startsWith("text/event-stream") || response.body === null) {
+      void response.body?.cancel().catch(() => {});
+      const details = { status: response.status, sessionId: this.sessionId };
+      throw new ProtocolError(`The response is no event stream, but ${type || "without a content type"}.`, details);
+    }
+    const streamId = response.headers.get("x-stream-id");
+    if (this.streamId !== null && streamId !== null && streamId !== this.streamId && this.#delivered > 0) {
+      void response.body.cancel().catch(() => {});
+      const details = { retryable: false, sessionId: this.sessionId, streamId: this.streamId };
+      throw new ResumeFailedError("resume_failed", "Another answer has taken the place of this one.", details);
+    }
+    this.streamId = streamId ?? this.streamId;
+    this.messageId = response.headers.get("x-message-id") ?? this.messageId;
+    this.#reader ??= partReaderOf(response.headers.has("x-vercel-ai-ui-message-stream"), this.#options.protocol ?? "auto");
+    this.#endedCleanly = false;
+  }
+
+  /** Whether a refusal may be temporary. A refused question is not repeated, unless nobody knows if it had arrived. */
+  #mayAskAgain(refused: RequestRefusedError): boolean {
+    const asks = this.#options.question !== undefined && this.cursor === null;
+    if (asks && !this.#inDoubt && this.#delivered === 0 && this.streamId === null) return false;
+    if (refused instanceof ResumeFailedError || refused.code.startsWith("quota_")) return false;
+    const wait = (refused.retryAfterSeconds ?? 0) * 1000;
+    return refused.retryable && wait <= this.#bounds.maxRetryAfterMs;
+  }
+
+  #toldOf(refused: RequestRefusedError): RequestRefusedError {
+    if (refused.fault !== null) this.#tell(refused.fault);
+    return refused;
+  }
+
+  /** Waits before the next attempt, or throws at the bound. */
+  async #wait(cause: unknown): Promise<void> {
+    this.#failures += 1;
+    const maxAttempts = this.#bounds.maxAttempts;
+    if (this.#failures > maxAttempts) {
+      if (cause instanceof RequestRefusedError) throw this.#toldOf(cause);
+      throw new ConnectionLostError(this.#failures - 1, {
+        sessionId: this.sessionId,
+        streamId: this.streamId ?? undefined,
+        cause,
+      });
+    }
+    const asked = cause instanceof RequestRefusedError ? (cause.retryAfterSeconds ?? 0) * 1000 : 0;
+    const delayMs = Math.max(asked, backoffMs(this.#failures, this.#bounds, this.#retryMs));
+    const { sessionId, streamId } = this;
+    this.#options.onReconnect?.({ attempt: this.#failures, maxAttempts, delayMs, cause, sessionId, streamId });
+    await pause(delayMs, this.#closing.signal, { exactly: asked > 0 });
+  }
+
+  #idleTimer(): ReturnType<typeof setTimeout> | undefined {
+    const limit = this.#bounds.idleTimeoutMs;
+    const connection = this.#connection;
+    if (limit <= 0) return undefined;
+    return setTimeout(() => connection.abort(new Error(`Nothing arrived for ${limit} ms.`)), limit);
+  }
+
+  async *#messages(response: Response): AsyncGenerator<ServerSentEvent, void, undefined> {
+    const parser = new EventSourceParser();
+    const reader = response.body!.getReader();
+    try {
+      for (;;) {
+        const idle = this.#idleTimer();
+        const { done, value } = await reader.read().finally(() => clearTimeout(idle));
+        if (done) {
+          this.#endedCleanly = true;
+          return;
+        }
+        const events = parser.push(value);
+        this.#retryMs = parser.retryMs ?? this.#retryMs;
+        yield* events;
+      }
+    } finally {
+      reader.cancel().catch(() => {}); // leaving early ends the request; a broken one has nothing left to cancel
+    }
+  }
+
+  #accept(message: ServerSentEvent): StreamEvent | null {
+    const reader = this.#reader!;
+    const id = message.id !== null && (reader.idsAreCursors || CURSOR.test(message.id)) ? message.id : null;
+    if (id !== null && id === this.cursor) return null;
+    const part = reader.read(message);
+    if (id !== null) this.cursor = id;
+    this.#failures = 0;
+    this.#delivered += 1;
+    if (reader.failure !== null) {
+      const fault = reader.failure.fault ?? this.#fatal;
+      if (fault !== null) this.#tell(fault);
+      throw new AnswerFailedError(fault?.code ?? "answer_failed", reader.failure.message, {
+        fault,
+        retryable: fault?.retryable ?? false,
+        sessionId: this.sessionId,
+        streamId: this.streamId ?? undefined,
+      });
+    }
+    if (part === null) return null;
+    if (isFaultPart(part)) {
+      if (part.data.severity === "fatal") this.#fatal = part.data;
+      this.#tell(part.data);
+    } else if (isPersistedPart(part)) {
+      this.#options.onPersisted?.(part.data, this.#names());
+    }
+    return { id, type: part.type, part } as StreamEvent;
+  }
+
+  #tell(fault: Fault): void {
+    if (this.#told.has(fault.fault_id)) return;
+    this.#told.add(fault.fault_id);
+    this.#options.onFault?.(fault, this.#names());
+    if (isQuotaFault(fault)) this.#options.onQuota?.(fault, this.#names());
+  }
+}
+
+const CURSOR = /^\d+\.[^.]+\.\d+\.\d+$/;
+
+/**
+ * Reads an answer without AI SDK: begins one with `question`, or resumes the session's running or last one.
+ *
+ * @example
+ * ```ts
+ * const stream = openStream({ sessionId: "c1", question: { body: { id: "c1", messages } } });
+ * for await (const { part } of stream) if (part.type === "text-delta") show(part.delta);
+ * ```
+ */
+export function openStream(options: OpenStreamOptions): EventStream {
+  return new EventStream(options);
+}

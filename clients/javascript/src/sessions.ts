@@ -1,0 +1,113 @@
+/** What can be asked of a session besides its stream. */
+
+import { StreamguardError } from "./errors.js";
+import { type ConnectionOptions, refusal, request, routeOf } from "./requests.js";
+
+/** One answer, as `GET /{session}` describes it. */
+export interface AnswerStatus {
+  readonly stream_id: string;
+  readonly message_id?: string;
+  /** Null until the answer's end is decided. */
+  readonly outcome?: "completed" | "stopped" | "failed" | "interrupted" | null;
+  readonly persisted?: "yes" | "pending" | "no" | "not_asked";
+  readonly quota?: "settled" | "pending" | "none";
+  readonly cursor?: string | null;
+}
+
+/** The owner's usage under one limit. */
+export interface QuotaLimit {
+  readonly name: string;
+  readonly unit: string;
+  readonly per_seconds: number;
+  readonly limit: number;
+  readonly used: number;
+  readonly reserved: number;
+  readonly remaining: number;
+  readonly resets_in_seconds: number;
+}
+
+/** What `GET /{session}` answers. */
+export interface SessionStatus {
+  readonly session_id: string;
+  /** The answer that is being written, or null. */
+  readonly active: AnswerStatus | null;
+  /** The answer that began last, or null. */
+  readonly last: AnswerStatus | null;
+  readonly quota: { readonly limits: readonly QuotaLimit[]; readonly pending_release: number } | null;
+}
+
+/** A saved message, in AI SDK's form and with what streamguard knows of it. */
+export interface SavedMessage {
+  readonly id: string;
+  readonly role: "system" | "user" | "assistant";
+  /** Parts of the AI SDK version that the page uses. */
+  readonly parts: any[];
+  readonly metadata?: unknown;
+  readonly status: "complete" | "partial" | "unanswered";
+  readonly persisted: "yes" | "pending" | "no";
+  readonly outcome: string | null;
+  readonly stream_id: string | null;
+  readonly replies_to: string | null;
+  readonly position: number | null;
+}
+
+/** Names one session of a server. */
+export interface SessionOptions extends ConnectionOptions {
+  /** The conversation: `useChat`'s `id`. */
+  readonly sessionId: string;
+  readonly signal?: AbortSignal;
+}
+
+/** What a Stop did: `stopping`, or `nothing_runs` if the named answer (or any) is not being written. */
+export type StopResult = "stopping" | "nothing_runs";
+
+/**
+ * Stops an answer on the server, from any tab and on any worker.
+ *
+ * @param options with `streamId`, only that answer is stopped, so that a late Stop ends no later one. Without it,
+ *   whatever runs, or is about to begin.
+ * @throws {RequestRefusedError} 401, 403 (another origin), 429, 503 …: the answer goes on
+ * @throws {StreamguardError} `connection_lost`: nobody knows whether the Stop arrived; it may be sent again
+ */
+export async function stopAnswer(options: SessionOptions & { readonly streamId?: string | undefined }): Promise<StopResult> {
+  const query: Record<string, string> = options.streamId === undefined ? {} : { stream_id: options.streamId };
+  const response = await ask(options, routeOf(options, options.sessionId, "/stop", query), "POST");
+  await response.body?.cancel();
+  return response.status === 202 ? "stopping" : "nothing_runs";
+}
+
+/** The session's running and last answer, and what is left of the owner's quota. */
+export async function sessionStatus(options: SessionOptions): Promise<SessionStatus> {
+  const response = await ask(options, routeOf(options, options.sessionId, ""), "GET");
+  return (await response.json()) as SessionStatus;
+}
+
+/**
+ * The saved messages of a session, in the order of the conversation: `useChat`'s initial messages.
+ * A last answer that is not saved yet is left out: `resume` brings it.
+ */
+export async function savedMessages(options: SessionOptions): Promise<SavedMessage[]> {
+  const messages: SavedMessage[] = [];
+  let after: number | null = null;
+  do {
+    const query: Record<string, string> = after === null ? {} : { after: String(after) };
+    const response = await ask(options, routeOf(options, options.sessionId, "/messages", query), "GET");
+    const page = (await response.json()) as { messages: SavedMessage[]; next: number | null };
+    messages.push(...page.messages.filter(({ position }) => position !== null));
+    after = page.next;
+  } while (after !== null);
+  return messages;
+}
+
+async function ask(options: SessionOptions, url: string, method: string): Promise<Response> {
+  let response: Response;
+  try {
+    response = await request(options, url, { method, signal: options.signal });
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+    const details = { retryable: true, sessionId: options.sessionId, cause: error };
+    throw new StreamguardError("connection_lost", "The server could not be reached.", details);
+  }
+  if (!response.ok) throw await refusal(response, options.sessionId);
+  return response;
+}
