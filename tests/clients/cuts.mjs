@@ -1,5 +1,6 @@
 // A TCP proxy before an application whose connections break as planned.
 
+import { after } from "node:test";
 import net from "node:net";
 
 /** Each entry of the plan cuts one response: after so many of its blocks, or of its bytes. What comes later passes. */
@@ -11,7 +12,7 @@ export class Cuts {
   count = 0;
   /** The first line of each request. */
   requests = [];
-  /** New connections are reset. */
+  /** Connections are reset when they are made, and others with their next request. */
   refusing = false;
   /** So many responses to POST are swallowed, with their connection. */
   loseReplies = 0;
@@ -23,8 +24,8 @@ export class Cuts {
     const { hostname, port } = new URL(target);
     cuts.#server = net.createServer((client) => cuts.#serve(client, Number(port), hostname));
     await new Promise((resolve) => cuts.#server.listen(0, "127.0.0.1", resolve));
-    cuts.#server.unref();
     cuts.url = `http://127.0.0.1:${cuts.#server.address().port}`;
+    after(() => cuts.close());
     return cuts;
   }
 
@@ -45,6 +46,10 @@ export class Cuts {
       socket.on("error", drop);
     }
     client.on("data", (chunk) => {
+      if (this.refusing) {
+        drop();
+        return;
+      }
       const text = chunk.toString("latin1");
       const line = /^(GET|POST) [^ ]+ HTTP/.test(text) ? text.slice(0, text.indexOf(" HTTP")) + " " : null;
       if (line !== null) {

@@ -10,6 +10,7 @@ import { RELEASES } from "./releases.mjs";
 const client = await import(process.env.STREAMGUARD_CLIENT);
 const { AnswerFailedError, ConnectionLostError, RequestRefusedError, ResumeFailedError, StreamguardTransport } = client;
 
+const FIRST = new Set(["5.0.0", "6.0.0", "7.0.0"].map((version) => RELEASES[version]));
 const options = { timeout: 30_000 };
 const reconnect = { initialDelayMs: 1, maxDelayMs: 20, maxAttempts: 6 };
 
@@ -53,25 +54,30 @@ function seen(messages) {
   return said.filter(({ parts }) => parts.length > 0);
 }
 
+/** The first release of each version keeps fewer fields of a part than the server. */
+const essence = ({ id, role, parts }) => ({ id, role, parts: parts.map(({ rawInput, id: _, ...part }) => part) });
+
 const textOf = (message) => message.parts.map((part) => (part.type === "text" ? part.text : "")).join("");
 
 async function assertReloadShowsTheSame(tab) {
   await until(async () => (await tab.transport.status(tab.chatId)).active === null, "the answer has ended");
   const reloaded = await openTab(tab.ai, tab, { resume: true });
-  assert.deepEqual(seen(reloaded.chat.messages), seen(tab.chat.messages));
-  assert.deepEqual(reloaded.errors, []);
+  const shown = ({ chat }) => (FIRST.has(tab.ai) ? seen(chat.messages).map(essence) : seen(chat.messages));
+  assert.deepEqual(shown(reloaded), shown(tab));
+  const errors = reloaded.errors.map(({ code }) => code);
+  if (errors.length > 0) assert.deepEqual(errors, [tab.chat.error.code]);
   return reloaded;
 }
 
-const begun = (tab, text = "It ") => until(() => textOf(tab.chat.lastMessage).startsWith(text), "it has begun");
+const begun = (tab, text = "It ") => until(() => tab.chat.messages.some((message) => textOf(message).startsWith(text)), "it has begun");
 
 describe("each release of ai", { concurrency: 6 }, () => {
   for (const [version, ai] of Object.entries(RELEASES)) {
-    const strict = version.endsWith(".0") ? { clientVersion: version } : {};
+    const strict = FIRST.has(ai) ? { clientVersion: version } : {};
     const open = (who, more) => openTab(ai, who, { ...strict, ...more });
 
     test(`${version}: cut after every block, the page has every part once`, options, async () => {
-      for (const question of ["tools", "words 5"]) {
+      for (const question of FIRST.has(ai) ? ["words 3"] : ["tools", "words 3"]) {
         const whole = await open(newcomer());
         await whole.chat.sendMessage({ text: question });
         assert.equal(whole.chat.status, "ready");
@@ -83,8 +89,8 @@ describe("each release of ai", { concurrency: 6 }, () => {
           assert.equal(tab.chat.status, "ready", `after ${blocks}`);
           assert.deepEqual(seen(tab.chat.messages)[1].parts, expected, `after ${blocks}`);
           cut = cuts.count;
-          cuts.close();
           if (blocks % 4 === 0) await assertReloadShowsTheSame(tab);
+          cuts.close();
         }
       }
     });
@@ -137,7 +143,7 @@ describe("each release of ai", { concurrency: 6 }, () => {
       cuts.close();
     });
 
-    if (version.endsWith(".0")) continue; // the first releases append a replay to what a tab has shown
+    if (FIRST.has(ai)) continue; // the first releases append a replay to what a tab has shown
 
     test(`${version}: a lost connection is an error after its bound, and a resume shows the whole answer`, options, async () => {
       const cuts = await Cuts.open(APP, [{ blocks: 12 }]);
@@ -178,7 +184,7 @@ describe("each release of ai", { concurrency: 6 }, () => {
 const { "7.0.173": current } = RELEASES;
 
 test("a question whose answer was lost is sent again by its key, and answered once", options, async () => {
-  const cuts = await Cuts.open(APP, [{ blocks: 0 }]);
+  const cuts = await Cuts.open(APP, []);
   const tab = await openTab(current, newcomer(), { base: cuts.url, reconnect: { maxAttempts: 0 } });
   cuts.loseReplies = 1;
   await tab.chat.sendMessage({ text: "words 3" });
@@ -241,7 +247,7 @@ test("a failed resume is an error, and nothing to resume is none", options, asyn
     api: `${APP}/api/chat`,
     sessionId: tab.chatId,
     headers: { "x-user": tab.user },
-    cursor: `1.${"0".repeat(24)}.0000000000000007.5`,
+    cursor: `1.${"0".repeat(24)}.7.5`,
     reconnect,
   });
   await assert.rejects(stream.open(), (error) => error instanceof ResumeFailedError && error.status === 410);

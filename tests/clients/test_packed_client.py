@@ -31,7 +31,7 @@ def client(node: str) -> Path:
     return installed_client(shutil.which("npm") or "npm")
 
 
-@pytest.fixture(scope="module", params=["memory", "redis"])
+@pytest.fixture(scope="module")
 def live(request: pytest.FixtureRequest) -> Iterator[Worker]:
     url = "memory://" if request.param == "memory" else request.getfixturevalue("redis_server").database_url(0)
     environment = {"STREAMGUARD_URL": url, "STREAMGUARD_SETTINGS": SETTINGS}
@@ -44,5 +44,11 @@ def environment_of(worker: Worker, client: Path) -> dict[str, str]:
     return {"APP_URL": worker.url, "APP_WITHOUT_STORE_URL": worker.url, "ANSWERS": "{}", "STREAMGUARD_CLIENT": entry}
 
 
+@pytest.mark.parametrize("live", ["redis"], indirect=True)
 def test_as_the_transport_of_use_chat(node: str, client: Path, live: Worker) -> None:
     run_script(node, "packed_client.test.mjs", environment_of(live, client))
+
+
+@pytest.mark.parametrize("live", ["memory", "redis"], indirect=True)
+def test_without_ai_sdk(node: str, client: Path, live: Worker) -> None:
+    run_script(node, "open_stream.test.mjs", environment_of(live, client))

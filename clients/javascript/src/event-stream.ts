@@ -137,6 +137,7 @@ export class EventStream implements AsyncIterable<StreamEvent> {
   /** Closes the connection: the iteration ends. The answer goes on, and can be read again. */
   close(): void {
     this.#left = true;
+    if (!this.#read) this.#opened?.then((response) => response?.body?.cancel()).catch(() => {});
     this.#closing.abort(new DOMException("The stream was closed by its reader.", "AbortError"));
   }
 

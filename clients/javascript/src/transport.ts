@@ -85,6 +85,8 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
   readonly #options: StreamguardTransportOptions<MESSAGE>;
   readonly #answers = new Map<string, Answer>();
   readonly #resending = new Set<string>();
+  /** By chat: the streams whose saved messages were given to the page. */
+  readonly #loaded = new Map<string, Set<string>>();
 
   constructor(options: StreamguardTransportOptions<MESSAGE> = {}) {
     this.#options = options;
@@ -138,6 +140,11 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
     });
     const found = await stream.open();
     if (!found && !goesOn) return null;
+    // The first release of each major version (they give no signal) appends a replay to the message that it repeats.
+    if (!("abortSignal" in options) && this.#loaded.get(chatId)?.has(stream.streamId ?? "")) {
+      stream.close();
+      return null;
+    }
     const answer = { stream, question: known?.question ?? null, told, parts: [], lost: false, replaced: false };
     this.#answers.set(chatId, answer);
     return this.#readable(answer, goesOn ? known.parts : [], abortSignal);
@@ -170,8 +177,10 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
   }
 
   /** What the server has saved of a chat: `useChat`'s `messages`. See {@link savedMessages}. */
-  savedMessages(chatId: string): Promise<(SavedMessage & MESSAGE)[]> {
-    return savedMessages({ ...this.#options, sessionId: chatId }) as Promise<(SavedMessage & MESSAGE)[]>;
+  async savedMessages(chatId: string): Promise<(SavedMessage & MESSAGE)[]> {
+    const messages = await savedMessages({ ...this.#options, sessionId: chatId });
+    this.#loaded.set(chatId, new Set(messages.flatMap(({ stream_id }) => stream_id ?? [])));
+    return messages as (SavedMessage & MESSAGE)[];
   }
 
   /** The chat's running and last answer, and the owner's quota. See {@link sessionStatus}. */

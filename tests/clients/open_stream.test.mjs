@@ -1,0 +1,310 @@
+// `streamguard-client` without AI SDK: its own reader, against tests/apps/client_chat.py and against answers that only a
+// test can give.
+
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { after, describe, test } from "node:test";
+import { Cuts } from "./cuts.mjs";
+import { APP, newcomer } from "./harness.mjs";
+
+const client = await import(process.env.STREAMGUARD_CLIENT);
+const { AnswerFailedError, ConnectionLostError, EventSourceParser, ProtocolError, openStream, stopAnswer } = client;
+
+const options = { timeout: 30_000 };
+const reconnect = { initialDelayMs: 1, maxDelayMs: 5, maxAttempts: 5 };
+
+function asked({ user, chatId }, text, { base = APP, path = "/api/chat", ...more } = {}) {
+  return openStream({
+    api: base + path,
+    routes: `${base}/api/chat`,
+    sessionId: chatId,
+    headers: { "x-user": user },
+    question: { body: { id: chatId, messages: [{ id: "m1", role: "user", parts: [{ type: "text", text }] }] } },
+    reconnect,
+    ...more,
+  });
+}
+
+const resumed = ({ user, chatId }, { base = APP, ...more } = {}) =>
+  openStream({ api: `${base}/api/chat`, sessionId: chatId, headers: { "x-user": user }, reconnect, ...more });
+
+async function all(stream, each = () => {}) {
+  const events = [];
+  for await (const event of stream) {
+    events.push(event);
+    await each(event, events);
+  }
+  return events;
+}
+
+const textOf = (events) => events.map(({ part }) => (part.type === "text-delta" ? part.delta : "")).join("");
+const parts = (events) => events.map(({ part }) => part).filter(({ transient }) => !transient);
+
+/** Parts without what names one answer. */
+const anonymous = (events) => parts(events).map(({ messageId, ...part }) => part);
+
+test("cut at random bytes, again and again, every part arrives once", options, async () => {
+  const whole = await all(asked(newcomer(), "tools"));
+  const ids = whole.map(({ id }) => id);
+  let count = 0;
+  assert.equal(new Set(ids).size, ids.length);
+  await Promise.all(
+    Array.from({ length: 8 }, async () => {
+      for (let round = 0; round < 13; round += 1) {
+        const plan = Array.from({ length: 2 }, () => ({ bytes: Math.floor(Math.random() * 3000) }));
+        const cuts = await Cuts.open(APP, plan);
+        const stream = asked(newcomer(), "tools", { base: cuts.url });
+        assert.deepEqual(anonymous(await all(stream)), anonymous(whole), JSON.stringify(plan));
+        assert.equal(stream.outcome, "completed");
+        count += cuts.count;
+        cuts.close();
+      }
+    }),
+  );
+  assert.ok(count >= 100, `${count} cuts`);
+});
+
+test("several readers of one answer, from its start and from a cursor", options, async () => {
+  const who = newcomer();
+  const first = asked(who, "words 30");
+  const others = [];
+  const events = await all(first, async (_, seen) => {
+    if (seen.length === 3) others.push(all(resumed(who)), all(resumed(who, { cursor: first.cursor })));
+  });
+  const [second, third] = await Promise.all(others);
+  assert.deepEqual(parts(second), parts(events));
+  assert.deepEqual(third, events.slice(3));
+  assert.equal(first.messageId, events[0].part.messageId);
+});
+
+test("a reader that leaves comes back by its cursor", options, async () => {
+  const who = newcomer();
+  const first = asked(who, "words 20");
+  const before = [];
+  for await (const event of first) {
+    before.push(event);
+    if (before.length === 5) break;
+  }
+  const rest = await all(resumed(who, { cursor: first.cursor }));
+  assert.equal(textOf([...before, ...rest]), Array.from({ length: 20 }, (_, n) => `wörd${n} `).join(""));
+});
+
+test("Stop by the stream's own name", options, async () => {
+  const who = newcomer();
+  const stream = asked(who, "long");
+  let stopped;
+  const events = await all(stream, async ({ part }) => {
+    if (part.type === "text-delta") stopped = await stream.stop();
+  });
+  assert.deepEqual([stopped, stream.outcome, events.at(-1).type], ["stopping", "stopped", "abort"]);
+  assert.equal(await stream.stop(), "nothing_runs");
+  const stranger = { api: `${APP}/api/chat`, sessionId: who.chatId, streamId: stream.streamId };
+  await assert.rejects(stopAnswer(stranger), { name: "RequestRefusedError", code: "unauthenticated", status: 401, retryable: false });
+});
+
+test("a failed answer throws after its last part", options, async () => {
+  const told = [];
+  const stream = asked(newcomer(), "fail", { onFault: (fault, { streamId }) => told.push([fault.code, streamId]) });
+  const events = [];
+  await assert.rejects(
+    (async () => {
+      for await (const event of stream) events.push(event);
+    })(),
+    (error) => error instanceof AnswerFailedError && error.code === "provider_error" && error.streamId === stream.streamId,
+  );
+  assert.ok(textOf(events).startsWith("It begins "));
+  assert.deepEqual(told.filter(([code]) => code !== "persistence_pending"), [["provider_error", stream.streamId]]);
+  assert.equal(stream.outcome, null);
+});
+
+test("a plain endpoint is read as the same parts", options, async () => {
+  const cuts = await Cuts.open(APP, [{ blocks: 2 }, { blocks: 1 }]);
+  const stream = asked(newcomer(), "words 6", { base: cuts.url, path: "/api/plain", protocol: "plain" });
+  const events = await all(stream);
+  assert.equal(textOf(events), "wörd0 wörd1 wörd2 wörd3 wörd4 wörd5 ");
+  assert.deepEqual([stream.outcome, events.at(-1).part], ["completed", { type: "finish" }]);
+  assert.equal(cuts.count, 2);
+});
+
+test("nothing to read is no error, and no event", options, async () => {
+  const stream = resumed(newcomer());
+  assert.equal(await stream.open(), false);
+  assert.deepEqual(await all(stream), []);
+  assert.equal(stream.outcome, "nothing");
+});
+
+test("an aborted signal ends the iteration with its reason, and close() without one", options, async () => {
+  const controller = new AbortController();
+  const aborted = asked(newcomer(), "long", { signal: controller.signal });
+  await assert.rejects(all(aborted, ({ part }) => part.type === "text-delta" && controller.abort()), { name: "AbortError" });
+  const closed = asked(newcomer(), "long");
+  const events = await all(closed, ({ part }) => part.type === "text-delta" && closed.close());
+  assert.equal(textOf(events), "It goes on ");
+});
+
+// -- answers that only a test can give ---------------------------------------------------------------------------------
+
+/** A server whose requests are answered by `answers` in turn; the last one stays. */
+async function scripted(...answers) {
+  const seen = [];
+  const server = createServer((request, response) => {
+    seen.push({ method: request.method, url: request.url, headers: request.headers, at: performance.now() });
+    answers[Math.min(seen.length, answers.length) - 1](response, request);
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  after(() => (server.closeAllConnections(), server.close()));
+  return { base: `http://127.0.0.1:${server.address().port}`, seen };
+}
+
+const refusing = (status, code, { headers = {}, ...more } = {}) => (response) => {
+  response.writeHead(status, { "content-type": "application/json", ...headers });
+  const fault = { code, status, message: "No.", severity: "error", phase: "request", retryable: false, fault_id: "f1", ...more };
+  response.end(code === null ? "<html>" : JSON.stringify({ error: { type: "streamguard_error", param: null, ...fault } }));
+};
+
+const streaming = (text, { ui = true, end = true } = {}) => (response) => {
+  const headers = { "content-type": "text/event-stream; charset=utf-8", ...(ui ? { "x-vercel-ai-ui-message-stream": "v1" } : {}) };
+  response.writeHead(200, { ...headers, "x-stream-id": "s1", "x-message-id": "m" });
+  response.write(text);
+  if (end) response.end();
+};
+
+const who = { user: "u", chatId: "c/1" };
+const finish = 'data: {"type":"finish"}\n\ndata: [DONE]\n\n';
+const start = 'id: 1.s.1.1\ndata: {"type":"start","messageId":"m"}\n\n';
+
+describe("refusals", () => {
+  for (const [status, code] of [[400, "cursor_invalid"], [401, "unauthenticated"], [403, "forbidden_origin"], [404, "not_found"],
+    [409, "resume_failed"], [410, "resume_failed"], [413, "payload_too_large"]]) {
+    test(`${status} ${code} is final: one request, one typed error`, options, async () => {
+      const { base, seen } = await scripted(refusing(status, code));
+      const error = await resumed(who, { base }).open().then(assert.fail, (reason) => reason);
+      assert.deepEqual([error.code, error.status, error.retryable, error.sessionId], [code, status, false, "c/1"]);
+      assert.equal(error instanceof client.ResumeFailedError, code === "resume_failed" || code === "cursor_invalid");
+      assert.equal(seen.length, 1);
+      assert.ok(seen[0].url.startsWith("/api/chat/c%2F1/stream?"));
+    });
+  }
+
+  test("429 and 503 are asked again after Retry-After, within the bound", options, async () => {
+    const wait = { retryable: true, headers: { "retry-after": "1" } };
+    const { base, seen } = await scripted(refusing(503, "store_unavailable", wait), refusing(429, "limit_rate", wait), streaming(start + finish));
+    const events = await all(resumed(who, { base }));
+    assert.equal(events.length, 2);
+    assert.equal(seen.length, 3);
+    for (const index of [1, 2]) assert.ok(seen[index].at - seen[index - 1].at >= 990);
+  });
+
+  test("a 503 that stays is the server's own error, after the bound", options, async () => {
+    const { base, seen } = await scripted(refusing(503, "store_unavailable", { retryable: true }));
+    await assert.rejects(resumed(who, { base }).open(), { name: "RequestRefusedError", code: "store_unavailable", retryable: true });
+    assert.equal(seen.length, 1 + reconnect.maxAttempts);
+  });
+
+  test("a server that asks to wait for an hour is not waited for", options, async () => {
+    const { base, seen } = await scripted(refusing(429, "limit_rate", { retryable: true, headers: { "retry-after": "3600" } }));
+    await assert.rejects(resumed(who, { base }).open(), { code: "limit_rate", retryAfterSeconds: 3600 });
+    assert.equal(seen.length, 1);
+  });
+
+  test("a proxy's page is an error by its status", options, async () => {
+    const { base } = await scripted(refusing(404, null));
+    await assert.rejects(resumed(who, { base }).open(), { code: "http_404", fault: null });
+  });
+
+  for (const status of [409, 429, 500, 503]) {
+    test(`a question that is refused with ${status} is not sent again`, options, async () => {
+      const { base, seen } = await scripted(refusing(status, "limit_streams", { retryable: true }));
+      await assert.rejects(asked(who, "one", { base }).open(), { status });
+      assert.equal(seen.length, 1);
+      assert.match(seen[0].headers["idempotency-key"], /^[0-9a-f-]{36}$/);
+    });
+  }
+
+  test("JSON with status 200, and a part that is none, are protocol errors", options, async () => {
+    const { base } = await scripted((response) => {
+      response.writeHead(200, { "content-type": "application/json" });
+      response.end("{}");
+    });
+    await assert.rejects(resumed(who, { base }).open(), ProtocolError);
+    const broken = await scripted(streaming("data: nonsense\n\n"));
+    await assert.rejects(all(resumed(who, { base: broken.base })), ProtocolError);
+  });
+});
+
+describe("ends", () => {
+  test("a clean end of the connection in mid-answer is a cut, never success", options, async () => {
+    const { base, seen } = await scripted(streaming(start));
+    await assert.rejects(all(resumed(who, { base })), ConnectionLostError);
+    assert.equal(seen.length, 1 + reconnect.maxAttempts);
+    assert.equal(seen[1].headers["last-event-id"], "1.s.1.1");
+  });
+
+  test("204 to a cursor: all was seen, only the end was cut off", options, async () => {
+    const { base } = await scripted(streaming(start), (response) => response.writeHead(204).end());
+    const stream = resumed(who, { base });
+    assert.equal((await all(stream)).length, 1);
+    assert.equal(stream.outcome, "completed");
+  });
+
+  test("an upstream's parts may end without [DONE]", options, async () => {
+    const { base, seen } = await scripted(streaming(`${start}data: {"type":"finish"}\n\n`));
+    await all(resumed(who, { base }));
+    assert.equal(seen.length, 1);
+  });
+
+  test("a silent connection counts as broken", options, async () => {
+    const { base, seen } = await scripted(streaming(start, { end: false }), streaming(finish));
+    await all(resumed(who, { base, reconnect: { ...reconnect, idleTimeoutMs: 50 } }));
+    assert.equal(seen.length, 2);
+  });
+
+  test("events of a provider are passed on, and streamguard's error among them is one", options, async () => {
+    const fault = { type: "streamguard_error", code: "interrupted", message: "Cut.", severity: "fatal", retryable: true, fault_id: "f" };
+    const error = `event: error\ndata: ${JSON.stringify({ type: "error", error: fault })}\n\n`;
+    const { base } = await scripted(streaming(`event: delta\ndata: {"x":1}\n\ndata: [DONE]\n\n`, { ui: false }), streaming(`data: {"x":2}\n\n${error}`, { ui: false }));
+    const events = await all(resumed(who, { base }));
+    assert.deepEqual(events, [{ id: null, type: "message", part: { type: "message", event: "delta", data: { x: 1 } } }]);
+    await assert.rejects(all(resumed(who, { base })), { name: "AnswerFailedError", code: "interrupted", retryable: true });
+  });
+
+  test("without ids, a replay is told from what was seen", options, async () => {
+    const text = 'data: {"type":"start"}\n\ndata: {"type":"text-start","id":"t"}\n\n';
+    const { base } = await scripted(streaming(text), streaming(text + finish));
+    const events = await all(asked(who, "one", { base }));
+    assert.deepEqual(events.map(({ type }) => type), ["start", "text-start", "finish"]);
+  });
+});
+
+// -- the parser --------------------------------------------------------------------------------------------------------
+
+const bytes = (text) => new TextEncoder().encode(text);
+
+function parse(chunks) {
+  const parser = new EventSourceParser();
+  return { events: chunks.flatMap((chunk) => parser.push(chunk)), retryMs: parser.retryMs };
+}
+
+test("events are the same wherever the bytes are split, whatever ends their lines", options, () => {
+  const lines = ["\uFEFF: comment \0", "id: 1", "data: é東🌊", "", "event: x", "data", "data:  two", "retry: 70", "retry: 7x", "", "id: a\0b",
+    "data:\u2028", "", ": hb", "id: 3", "data: {}", "nonsense: 1", "", "", "data: never ended"];
+  const expected = [
+    { id: "1", event: "message", data: "é東🌊" },
+    { id: null, event: "x", data: "\n two" },
+    { id: null, event: "message", data: "\u2028" },
+    { id: "3", event: "message", data: "{}" },
+  ];
+  for (const end of ["\n", "\r", "\r\n"]) {
+    const whole = bytes(lines.join(end));
+    for (let cut = 0; cut <= whole.length; cut += 1) {
+      const { events, retryMs } = parse([whole.subarray(0, cut), whole.subarray(cut)]);
+      assert.deepEqual([events, retryMs], [expected, 70], `${JSON.stringify(end)} at ${cut}`);
+    }
+    assert.deepEqual(parse(Array.from(whole, (byte) => new Uint8Array([byte]))).events, expected);
+  }
+});
+
+test("a second byte order mark is part of a field's name", options, () => {
+  assert.deepEqual(parse([bytes("\uFEFF\uFEFFdata: a\n\ndata: b\n\n")]).events.map(({ data }) => data), ["b"]);
+});
+
