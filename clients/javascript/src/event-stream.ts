@@ -3,7 +3,7 @@
 import { AnswerFailedError, ConnectionLostError, ProtocolError, RequestRefusedError, ResumeFailedError } from "./errors.js";
 import { EventSourceParser, type ServerSentEvent } from "./event-source-parser.js";
 import { type Fault, type Persisted, isQuotaFault } from "./faults.js";
-import { type Part, isFaultPart, isPersistedPart } from "./parts.js";
+import { type Part, faultOf, persistedOf } from "./parts.js";
 import { type PartReader, partReaderOf } from "./protocols.js";
 import { type ReconnectBounds, type ReconnectOptions, backoffMs, boundsOf, pause } from "./reconnection.js";
 import { type HeadersLike, refusal, request, routeOf } from "./requests.js";
@@ -355,12 +355,13 @@ export class EventStream implements AsyncIterable<StreamEvent> {
       });
     }
     if (part === null) return null;
-    if (isFaultPart(part)) {
-      if (part.data.severity === "fatal") this.#fatal = part.data;
-      this.#tell(part.data);
-    } else if (isPersistedPart(part)) {
-      this.#options.onPersisted?.(part.data, this.#names());
+    const fault = faultOf(part);
+    if (fault !== null) {
+      if (fault.severity === "fatal") this.#fatal = fault;
+      this.#tell(fault);
     }
+    const saved = persistedOf(part);
+    if (saved !== null) this.#options.onPersisted?.(saved, this.#names());
     return { id, type: part.type, part } as StreamEvent;
   }
 

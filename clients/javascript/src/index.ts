@@ -32,8 +32,8 @@ export {
   type MessagePart,
   type Part,
   type PersistedPart,
-  isFaultPart,
-  isPersistedPart,
+  faultOf,
+  persistedOf,
 } from "./parts.js";
 export type { ReconnectOptions } from "./reconnection.js";
 export type { ConnectionOptions, HeadersLike, Resolvable } from "./requests.js";

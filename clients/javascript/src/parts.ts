@@ -59,12 +59,12 @@ export type Part =
   | DataPart
   | MessagePart;
 
-/** Whether a part carries a {@link Fault}. For AI SDK's `onData` too. */
-export function isFaultPart(part: { readonly type: string }): part is FaultPart {
-  return part.type === "data-streamguard-error";
+/** The fault that a part carries, or null. For the parts of AI SDK's `onData` too. */
+export function faultOf(part: { readonly type: string }): Fault | null {
+  return part.type === "data-streamguard-error" ? (part as FaultPart).data : null;
 }
 
-/** Whether a part says that the answer is saved. */
-export function isPersistedPart(part: { readonly type: string }): part is PersistedPart {
-  return part.type === "data-streamguard-persisted";
+/** What a part says of the saved answer, or null. For the parts of AI SDK's `onData` too. */
+export function persistedOf(part: { readonly type: string }): Persisted | null {
+  return part.type === "data-streamguard-persisted" ? (part as PersistedPart).data : null;
 }

@@ -93,18 +93,19 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
   }
 
   /** Asks. Called by AI SDK. The stream before it, if any, is left: a new question begins with nothing of the old one. */
-  async sendMessages(
+  async sendMessages<M extends ChatMessage>(
     options: {
       trigger: "submit-message" | "regenerate-message";
       chatId: string;
       messageId: string | undefined;
-      messages: MESSAGE[];
+      messages: M[];
       abortSignal: AbortSignal | undefined;
     } & RequestOptions,
   ): Promise<ReadableStream<CHUNK>> {
     const { chatId, trigger, messageId, metadata, abortSignal } = options;
     this.#forget(chatId);
-    const messages = this.#options.onlyLastMessage === true ? options.messages.slice(-1) : options.messages;
+    const all = options.messages as unknown as MESSAGE[];
+    const messages = this.#options.onlyLastMessage === true ? all.slice(-1) : all;
     const base = { ...(await resolved(this.#options.body)), ...options.body, id: chatId, messages, trigger, messageId };
     const prepared = await this.#options.prepareRequest?.({ chatId, messages, trigger, messageId, body: base, metadata });
     const headers = new Headers(options.headers);

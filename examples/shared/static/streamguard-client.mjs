@@ -1,0 +1,910 @@
+// Made from clients/javascript by npm run bundle.
+
+// dist/errors.js
+var StreamguardError = class extends Error {
+  name = "StreamguardError";
+  /** A {@link Fault}'s code, `http_<status>` for an error of something else, or a code of this package. */
+  code;
+  /** The HTTP status, if a response was refused. */
+  status;
+  /** Whether the same request may succeed later. */
+  retryable;
+  sessionId;
+  streamId;
+  /** How long the server asks to wait. */
+  retryAfterSeconds;
+  /** What the server said, or null if it said nothing. */
+  fault;
+  constructor(code, message, details = {}) {
+    super(message, details.cause === void 0 ? void 0 : { cause: details.cause });
+    this.code = code;
+    this.status = details.status;
+    this.retryable = details.retryable ?? details.fault?.retryable ?? false;
+    this.sessionId = details.sessionId ?? details.fault?.session_id;
+    this.streamId = details.streamId ?? details.fault?.stream_id;
+    this.retryAfterSeconds = details.retryAfterSeconds ?? details.fault?.retry_after_seconds;
+    this.fault = details.fault ?? null;
+  }
+};
+var RequestRefusedError = class extends StreamguardError {
+  name = "RequestRefusedError";
+};
+var ResumeFailedError = class extends RequestRefusedError {
+  name = "ResumeFailedError";
+};
+var AnswerFailedError = class extends StreamguardError {
+  name = "AnswerFailedError";
+};
+var ConnectionLostError = class extends StreamguardError {
+  name = "ConnectionLostError";
+  /** How many attempts failed in a row. */
+  attempts;
+  constructor(attempts, details) {
+    super("connection_lost", "The connection was lost.", { retryable: true, ...details });
+    this.attempts = attempts;
+  }
+};
+var ProtocolError = class extends StreamguardError {
+  name = "ProtocolError";
+  constructor(message, details = {}) {
+    super("protocol_error", message, details);
+  }
+};
+
+// dist/event-source-parser.js
+var EventSourceParser = class {
+  /** The last valid `retry:` in milliseconds, or null. */
+  retryMs = null;
+  #decoder = new TextDecoder();
+  // strips one byte order mark, and keeps split characters together
+  #rest = "";
+  #skipLineFeed = false;
+  #data = [];
+  #event = "";
+  #id = null;
+  /** The events that end within these bytes. A last block without its blank line is never given. */
+  push(bytes) {
+    let text = this.#decoder.decode(bytes, { stream: true });
+    const events = [];
+    if (text === "")
+      return events;
+    if (this.#skipLineFeed && text.startsWith("\n"))
+      text = text.slice(1);
+    this.#skipLineFeed = false;
+    const buffer = this.#rest + text;
+    const lineEnd = /\r\n|\r|\n/g;
+    lineEnd.lastIndex = this.#rest.length;
+    let start = 0;
+    for (let match = lineEnd.exec(buffer); match !== null; match = lineEnd.exec(buffer)) {
+      this.#readLine(buffer.slice(start, match.index), events);
+      start = lineEnd.lastIndex;
+      this.#skipLineFeed = match[0] === "\r" && start === buffer.length;
+    }
+    this.#rest = buffer.slice(start);
+    return events;
+  }
+  #readLine(line, events) {
+    if (line === "") {
+      if (this.#data.length > 0) {
+        events.push({ id: this.#id, event: this.#event || "message", data: this.#data.join("\n") });
+      }
+      this.#data = [];
+      this.#event = "";
+      this.#id = null;
+      return;
+    }
+    const colon = line.indexOf(":");
+    if (colon === 0)
+      return;
+    const field = colon < 0 ? line : line.slice(0, colon);
+    let value = colon < 0 ? "" : line.slice(colon + 1);
+    if (value.startsWith(" "))
+      value = value.slice(1);
+    if (field === "data")
+      this.#data.push(value);
+    else if (field === "event")
+      this.#event = value;
+    else if (field === "id" && !value.includes("\0"))
+      this.#id = value;
+    else if (field === "retry" && /^[0-9]+$/.test(value))
+      this.retryMs = Number(value);
+  }
+};
+
+// dist/faults.js
+function isQuotaFault(fault) {
+  return fault.phase === "quota" || fault.code.startsWith("quota_");
+}
+function faultInBody(text) {
+  let body;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  const error = body?.error;
+  return error?.type === "streamguard_error" && typeof error.code === "string" ? error : null;
+}
+
+// dist/parts.js
+function faultOf(part) {
+  return part.type === "data-streamguard-error" ? part.data : null;
+}
+function persistedOf(part) {
+  return part.type === "data-streamguard-persisted" ? part.data : null;
+}
+
+// dist/protocols.js
+function partReaderOf(isUiMessage, protocol) {
+  if (isUiMessage)
+    return new UiMessageReader();
+  return protocol === "plain" ? new PlainReader() : new EventsReader();
+}
+var Reader = class {
+  ended = false;
+  outcome = null;
+  failure = null;
+};
+var UiMessageReader = class extends Reader {
+  endsWithConnection = false;
+  idsAreCursors = true;
+  read({ data }) {
+    if (data === "[DONE]") {
+      this.ended = true;
+      return null;
+    }
+    const part = json(data);
+    if (typeof part !== "object" || part === null || typeof part.type !== "string") {
+      throw new ProtocolError("An event of the answer is no part of a UI message stream.");
+    }
+    if (part.type === "error") {
+      this.failure = { message: String(part.errorText ?? "The answer failed."), fault: ours(part.error) };
+      return null;
+    }
+    if (part.type === "abort")
+      this.outcome = "stopped";
+    else if (part.type === "finish")
+      this.outcome ??= "completed";
+    return part;
+  }
+};
+var PlainReader = class extends Reader {
+  endsWithConnection = false;
+  idsAreCursors = true;
+  read({ event, data }) {
+    if (event === "streamguard.notice" || event === "streamguard.error") {
+      const fault2 = json(data);
+      return { type: "data-streamguard-error", id: fault2.fault_id, data: fault2, transient: true };
+    }
+    if (event !== "streamguard.end")
+      return { type: "text-delta", id: "t0", delta: data };
+    this.ended = true;
+    const { outcome, fault } = json(data);
+    if (outcome === "failed" || outcome === "interrupted") {
+      this.failure = { message: fault?.message ?? `The answer was ${outcome}.`, fault: fault ?? null };
+      return null;
+    }
+    this.outcome = outcome === "stopped" ? "stopped" : "completed";
+    return this.outcome === "stopped" ? { type: "abort" } : { type: "finish" };
+  }
+};
+var EventsReader = class extends Reader {
+  endsWithConnection = true;
+  idsAreCursors = false;
+  read({ event, data }) {
+    if (data === "[DONE]") {
+      this.ended = true;
+      return null;
+    }
+    const value = json(data);
+    if (event === "error") {
+      const { error, errorText } = value ?? {};
+      const fault = ours(error);
+      if (fault !== null) {
+        this.failure = { message: String(errorText ?? fault.message), fault };
+        return null;
+      }
+    }
+    return { type: "message", event, data: value === void 0 ? data : value };
+  }
+};
+function json(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return void 0;
+  }
+}
+function ours(error) {
+  return error?.type === "streamguard_error" ? error : null;
+}
+
+// dist/reconnection.js
+function boundsOf(options = {}) {
+  return { maxAttempts: 8, initialDelayMs: 300, maxDelayMs: 1e4, maxRetryAfterMs: 6e4, idleTimeoutMs: 45e3, ...options };
+}
+function backoffMs(attempt, bounds, retryMs) {
+  const base = Math.min(Math.max(bounds.initialDelayMs, retryMs ?? 0), bounds.maxDelayMs);
+  const longest = Math.min(base * 2 ** (attempt - 1), bounds.maxDelayMs);
+  return longest * (0.5 + Math.random() / 2);
+}
+function retryAfterMs(header) {
+  if (header === null)
+    return null;
+  if (/^\s*\d+\s*$/.test(header))
+    return Number(header) * 1e3;
+  const date = Date.parse(header);
+  return Number.isNaN(date) ? null : Math.max(0, date - Date.now());
+}
+function pause(milliseconds, signal, { exactly = false } = {}) {
+  return new Promise((resolve, reject) => {
+    const page = typeof document === "undefined" ? void 0 : document;
+    const scope = typeof window === "undefined" ? void 0 : window;
+    const settle = (end) => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", aborted);
+      page?.removeEventListener("visibilitychange", shown);
+      scope?.removeEventListener("online", done);
+      end();
+    };
+    const done = () => settle(resolve);
+    const aborted = () => settle(() => reject(signal?.reason));
+    const shown = () => page?.visibilityState === "visible" && done();
+    const timer = setTimeout(done, milliseconds);
+    if (signal?.aborted)
+      return aborted();
+    signal?.addEventListener("abort", aborted);
+    if (exactly)
+      return;
+    page?.addEventListener?.("visibilitychange", shown);
+    scope?.addEventListener?.("online", done);
+  });
+}
+
+// dist/requests.js
+async function resolved(value) {
+  return typeof value === "function" ? await value() : value;
+}
+function routeOf(options, sessionId, path, query = {}) {
+  if (sessionId === "" || sessionId === "." || sessionId === "..") {
+    throw new StreamguardError("session_invalid", "A session id is not empty, `.` or `..`.", { sessionId });
+  }
+  const [prefix = "", kept] = (options.routes ?? options.api ?? "/api/chat").split("#", 1)[0].split("?", 2);
+  const parameters = new URLSearchParams(kept);
+  for (const [name, value] of Object.entries(query))
+    parameters.set(name, value);
+  const search = parameters.size > 0 ? `?${parameters}` : "";
+  return `${prefix.replace(/\/+$/, "")}/${encodeURIComponent(sessionId)}${path}${search}`;
+}
+async function request(options, url, init) {
+  const headers = new Headers(await resolved(options.headers));
+  new Headers(init.headers).forEach((value, name) => headers.set(name, value));
+  const credentials = await resolved(options.credentials);
+  const send = options.fetch ?? globalThis.fetch;
+  return send(url, {
+    method: init.method,
+    headers: Object.fromEntries(headers),
+    ...credentials === void 0 ? {} : { credentials },
+    ...init.body === void 0 ? {} : { body: init.body },
+    ...init.signal === void 0 ? {} : { signal: init.signal }
+  });
+}
+async function refusal(response, sessionId) {
+  const fault = faultInBody(await response.text().catch(() => ""));
+  const wait = retryAfterMs(response.headers.get("retry-after"));
+  const code = fault?.code ?? `http_${response.status}`;
+  const failed = code === "resume_failed" || code === "cursor_invalid" ? ResumeFailedError : RequestRefusedError;
+  return new failed(code, fault?.message ?? `The server answered ${response.status}.`, {
+    status: response.status,
+    retryable: fault?.retryable ?? isTemporary(response.status),
+    sessionId,
+    streamId: response.headers.get("x-stream-id") ?? void 0,
+    retryAfterSeconds: wait === null ? void 0 : wait / 1e3,
+    fault
+  });
+}
+function isTemporary(status) {
+  return status === 408 || status === 429 || status >= 500;
+}
+
+// dist/sessions.js
+async function stopAnswer(options) {
+  const query = options.streamId === void 0 ? {} : { stream_id: options.streamId };
+  const response = await ask(options, routeOf(options, options.sessionId, "/stop", query), "POST");
+  await response.body?.cancel();
+  return response.status === 202 ? "stopping" : "nothing_runs";
+}
+async function sessionStatus(options) {
+  const response = await ask(options, routeOf(options, options.sessionId, ""), "GET");
+  return await response.json();
+}
+async function savedMessages(options) {
+  const messages = [];
+  let after = null;
+  do {
+    const query = after === null ? {} : { after: String(after) };
+    const response = await ask(options, routeOf(options, options.sessionId, "/messages", query), "GET");
+    const page = await response.json();
+    messages.push(...page.messages.filter(({ position }) => position !== null));
+    after = page.next;
+  } while (after !== null);
+  return messages;
+}
+async function ask(options, url, method) {
+  let response;
+  try {
+    response = await request(options, url, { method, signal: options.signal });
+  } catch (error) {
+    if (options.signal?.aborted)
+      throw error;
+    const details = { retryable: true, sessionId: options.sessionId, cause: error };
+    throw new StreamguardError("connection_lost", "The server could not be reached.", details);
+  }
+  if (!response.ok)
+    throw await refusal(response, options.sessionId);
+  return response;
+}
+
+// dist/event-stream.js
+var EventStream = class {
+  sessionId;
+  /** `X-Stream-Id` of the answer; null until the server has answered. */
+  streamId = null;
+  messageId = null;
+  /** The last event's id: a later `openStream({cursor})` goes on after it. */
+  cursor;
+  /** How the answer ended; null until then, and if it failed. */
+  outcome = null;
+  #options;
+  #bounds;
+  #key;
+  #told;
+  #closing = new AbortController();
+  #opened = null;
+  #connection = new AbortController();
+  #reader = null;
+  #delivered = 0;
+  #failures = 0;
+  #retryMs = null;
+  #inDoubt = false;
+  #fatal = null;
+  #read = false;
+  #left = false;
+  #endedCleanly = false;
+  /** @internal Use {@link openStream}. `told`: ids of faults that were told of before. */
+  constructor(options, told = /* @__PURE__ */ new Set()) {
+    this.#options = options;
+    this.#bounds = boundsOf(options.reconnect);
+    this.#told = told;
+    this.sessionId = options.sessionId;
+    this.cursor = options.cursor ?? null;
+    this.#key = options.question === void 0 ? null : options.question.idempotencyKey ?? crypto.randomUUID();
+    const signal = options.signal;
+    if (signal?.aborted)
+      this.#closing.abort(signal.reason);
+    else
+      signal?.addEventListener("abort", () => this.#closing.abort(signal.reason), { signal: this.#closing.signal });
+    this.#closing.signal.addEventListener("abort", () => this.#connection.abort(this.#closing.signal.reason));
+  }
+  /**
+   * Sends the request, and resolves when the server has answered: false if there is nothing to read (204).
+   * Iterating does so by itself.
+   */
+  async open() {
+    return await this.#first() !== null;
+  }
+  /** Closes the connection: the iteration ends. The answer goes on, and can be read again. */
+  close() {
+    this.#left = true;
+    if (!this.#read)
+      this.#opened?.then((response) => response?.body?.cancel()).catch(() => {
+      });
+    this.#closing.abort(new DOMException("The stream was closed by its reader.", "AbortError"));
+  }
+  /** Stops the answer on the server. This stream then ends with what was written so far. See {@link stopAnswer}. */
+  stop() {
+    const { signal: _, ...options } = this.#options;
+    return stopAnswer({ ...options, streamId: this.streamId ?? void 0 });
+  }
+  async *[Symbol.asyncIterator]() {
+    if (this.#read)
+      throw new TypeError("A stream may be read once: open another with `cursor`.");
+    this.#read = true;
+    try {
+      let response = await this.#first();
+      if (response === null && this.outcome === null)
+        this.outcome = "nothing";
+      while (response !== null) {
+        let broken = new Error("The connection ended before the answer did.");
+        const messages = this.#messages(response);
+        let repeated = this.cursor === null ? this.#delivered : 0;
+        for (; ; ) {
+          let next;
+          try {
+            next = await messages.next();
+          } catch (error) {
+            if (this.#closing.signal.aborted)
+              throw this.#closing.signal.reason;
+            broken = error;
+            break;
+          }
+          if (next.done)
+            break;
+          if (repeated > 0) {
+            repeated -= 1;
+            continue;
+          }
+          const event = this.#accept(next.value);
+          if (event !== null)
+            yield event;
+          if (this.#reader?.ended === true) {
+            await messages.return();
+            break;
+          }
+        }
+        if (this.#isOver()) {
+          this.outcome = this.#reader?.outcome ?? "completed";
+          return;
+        }
+        response = await this.#connect(broken);
+        if (response === null)
+          this.outcome = this.#reader?.outcome ?? "completed";
+        else
+          this.#options.onReconnected?.(this.#names());
+      }
+    } catch (error) {
+      if (this.#left)
+        return;
+      throw error;
+    } finally {
+      this.#closing.abort(new DOMException("The stream has ended.", "AbortError"));
+    }
+  }
+  #first() {
+    this.#opened ??= this.#connect(null);
+    return this.#opened;
+  }
+  #names() {
+    return { sessionId: this.sessionId, streamId: this.streamId, messageId: this.messageId };
+  }
+  #isOver() {
+    const reader = this.#reader;
+    return reader !== null && (reader.ended || this.#endedCleanly && (reader.outcome !== null || reader.endsWithConnection));
+  }
+  /** Connects, after `failure` if there was one. Null: the server has nothing (more). */
+  async #connect(failure) {
+    for (; ; ) {
+      if (failure !== null)
+        await this.#wait(failure);
+      if (this.#closing.signal.aborted)
+        throw this.#closing.signal.reason;
+      this.#connection = new AbortController();
+      const idle = this.#idleTimer();
+      let response;
+      try {
+        response = await this.#request();
+      } catch (error) {
+        if (this.#closing.signal.aborted)
+          throw this.#closing.signal.reason;
+        this.#inDoubt = true;
+        failure = error;
+        continue;
+      } finally {
+        clearTimeout(idle);
+      }
+      if (response.status === 204)
+        return null;
+      if (response.ok) {
+        this.#note(response);
+        return response;
+      }
+      const refused = await refusal(response, this.sessionId);
+      if (!this.#mayAskAgain(refused))
+        throw this.#toldOf(refused);
+      failure = refused;
+    }
+  }
+  #request() {
+    const { question, protocol } = this.#options;
+    const signal = this.#connection.signal;
+    if (question === void 0 || this.cursor !== null) {
+      const headers2 = { accept: "text/event-stream" };
+      if (this.cursor !== null)
+        headers2["last-event-id"] = this.cursor;
+      const url2 = routeOf(this.#options, this.sessionId, "/stream", { ids: "1" });
+      return request(this.#options, url2, { method: "GET", headers: headers2, signal });
+    }
+    let url = this.#options.api ?? "/api/chat";
+    if (protocol === "events")
+      url += `${url.includes("?") ? "&" : "?"}ids=1`;
+    const headers = new Headers({ accept: "text/event-stream", "idempotency-key": this.#key ?? "" });
+    new Headers(question.headers).forEach((value, name) => headers.set(name, value));
+    headers.set("content-type", "application/json");
+    return request(this.#options, url, { method: "POST", headers, body: JSON.stringify(question.body), signal });
+  }
+  #note(response) {
+    const type = response.headers.get("content-type") ?? "";
+    if (!type.toLowerCase().startsWith("text/event-stream") || response.body === null) {
+      void response.body?.cancel().catch(() => {
+      });
+      const details = { status: response.status, sessionId: this.sessionId };
+      throw new ProtocolError(`The response is no event stream, but ${type || "without a content type"}.`, details);
+    }
+    const streamId = response.headers.get("x-stream-id");
+    if (this.streamId !== null && streamId !== null && streamId !== this.streamId && this.#delivered > 0) {
+      void response.body.cancel().catch(() => {
+      });
+      const details = { retryable: false, sessionId: this.sessionId, streamId: this.streamId };
+      throw new ResumeFailedError("resume_failed", "Another answer has taken the place of this one.", details);
+    }
+    this.streamId = streamId ?? this.streamId;
+    this.messageId = response.headers.get("x-message-id") ?? this.messageId;
+    this.#reader ??= partReaderOf(response.headers.has("x-vercel-ai-ui-message-stream"), this.#options.protocol ?? "auto");
+    this.#endedCleanly = false;
+  }
+  /** Whether a refusal may be temporary. A refused question is not repeated, unless nobody knows if it had arrived. */
+  #mayAskAgain(refused) {
+    const asks = this.#options.question !== void 0 && this.cursor === null;
+    if (asks && !this.#inDoubt && this.#delivered === 0 && this.streamId === null)
+      return false;
+    if (refused instanceof ResumeFailedError || refused.code.startsWith("quota_"))
+      return false;
+    const wait = (refused.retryAfterSeconds ?? 0) * 1e3;
+    return refused.retryable && wait <= this.#bounds.maxRetryAfterMs;
+  }
+  #toldOf(refused) {
+    if (refused.fault !== null)
+      this.#tell(refused.fault);
+    return refused;
+  }
+  /** Waits before the next attempt, or throws at the bound. */
+  async #wait(cause) {
+    this.#failures += 1;
+    const maxAttempts = this.#bounds.maxAttempts;
+    if (this.#failures > maxAttempts) {
+      if (cause instanceof RequestRefusedError)
+        throw this.#toldOf(cause);
+      throw new ConnectionLostError(this.#failures - 1, {
+        sessionId: this.sessionId,
+        streamId: this.streamId ?? void 0,
+        cause
+      });
+    }
+    const asked = cause instanceof RequestRefusedError ? (cause.retryAfterSeconds ?? 0) * 1e3 : 0;
+    const delayMs = Math.max(asked, backoffMs(this.#failures, this.#bounds, this.#retryMs));
+    const { sessionId, streamId } = this;
+    this.#options.onReconnect?.({ attempt: this.#failures, maxAttempts, delayMs, cause, sessionId, streamId });
+    await pause(delayMs, this.#closing.signal, { exactly: asked > 0 });
+  }
+  #idleTimer() {
+    const limit = this.#bounds.idleTimeoutMs;
+    const connection = this.#connection;
+    if (limit <= 0)
+      return void 0;
+    return setTimeout(() => connection.abort(new Error(`Nothing arrived for ${limit} ms.`)), limit);
+  }
+  async *#messages(response) {
+    const parser = new EventSourceParser();
+    const reader = response.body.getReader();
+    try {
+      for (; ; ) {
+        const idle = this.#idleTimer();
+        const { done, value } = await reader.read().finally(() => clearTimeout(idle));
+        if (done) {
+          this.#endedCleanly = true;
+          return;
+        }
+        const events = parser.push(value);
+        this.#retryMs = parser.retryMs ?? this.#retryMs;
+        yield* events;
+      }
+    } finally {
+      reader.cancel().catch(() => {
+      });
+    }
+  }
+  #accept(message) {
+    const reader = this.#reader;
+    const id = message.id !== null && (reader.idsAreCursors || CURSOR.test(message.id)) ? message.id : null;
+    if (id !== null && id === this.cursor)
+      return null;
+    const part = reader.read(message);
+    if (id !== null)
+      this.cursor = id;
+    this.#failures = 0;
+    this.#delivered += 1;
+    if (reader.failure !== null) {
+      const fault2 = reader.failure.fault ?? this.#fatal;
+      if (fault2 !== null)
+        this.#tell(fault2);
+      throw new AnswerFailedError(fault2?.code ?? "answer_failed", reader.failure.message, {
+        fault: fault2,
+        retryable: fault2?.retryable ?? false,
+        sessionId: this.sessionId,
+        streamId: this.streamId ?? void 0
+      });
+    }
+    if (part === null)
+      return null;
+    const fault = faultOf(part);
+    if (fault !== null) {
+      if (fault.severity === "fatal")
+        this.#fatal = fault;
+      this.#tell(fault);
+    }
+    const saved = persistedOf(part);
+    if (saved !== null)
+      this.#options.onPersisted?.(saved, this.#names());
+    return { id, type: part.type, part };
+  }
+  #tell(fault) {
+    if (this.#told.has(fault.fault_id))
+      return;
+    this.#told.add(fault.fault_id);
+    this.#options.onFault?.(fault, this.#names());
+    if (isQuotaFault(fault))
+      this.#options.onQuota?.(fault, this.#names());
+  }
+};
+var CURSOR = /^\d+\.[^.]+\.\d+\.\d+$/;
+function openStream(options) {
+  return new EventStream(options);
+}
+
+// dist/open-parts.js
+var OpenParts = class {
+  #spans = /* @__PURE__ */ new Map();
+  #calls = /* @__PURE__ */ new Map();
+  /** Takes note of a part that the page gets. */
+  note(part) {
+    const { type, id, toolCallId, inputTextDelta, dynamic } = part;
+    const call = String(toolCallId);
+    switch (type) {
+      case "start":
+        this.#spans.clear();
+        this.#calls.clear();
+        break;
+      case "text-start":
+      case "reasoning-start":
+        this.#spans.set(`${type} ${id}`, { type: type.replace("start", "end"), id: String(id) });
+        break;
+      case "text-end":
+      case "reasoning-end":
+        this.#spans.delete(`${type.replace("end", "start")} ${id}`);
+        break;
+      case "tool-input-start":
+      case "tool-input-available":
+        this.#calls.set(call, { dynamic: dynamic === true, whole: type === "tool-input-available", begun: "" });
+        break;
+      case "tool-input-delta": {
+        const open = this.#calls.get(call);
+        if (open && open.begun === "")
+          open.begun = String(inputTextDelta).trimStart();
+        break;
+      }
+      case "tool-output-available":
+      case "tool-output-error":
+      case "tool-input-error":
+      case "tool-output-denied":
+        this.#calls.delete(call);
+        break;
+    }
+  }
+  /**
+   * The parts that end what is open. Afterwards nothing is.
+   *
+   * @param complete the answer ended as it should: then a call whose input is whole waits for the page's own tool,
+   *   and stays.
+   */
+  ends(complete) {
+    const parts = [...this.#spans.values()];
+    for (const [toolCallId, { dynamic, whole, begun }] of this.#calls) {
+      if (whole && complete)
+        continue;
+      if (!whole && begun === "")
+        parts.push({ type: "tool-input-delta", toolCallId, inputTextDelta: "{}" });
+      const errorText = "This call was not finished.";
+      parts.push({ type: "tool-output-error", toolCallId, errorText, ...dynamic ? { dynamic } : {} });
+    }
+    this.#spans.clear();
+    this.#calls.clear();
+    return parts;
+  }
+};
+
+// dist/transport.js
+var StreamguardTransport = class {
+  /** Read by AI SDK 6 and 7: a resumed answer begins with its start. */
+  resumeStreamIsReplay = true;
+  #options;
+  #answers = /* @__PURE__ */ new Map();
+  #resending = /* @__PURE__ */ new Set();
+  /** By chat: the streams whose saved messages were given to the page. */
+  #loaded = /* @__PURE__ */ new Map();
+  constructor(options = {}) {
+    this.#options = options;
+  }
+  /** Asks. Called by AI SDK. The stream before it, if any, is left: a new question begins with nothing of the old one. */
+  async sendMessages(options) {
+    const { chatId, trigger, messageId, metadata, abortSignal } = options;
+    this.#forget(chatId);
+    const all = options.messages;
+    const messages = this.#options.onlyLastMessage === true ? all.slice(-1) : all;
+    const base = { ...await resolved(this.#options.body), ...options.body, id: chatId, messages, trigger, messageId };
+    const prepared = await this.#options.prepareRequest?.({ chatId, messages, trigger, messageId, body: base, metadata });
+    const headers = new Headers(options.headers);
+    new Headers(prepared?.headers).forEach((value, name) => headers.set(name, value));
+    const idempotencyKey = headers.get("idempotency-key") ?? crypto.randomUUID();
+    const question = { body: prepared?.body ?? base, headers: this.#versioned(headers), idempotencyKey };
+    const stream = await this.#ask(chatId, question, abortSignal);
+    if (stream !== null)
+      return stream;
+    return new ReadableStream({ start: (controller) => controller.close() });
+  }
+  /**
+   * Continues the chat's answer from its beginning. Called by AI SDK's `resumeStream()`.
+   *
+   * @returns null only if there is nothing to resume
+   * @throws {ResumeFailedError} there was an answer, and the rest of it cannot be had any more
+   */
+  async reconnectToStream(options) {
+    const { chatId, abortSignal } = options;
+    const known = this.#answers.get(chatId);
+    if (this.#resending.delete(chatId) && known?.question) {
+      known.replaced = true;
+      return this.#ask(chatId, known.question, abortSignal);
+    }
+    const goesOn = known !== void 0 && known.lost && known.stream.cursor !== null;
+    const headers = Object.fromEntries(this.#versioned(new Headers(options.headers)));
+    const told = known?.told ?? /* @__PURE__ */ new Set();
+    const stream = this.#stream(chatId, told, abortSignal, {
+      cursor: goesOn ? known.stream.cursor ?? void 0 : void 0,
+      headers: async () => ({ ...Object.fromEntries(new Headers(await resolved(this.#options.headers))), ...headers })
+    });
+    const found = await stream.open();
+    if (!found && !goesOn)
+      return null;
+    if (!("abortSignal" in options) && this.#loaded.get(chatId)?.has(stream.streamId ?? "")) {
+      stream.close();
+      return null;
+    }
+    const answer = { stream, question: known?.question ?? null, told, parts: [], lost: false, replaced: false };
+    this.#answers.set(chatId, answer);
+    return this.#readable(answer, goesOn ? known.parts : [], abortSignal);
+  }
+  /**
+   * Stops the answer that this tab shows, on the server; the open stream then ends with what was written so far.
+   * A Stop that comes late ends no later answer.
+   *
+   * @throws {RequestRefusedError} 401, 403, 429 or 503: the answer goes on
+   */
+  stop(chatId) {
+    return stopAnswer({ ...this.#options, sessionId: chatId, streamId: this.streamId(chatId) ?? void 0 });
+  }
+  /**
+   * Sends the chat's last question again, with the same `Idempotency-Key`: if it had arrived, its answer is shown, and
+   * no second one is written.
+   *
+   * @param chat what `useChat` returned
+   */
+  async resend(chat) {
+    if (this.#answers.get(chat.id)?.question)
+      this.#resending.add(chat.id);
+    await chat.resumeStream();
+  }
+  /** The id of the chat's answer, as far as this tab knows. */
+  streamId(chatId) {
+    return this.#answers.get(chatId)?.stream.streamId ?? null;
+  }
+  /** What the server has saved of a chat: `useChat`'s `messages`. See {@link savedMessages}. */
+  async savedMessages(chatId) {
+    const messages = await savedMessages({ ...this.#options, sessionId: chatId });
+    this.#loaded.set(chatId, new Set(messages.flatMap(({ stream_id }) => stream_id ?? [])));
+    return messages;
+  }
+  /** The chat's running and last answer, and the owner's quota. See {@link sessionStatus}. */
+  status(chatId) {
+    return sessionStatus({ ...this.#options, sessionId: chatId });
+  }
+  #versioned(headers) {
+    const { clientVersion } = this.#options;
+    if (clientVersion !== void 0)
+      headers.set("x-ai-sdk-version", clientVersion);
+    return headers;
+  }
+  #forget(chatId) {
+    const answer = this.#answers.get(chatId);
+    if (answer === void 0)
+      return;
+    answer.replaced = true;
+    answer.stream.close();
+    this.#answers.delete(chatId);
+    this.#resending.delete(chatId);
+  }
+  #stream(chatId, told, signal, more) {
+    const { api, routes, headers, credentials, fetch, reconnect } = this.#options;
+    const { onFault, onPersisted, onQuota, onReconnect, onReconnected } = this.#options;
+    const connection = { api, routes, headers, credentials, fetch, reconnect, signal, sessionId: chatId, ...more };
+    const options = { ...connection, onFault, onPersisted, onQuota, onReconnect, onReconnected };
+    const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== void 0));
+    return new EventStream(given, told);
+  }
+  async #ask(chatId, question, signal) {
+    const told = /* @__PURE__ */ new Set();
+    const stream = this.#stream(chatId, told, signal, { question });
+    const answer = { stream, question, told, parts: [], lost: false, replaced: false };
+    this.#answers.set(chatId, answer);
+    if (this.#options.stopOnAbort === true) {
+      signal?.addEventListener("abort", () => answer.stream.outcome === null && void this.stop(chatId).catch(() => {
+      }));
+    }
+    const found = await stream.open();
+    return found ? this.#readable(answer, [], signal) : null;
+  }
+  #readable(answer, before, signal) {
+    const chunks = chunksOf(answer, before, signal);
+    return new ReadableStream(
+      {
+        async pull(controller) {
+          try {
+            const { done, value } = await chunks.next();
+            if (done)
+              controller.close();
+            else
+              controller.enqueue(value);
+          } catch (error) {
+            controller.error(error);
+          }
+        },
+        cancel() {
+          answer.stream.close();
+        }
+      },
+      // What waits in a queue would be lost with an error behind it.
+      { highWaterMark: 0 }
+    );
+  }
+};
+async function* chunksOf(answer, before, signal) {
+  const { stream } = answer;
+  const open = new OpenParts();
+  const keep = (part) => {
+    open.note(part);
+    if (part.transient !== true)
+      answer.parts.push(part);
+    return part;
+  };
+  try {
+    for (const part of before)
+      yield keep(part);
+    for await (const { part } of stream)
+      yield keep(part);
+    yield* open.ends(stream.outcome === "completed");
+    answer.parts = [];
+  } catch (error) {
+    if (answer.replaced)
+      return;
+    answer.lost = error instanceof ConnectionLostError;
+    if (!signal?.aborted)
+      yield* open.ends(false);
+    throw error;
+  }
+}
+export {
+  AnswerFailedError,
+  ConnectionLostError,
+  EventSourceParser,
+  EventStream,
+  ProtocolError,
+  RequestRefusedError,
+  ResumeFailedError,
+  StreamguardError,
+  StreamguardTransport,
+  faultOf,
+  isQuotaFault,
+  openStream,
+  persistedOf,
+  savedMessages,
+  sessionStatus,
+  stopAnswer
+};
