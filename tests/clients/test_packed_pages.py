@@ -1,0 +1,183 @@
+"""`useChat` with `streamguard-client`, rendered by React in a headless Chromium, with each version of AI SDK:
+the page after a reload is the page before."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from ..examples.browser import Browser
+from ..harness.proxy import FaultProxy
+from ..harness.waiting import wait_until
+from ..harness.workers import Worker
+from .packed import PACKAGE
+from .test_clients import HERE, node
+from .test_packed_client import SETTINGS, client
+from .test_packed_types import SDKS, link, project
+
+__all__ = ["client", "node", "project"]
+
+HTML: Final = '<!doctype html><meta charset="utf-8"><div id="root"></div><script type="module" src="page.js"></script>'
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pages")
+
+
+@pytest.fixture(scope="module")
+def live(pages: Path) -> Iterator[Worker]:
+    environment = {"STREAMGUARD_URL": "memory://", "STREAMGUARD_SETTINGS": SETTINGS, "CLIENT_PAGES": str(pages)}
+    with Worker("tests.apps.client_chat:app", env=environment) as worker:
+        yield worker
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser() as browser:
+        yield browser
+
+
+class ChatPage:
+    """The page with one chat, behind a network that can be cut."""
+
+    def __init__(self, browser: Browser, proxy: FaultProxy, version: str) -> None:
+        self.browser = browser
+        self.proxy = proxy
+        self.url = (
+            f"http://127.0.0.1:{proxy.port}/pages/{version}/?chat={uuid.uuid4().hex}&user=user-{uuid.uuid4().hex}"
+        )
+        self.open()
+
+    def open(self) -> None:
+        self.browser.open(self.url)
+        self._loaded()
+
+    def reload(self) -> None:
+        self.browser.reload()
+        self._loaded()
+
+    def _loaded(self) -> None:
+        wait_until(lambda: self.state("loaded") == "true", description="the page has loaded its messages")
+
+    def state(self, name: str) -> str | None:
+        found = self.browser.script("return document.getElementById('page')?.dataset[arguments[0]] ?? null", name)
+        return None if found is None else str(found)
+
+    def call(self, name: str, *arguments: str | int) -> None:
+        self.browser.script("window[arguments[0]](...arguments[1])", name, list(arguments))
+
+    def wait_for(self, status: str) -> None:
+        wait_until(lambda: self.state("status") == status, description=f"the chat is {status}: {self.state('status')}")
+
+    def wait_for_text(self, text: str) -> None:
+        wait_until(lambda: self.texts and self.texts[-1].startswith(text), description=f"{text} is shown")
+
+    def ask(self, text: str) -> None:
+        """Ask, and wait until it is answered, or not."""
+        self.call("ask", text)
+        wait_until(lambda: text in self.messages, description="the question is shown")
+
+    @property
+    def messages(self) -> str:
+        """All that is shown, as JSON."""
+        return str(self.browser.script("return document.getElementById('messages').textContent"))
+
+    @property
+    def texts(self) -> list[str]:
+        found = self.browser.script("return [...document.querySelectorAll('article')].map((one) => one.textContent)")
+        assert isinstance(found, list)
+        return [str(text) for text in found]
+
+    def told(self, name: str) -> object:
+        found = self.browser.script("return window.told()")
+        assert isinstance(found, dict)
+        return found[name]
+
+    def reload_and_compare(self, *, writing: bool = False) -> None:
+        """Reload, and compare what is shown once the resume is over, or while the answer goes on."""
+        before = json.loads(self.messages)
+        self.reload()
+        if writing:
+            self.wait_for("streaming")
+        else:
+            wait_until(lambda: self.state("resumed") == "true", description="the resume is over")
+        wait_until(lambda: json.loads(self.messages) == before, description=f"as before: {before}\nnow {self.messages}")
+
+
+@pytest.fixture(params=SDKS)
+def page(
+    request: pytest.FixtureRequest, project: Path, pages: Path, live: Worker, browser: Browser
+) -> Iterator[ChatPage]:
+    version = str(request.param)
+    link(project, {**SDKS[version], "react": "react", "react-dom": "react-dom"})
+    (project / "page.tsx").write_text((HERE / "react_page.tsx").read_text())
+    place = pages / version
+    place.mkdir(exist_ok=True)
+    (place / "index.html").write_text(HTML)
+    esbuild = PACKAGE / "node_modules" / ".bin" / "esbuild"
+    options = ["--bundle", "--format=esm", "--jsx=automatic", f"--outfile={place / 'page.js'}"]
+    bundled = subprocess.run([esbuild, "page.tsx", *options], cwd=project, capture_output=True, text=True, timeout=60)
+    assert bundled.returncode == 0, bundled.stderr
+    with FaultProxy(live.port) as proxy:
+        yield ChatPage(browser, proxy, version)
+
+
+def test_the_page_after_a_reload_is_the_page_before(page: ChatPage) -> None:
+    page.ask("tools")
+    page.wait_for_text("It is 21° 🌊 there.")
+    page.wait_for("ready")
+    page.reload_and_compare()
+
+    page.ask("long")
+    page.wait_for_text("It goes on")
+    page.proxy.cut()
+    wait_until(lambda: page.told("reconnects") != 0, description="it connects again")
+    page.reload_and_compare(writing=True)
+    with page.browser.new_tab():
+        page.open()
+        page.wait_for_text("It goes on")
+        page.call("stopAnswer")
+        page.wait_for("ready")
+        in_second = page.messages
+    page.wait_for("ready")
+    assert page.messages == in_second
+    page.reload_and_compare()
+
+    page.call("edit", 2, "one")
+    wait_until(lambda: page.texts[-1] == "Answer to one", description="the edited question is answered")
+    page.wait_for("ready")
+    page.reload_and_compare()
+    answered = page.messages
+    page.call("regenerate")
+    wait_until(lambda: len(page.texts) == 4 and page.messages != answered, description="it is answered again")
+    page.wait_for("ready")
+    wait_until(lambda: page.texts[-1] == "Answer to one", description="to its end")
+    page.reload_and_compare()
+
+    page.ask("fail")
+    page.wait_for("error")
+    assert page.state("error") == "provider_error"
+    assert page.told("faults") == ["provider_error"]
+    page.reload_and_compare()
+
+
+def test_a_lost_connection_is_said_and_the_answer_is_shown_when_it_is_back(page: ChatPage) -> None:
+    page.ask("long")
+    page.wait_for_text("It goes on")
+    page.proxy.refuse()
+    page.wait_for("error")
+    assert page.state("error") == "connection_lost"
+    page.proxy.forward()
+    page.call("resume")
+    page.wait_for("streaming")
+    page.call("stopAnswer")
+    page.wait_for("ready")
+    assert page.texts == ["long", "It goes on "]
+    page.reload_and_compare()
