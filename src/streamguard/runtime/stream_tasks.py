@@ -55,7 +55,7 @@ class StreamTasks:
             stream, Work.PRODUCE, binding=stream.request.binding, protocol=stream.protocol.name
         )
         with bound(context, Work.PRODUCE):
-            self._tasks.start(self._run, stream, items, context)
+            self._tasks.start_containing(self._run, stream, items, context)
 
     def end_soon(self, stream: LiveStream, ending: Ending) -> None:
         """End a stream that has no producer. Returns at once."""
@@ -113,8 +113,13 @@ class StreamTasks:
     async def _run(
         self, stream: LiveStream, items: Callable[[], AsyncIterator[object]], context: StreamContext
     ) -> None:
-        with self._observe.scope(context):  # the task is bound to it already
-            stream.produced_by(asyncio.current_task())
-            ending = stream.early_end or await produce(stream, items)
-            stream.produced_by(None)
-            await self._tasks.finish(self.end, stream, ending)
+        try:
+            with self._observe.scope(context):  # the task is bound to it already
+                stream.produced_by(asyncio.current_task())
+                ending = stream.early_end or await produce(stream, items)
+                stream.produced_by(None)
+                await self._tasks.finish(self.end, stream, ending)
+        except BaseException as exc:
+            if self._tasks.passes(exc):
+                raise
+            self._tasks.crashed(exc)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Final, TypeVar, TypeVarTuple
 
@@ -102,8 +102,13 @@ class Tasks:
 
     def start(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
         """Run `run` once, under the caller's context variables. What it raises is observed and goes no further."""
+        self.start_containing(self._contained, run, args)
+
+    def start_containing(self, run: Callable[[*Args], Coroutine[None, None, None]], *args: *Args) -> None:
+        """As `start`, for a `run` that catches everything but what `passes`, and tells `crashed`. Hot path: no other
+        coroutine is around it, through which each of its wakes would go."""
         _ = self.group
-        task = asyncio.get_running_loop().create_task(self._contained(run, args), name="streamguard-task")
+        task = asyncio.get_running_loop().create_task(run(*args), name="streamguard-task")
         self._one_off.add(task)
         task.add_done_callback(self._ended)
         self.started += 1
@@ -191,9 +196,18 @@ class Tasks:
         try:
             await run(*args)
         except BaseException as exc:
-            if self._closing if isinstance(exc, asyncio.CancelledError) else passes(exc):
+            if self.passes(exc):
                 raise
-            self._observe(_crash(exc))  # a stray cancellation is a crash like any other
+            self.crashed(exc)
+
+    def passes(self, error: BaseException) -> bool:
+        """Whether what a one-off task raised is its end, or that of the process. A stray cancellation is a crash like
+        any other."""
+        return self._closing if isinstance(error, asyncio.CancelledError) else passes(error)
+
+    def crashed(self, error: BaseException) -> None:
+        """Observe what the present one-off task failed with."""
+        self._observe(_crash(error))
 
     async def _supervised(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         crashes = 0
