@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -14,16 +15,18 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from ...contained import Contained
+from ...runtime.producing.item_source import DivertedItems
 from ..headers import RawHeaders
 
 __all__ = ["CalledResponse"]
 
 _START: Final = "http.response.start"
 _BODY: Final = "http.response.body"
+_MAY_BE_COMMENT: Final = (b":", b"\r", b"\n")
 _COMMENTS: Final = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\r|\n))+")
 
 
-class CalledResponse(AsyncIterator[bytes]):
+class CalledResponse(DivertedItems):
     """Calls `response` in a task of its own, which waits after each chunk until it is taken.
 
     Iterating raises what the response raises; `aclose` ends its call. The response reads the request like the endpoint,
@@ -35,7 +38,14 @@ class CalledResponse(AsyncIterator[bytes]):
     def __init__(self, response: Response, request: Request) -> None:
         self._response = response
         self._request = request
-        self._sending, self._sent = anyio.create_memory_object_stream[Message]()
+        self._waiting: deque[tuple[Message, asyncio.Future[None]]] = deque()
+        """Messages that wait until they are taken, each with what is resolved then."""
+        self._arrived: asyncio.Future[None] | None = None
+        """Resolved when a message waits, or the call ends; None while nobody waits for that."""
+        self._take: Callable[[bytes], bool] | None = None
+        """Takes a chunk in the task that sends it; see `divert`."""
+        self._failure: Exception | None = None
+        """What that raised."""
         self._over = asyncio.Event()
         self._work: Contained[None] | None = None
 
@@ -46,10 +56,15 @@ class CalledResponse(AsyncIterator[bytes]):
             RuntimeError: its first message is another one.
         """
         self._work = Contained(self._call, name="streamguard-response")
+        self._work.task.add_done_callback(lambda _: self._wake())
         message = await self._next()
         if message["type"] != _START:
             raise RuntimeError(f"{self._name} sent its body before its status")
         return message["status"], list(message.get("headers", ()))
+
+    def divert(self, take: Callable[[object], bool]) -> None:
+        """See `DivertedItems.divert`."""
+        self._take = take
 
     async def __anext__(self) -> bytes:
         """The next chunk.
@@ -61,8 +76,7 @@ class CalledResponse(AsyncIterator[bytes]):
             message = await self._next()
             if not message.get("more_body", False):
                 self._over.set()
-            body = bytes(message.get("body", b""))
-            if body and _COMMENTS.fullmatch(body) is None:
+            if body := _content(message):
                 return body
         await self._end()  # its code after the last chunk is the endpoint's work too
         raise StopAsyncIteration
@@ -73,19 +87,38 @@ class CalledResponse(AsyncIterator[bytes]):
         if task is not None and not task.done():
             task.cancel()
             await asyncio.wait({task})
-        self._sent.close()
-        self._sending.close()
 
     @property
     def _name(self) -> str:
         return type(self._response).__name__
 
     async def _next(self) -> Message:
-        try:
-            return await self._sent.receive()
-        except anyio.EndOfStream:
-            await self._end()
-            raise RuntimeError(f"{self._name} ended without the last message of its body") from None
+        while True:
+            failure, self._failure = self._failure, None
+            if failure is not None:
+                try:
+                    raise failure
+                finally:
+                    del failure  # else the exception's traceback would know the exception
+            if self._waiting:
+                message, taken = self._waiting.popleft()
+                if not taken.done():
+                    taken.set_result(None)
+                return message
+            if self._ended:
+                await self._end()
+                raise RuntimeError(f"{self._name} ended without the last message of its body")
+            self._arrived = asyncio.get_running_loop().create_future()
+            await self._arrived
+
+    @property
+    def _ended(self) -> bool:
+        return self._work is None or self._work.task.done()
+
+    def _wake(self) -> None:
+        arrived, self._arrived = self._arrived, None
+        if arrived is not None and not arrived.done():
+            arrived.set_result(None)
 
     async def _end(self) -> None:
         """Wait for the end of the call, and raise what it raised."""
@@ -97,12 +130,34 @@ class CalledResponse(AsyncIterator[bytes]):
         scope = {name: value for name, value in self._request.scope.items() if name != "extensions"}
         # Below ASGI 2.4: from 2.4 on Starlette takes every OSError, also of the body, for a client that left.
         scope["asgi"] = {**scope.get("asgi", {}), "spec_version": "2.3"}
-        async with self._sending:
-            await self._response(scope, self._receive, self._send)
+        await self._response(scope, self._receive, self._send)
 
     async def _send(self, message: Message) -> None:
-        if message["type"] in (_START, _BODY) and not self._over.is_set():
-            await self._sending.send(message)
+        if message["type"] not in (_START, _BODY) or self._over.is_set():
+            return
+        if self._ended:
+            raise anyio.ClosedResourceError
+        arrived, take = self._arrived, self._take
+        if take is not None and arrived is not None and not arrived.done() and message.get("more_body", False):
+            body = _content(message)
+            try:
+                if not body or take(body):  # nearly always
+                    return
+            except Exception as exc:  # noqa: BLE001 -- raised where the chunks are iterated, not here
+                # Without this method's frame, which knows this object.
+                self._failure = exc.with_traceback(None if exc.__traceback__ is None else exc.__traceback__.tb_next)
+                self._wake()
+            self._take = None
+            return
+        waiting = message, asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        self._wake()
+        try:
+            await waiting[1]
+        except asyncio.CancelledError:
+            with suppress(ValueError):
+                self._waiting.remove(waiting)
+            raise
 
     async def _receive(self) -> Message:
         asked = asyncio.ensure_future(self._request.receive())
@@ -115,3 +170,9 @@ class CalledResponse(AsyncIterator[bytes]):
             asked.cancel()
             with suppress(asyncio.CancelledError):
                 await asyncio.wait({asked})
+
+
+def _content(message: Message) -> bytes:
+    """The body of a message; empty for one of comments alone."""
+    body = bytes(message.get("body", b""))
+    return b"" if body[:1] in _MAY_BE_COMMENT and _COMMENTS.fullmatch(body) else body
