@@ -4,13 +4,18 @@ Nothing is timed: the same code makes the same calls on every machine. A call is
 to streamguard, or that streamguard calls itself, or of a built-in one that streamguard calls. A coroutine that goes on
 after a wait counts as a call, as it costs one.
 
-The endpoint waits until its client has everything before it gives more, so that each commit carries what it gave at a
-time: one event, as at reading speed, or many, as in a burst.
+The endpoints wait until all clients have everything before they give more, so that each commit carries what they gave
+at a time: one event, as of a lone stream at reading speed; many of one stream, as in a burst; or one of each of many
+streams, as of a busy process.
+
+Besides calls, every coroutine and generator is counted that goes on, whoever wrote it: a wake goes through all of those
+between a task and what it waits for, a framework's too. A longer way is dearer, although it has no call of ours.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import sys
 from collections import Counter
@@ -30,12 +35,15 @@ from starlette.types import ASGIApp, Message
 import streamguard
 from streamguard import StreamGuard, StreamGuardMiddleware, StreamRule
 from streamguard.runtime.producing import writer
+from streamguard.web.application import servers
 
-__all__ = ["BURST", "Calls", "Kind", "calls_per_event"]
+__all__ = ["BURST", "STREAMS", "Calls", "Kind", "calls_per_event"]
 
 PACKAGE: Final = os.path.dirname(streamguard.__file__)
 BURST: Final = 32
 """Events that are given at once in a burst: half of those after which the producer lets others run."""
+STREAMS: Final = 20
+"""Streams of a busy process."""
 WARM: Final = 2
 """Groups of events before the counting: what is made once for a stream is no cost of an event."""
 MARK: Final = b"some words of an answer"
@@ -55,6 +63,13 @@ class Calls(NamedTuple):
     python: float
     """Of Python functions, and of coroutines and generators that go on."""
     builtin: float
+    resumed: float
+    """Coroutines and generators of any package that begin or go on."""
+
+
+_RESUMABLE: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+_BESIDE: Final = frozenset((__file__, servers.__file__))
+"""No part of an event's way: these counts, and the search for the server, which finds none here and goes on."""
 
 
 @dataclass(slots=True)
@@ -64,6 +79,8 @@ class _Count:
     calls: Counter[str] = field(default_factory=Counter)
     """Of Python functions."""
     builtin: Counter[str] = field(default_factory=Counter)
+    resumed: Counter[str] = field(default_factory=Counter)
+    """Of what may wait, in every package but this one."""
 
     def begin(self) -> None:
         sys.setprofile(self._note)
@@ -74,7 +91,9 @@ class _Count:
 
     def _note(self, frame: FrameType, event: str, arg: object) -> None:
         if event == "call":
-            caller = frame.f_back
+            caller, code = frame.f_back, frame.f_code
+            if code.co_flags & _RESUMABLE and code.co_filename not in _BESIDE:
+                self.resumed[f"{frame.f_globals.get('__name__')}.{code.co_name}"] += 1
             if _is_ours(frame) or (caller is not None and _is_ours(caller)):
                 self.calls[f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}"] += 1
         elif event == "c_call" and _is_ours(frame):
@@ -82,41 +101,47 @@ class _Count:
 
 
 def _is_ours(frame: FrameType) -> bool:
-    return frame.f_code.co_filename.startswith(PACKAGE)
+    name = frame.f_code.co_filename
+    return name.startswith(PACKAGE) and name not in _BESIDE
 
 
 class _Source:
-    """Gives events in groups of `size`, the next group when the client has the last one."""
+    """Gives each of some streams events in groups of `size`, the next group when all clients have the last one."""
 
-    def __init__(self, size: int, groups: int) -> None:
+    def __init__(self, size: int, groups: int, streams: int) -> None:
         self._size = size
         self._groups = groups
+        self._streams = streams
         self._arrived = 0
-        self._all_there: asyncio.Future[None] | None = None
+        self._group = 0
+        """The group that is on its way."""
+        self._next_group: asyncio.Future[None] | None = None
         self._count = _Count()
 
     @property
+    def _events(self) -> int:
+        return self._size * self._streams * self._groups
+
+    @property
     def per_event(self) -> Calls:
-        events = self._size * self._groups
-        return Calls(self._count.calls.total() / events, self._count.builtin.total() / events)
+        count = self._count
+        return Calls(*(one.total() / self._events for one in (count.calls, count.builtin, count.resumed)))
 
     def __str__(self) -> str:
         """What was called most."""
-        events = self._size * self._groups
-        every = (self._count.calls + self._count.builtin).most_common(60)
-        return "\n".join(f"{calls / events:8.2f}  {name}" for name, calls in every)
+        count = self._count
+        resumed = Counter({f"resumed {name}": times for name, times in count.resumed.items()})
+        every = (count.calls + count.builtin + resumed).most_common(80)
+        return "\n".join(f"{calls / self._events:8.2f}  {name}" for name, calls in every)
 
     async def texts(self) -> AsyncIterator[str]:
         for group in range(WARM + self._groups):
-            if group == WARM:
-                self._count.begin()
             for _ in range(self._size):
                 yield f"{MARK.decode()}, sixty bytes of them or nearly so "
-            while self._arrived < self._size:
-                self._all_there = asyncio.get_running_loop().create_future()
-                await self._all_there
-            self._arrived = 0
-        self._count.end()
+            while self._group <= group:
+                if self._next_group is None:
+                    self._next_group = asyncio.get_running_loop().create_future()
+                await self._next_group
 
     async def blocks(self) -> AsyncIterator[bytes]:
         async for text in self.texts():
@@ -124,8 +149,17 @@ class _Source:
 
     def arrived(self, count: int) -> None:
         self._arrived += count
-        if self._all_there is not None and not self._all_there.done():
-            self._all_there.set_result(None)
+        if self._arrived < self._size * self._streams:
+            return
+        self._arrived = 0
+        self._group += 1
+        if self._group == WARM:
+            self._count.begin()
+        elif self._group == WARM + self._groups:
+            self._count.end()
+        waited, self._next_group = self._next_group, None
+        if waited is not None:
+            waited.set_result(None)
 
 
 async def _user(connection: HTTPConnection) -> str | None:
@@ -155,17 +189,32 @@ def _application(kind: Kind, url: str, source: _Source) -> tuple[ASGIApp, Stream
     return app, guard
 
 
-async def calls_per_event(kind: Kind, url: str, *, size: int, groups: int) -> tuple[Calls, str]:
+async def calls_per_event(kind: Kind, url: str, *, size: int, groups: int, streams: int = 1) -> tuple[Calls, str]:
     """The calls that streamguard makes for one event, and a list of the most frequent ones, for people.
 
     Args:
         kind: who makes the events.
         url: the store.
-        size: events at a time.
+        size: events of a stream at a time.
         groups: how many times so many are counted.
+        streams: how many streams give them, together.
     """
-    source = _Source(size, groups)
+    source = _Source(size, groups, streams)
     app, guard = _application(kind, url, source)
+    # The writer's pauses depend on the time that commits take, and so on the machine.
+    async with guard, asyncio.timeout(120):
+        try:
+            with patch.object(writer, "PAUSE_SECONDS", 0.0), patch.object(writer, "BURST_PAUSE_SECONDS", 0.0):
+                async with asyncio.TaskGroup() as clients:
+                    for number in range(streams):
+                        clients.create_task(_ask(app, source, f"user-{number}"))
+        finally:
+            sys.setprofile(None)
+    return source.per_event, str(source)
+
+
+async def _ask(app: ASGIApp, source: _Source, user: str) -> None:
+    """One request, to the end of its answer."""
     asked, left = False, asyncio.Event()
 
     async def receive() -> Message:
@@ -192,17 +241,12 @@ async def calls_per_event(kind: Kind, url: str, *, size: int, groups: int) -> tu
         "raw_path": b"/chat",
         "root_path": "",
         "query_string": b"",
-        "headers": [(b"host", b"test"), (b"x-user", b"ann"), (b"content-length", b"0")],
+        "headers": [(b"host", b"test"), (b"x-user", user.encode()), (b"content-length", b"0")],
         "client": ("127.0.0.1", 1),
         "server": ("test", 80),
         "state": {},
     }
-    # The writer's pause depends on the time that commits take, and so on the machine.
-    async with guard:
-        try:
-            with patch.object(writer, "PAUSE_SECONDS", 0.0):
-                await app(scope, receive, send)
-        finally:
-            sys.setprofile(None)
-            left.set()
-    return source.per_event, str(source)
+    try:
+        await app(scope, receive, send)
+    finally:
+        left.set()

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.harness.redis import RedisServer
 
-from .counting import BURST, Calls, Kind, calls_per_event
+from .counting import BURST, STREAMS, Calls, Kind, calls_per_event
 
-__all__ = ["CASES", "RECORD", "Case", "measured"]
+__all__ = ["CASES", "RECORD", "Case", "Load", "measured"]
 
 RECORD: Final = Path(__file__).parent / "calls.json"
 RUNS: Final = 4
 """Of which the fewest calls count: the guard's own tasks run beside, whenever their time has come."""
+
+
+class Load(StrEnum):
+    """What each commit carries."""
+
+    LONE = "one at a time"
+    """One event, as of a lone stream at reading speed."""
+    BURST = "burst"
+    """Many events of one stream."""
+    MANY = "many streams"
+    """One event of each of many streams."""
 
 
 class Case(NamedTuple):
@@ -23,20 +35,23 @@ class Case(NamedTuple):
 
     kind: Kind
     on_redis: bool
-    lone: bool
-    """Each event has a commit to itself, as at reading speed; otherwise many share one, as in a burst."""
+    load: Load
 
     def __str__(self) -> str:
-        return f"{self.kind}, {'Redis' if self.on_redis else 'memory'}, {'one at a time' if self.lone else 'burst'}"
+        return f"{self.kind}, {'Redis' if self.on_redis else 'memory'}, {self.load}"
 
 
-CASES: Final = [Case(kind, redis, lone) for kind in Kind for redis in (False, True) for lone in (False, True)]
+CASES: Final = [Case(kind, redis, load) for kind in Kind for redis in (False, True) for load in Load]
+
+
+_SIZES: Final = {Load.LONE: (1, 100, 1), Load.BURST: (BURST, 12, 1), Load.MANY: (1, 40, STREAMS)}
+"""Events of a stream at a time, how many times so many are counted, and streams."""
 
 
 async def measured(case: Case, url: str) -> tuple[Calls, str]:
     """The calls for one event, and the list of the most frequent."""
-    size, groups = (1, 100) if case.lone else (BURST, 12)
-    return min([await calls_per_event(case.kind, url, size=size, groups=groups) for _ in range(RUNS)])
+    size, groups, streams = _SIZES[case.load]
+    return min([await calls_per_event(case.kind, url, size=size, groups=groups, streams=streams) for _ in range(RUNS)])
 
 
 async def _record(redis: RedisServer) -> None:
