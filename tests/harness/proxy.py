@@ -34,6 +34,7 @@ class _Fate(Enum):
     REPLY_LOST = "the request is applied, its reply is swallowed, the connection is cut"
     REPLY_WITHHELD = "the request is applied, its connection stays open and silent"
     REQUEST_LOST = "the request never arrives, the connection is cut"
+    REQUEST_LATE = "the request arrives after a while, though its client may have given up"
 
 
 class _CutError(Exception):
@@ -45,6 +46,7 @@ class _Trap:
     matches: Matches
     fate: _Fate
     left: int
+    late_seconds: float = 0.0
 
     def catches(self, request: bytes) -> bool:
         if self.left == 0:
@@ -61,6 +63,7 @@ class _Link:
     request: bytearray = field(default_factory=bytearray)
     """What the client sent since the server last answered."""
     fate: _Fate | None = None
+    late_seconds: float = 0.0
     draining: bool = False
     """The server was told that no more requests come."""
 
@@ -160,6 +163,14 @@ class FaultProxy:
         """
         self._call(self._set_trap(_Trap(matches, _Fate.REQUEST_LOST, times)))
 
+    def delay_request(self, matches: Matches, seconds: float) -> None:
+        """Pass the next matching request on after `seconds`, whether its client still waits for the reply or not."""
+        self._call(self._set_trap(_Trap(matches, _Fate.REQUEST_LATE, 1, seconds)))
+
+    def disarm(self, matches: Matches) -> None:
+        """Forget the traps for these requests that have not sprung."""
+        self._call(self._disarm(matches))
+
     def retarget(self, port: int) -> None:
         """Reset every open connection, and lead those that come now to another `port` of 127.0.0.1."""
         self._call(self._retarget(port))
@@ -208,7 +219,11 @@ class FaultProxy:
         server.close()
 
     async def _set_trap(self, trap: _Trap) -> None:
+        self._traps = [one for one in self._traps if one.left]
         self._traps.append(trap)
+
+    async def _disarm(self, matches: Matches) -> None:
+        self._traps = [one for one in self._traps if one.matches != matches]
 
     async def _cut(self) -> None:
         for link in self._links:
@@ -267,6 +282,9 @@ class FaultProxy:
             if link.fate is _Fate.REQUEST_LOST:
                 self.requests_lost += 1
                 raise _CutError
+            if link.fate is _Fate.REQUEST_LATE:
+                await asyncio.sleep(link.late_seconds)
+                link.fate = None
             if not link.draining:
                 self.requests_bytes += len(chunk)
                 server.write(chunk)
@@ -280,7 +298,7 @@ class FaultProxy:
         for trap in self._traps:
             if trap.catches(request):
                 trap.left -= 1
-                link.fate = trap.fate
+                link.fate, link.late_seconds = trap.fate, trap.late_seconds
                 return
 
     async def _pump_replies(self, link: _Link, reader: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
@@ -289,7 +307,7 @@ class FaultProxy:
             if self._delay_seconds:
                 await asyncio.sleep(self._delay_seconds)
             await self._flowing.wait()
-            if link.fate is not None:
+            if link.fate in (_Fate.REPLY_LOST, _Fate.REPLY_WITHHELD):
                 self.replies_lost += 1
                 await self._swallow(link, reader, server)
                 raise _CutError

@@ -82,9 +82,11 @@ class SlotMigration:
     It stays half way until `finish`.
     """
 
-    def __init__(self, cluster: RedisCluster, slot: int, target: ClusterNode) -> None:
+    def __init__(
+        self, cluster: RedisCluster, slot: int, target: ClusterNode, *, source: ClusterNode | None = None
+    ) -> None:
         self.slot = slot
-        self.source = cluster.master_of_slot(slot)
+        self.source = source or cluster.master_of_slot(slot)
         self.target = target
         self._cluster = cluster
         cluster.migrations.append(self)
@@ -115,6 +117,7 @@ class SlotMigration:
         """Move what is left, and let the target own the slot; every master knows it at once. May be called twice."""
         if self not in self._cluster.migrations:
             return
+        self._cluster.wait_until_epochs_known()
         self.move_all()
         # The target first: if it were the source, nobody would own the slot for a moment.
         others = [node for node in self._cluster.masters() if node not in (self.source, self.target)]
@@ -165,7 +168,11 @@ class RedisCluster(RedisGroup):
     @property
     def url(self) -> str:
         """`redis+cluster://` URL that names every node."""
-        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.public_port}" for node in self.nodes)
+        return self.url_of("")
+
+    def url_of(self, login: str) -> str:
+        """As `url`, with a user's name and password: `name:password@`."""
+        return f"redis+cluster://{login}" + ",".join(f"127.0.0.1:{node.public_port}" for node in self.nodes)
 
     def database_url(self, database: int) -> str:
         """As `url`: a cluster has database 0 alone."""
@@ -240,10 +247,14 @@ class RedisCluster(RedisGroup):
         migration.finish()
         return migration.target
 
-    def fail_over(self, master: ClusterNode) -> ClusterNode:
-        """Let a replica take over from a master in agreement with it, so that nothing is lost; the new master."""
+    def fail_over(self, master: ClusterNode, *, busy: bool = False) -> ClusterNode:
+        """Let a replica take over from a master in agreement with it, so that nothing is lost; the new master. A `busy`
+        one goes on to be written to."""
         replica = self.replica_of(master)
-        self.wait_until_replicated()
+        if busy:
+            self.wait_until_following()
+        else:
+            self.wait_until_replicated()
         told_at = -math.inf
 
         def taken() -> bool:
@@ -279,6 +290,26 @@ class RedisCluster(RedisGroup):
     def wait_until_agreed(self) -> None:
         """Wait until every running node finds the cluster whole, and all give each slot the same owner."""
         self._wait(self._agreed, "all nodes agree")
+
+    def wait_until_epochs_known(self) -> None:
+        """Wait until all masters know the highest epoch. One that gets a slot makes its own the next one: had another
+        the same or a higher one meanwhile, nobody might have the slot in the end."""
+
+        def known() -> bool:
+            return len({node.info("cluster")["cluster_current_epoch"] for node in self.masters()}) == 1
+
+        self._wait(known, "all masters know the epoch")
+
+    def wait_until_following(self) -> None:
+        """Wait until every running replica is connected to its master and has caught up with it once."""
+
+        def following() -> bool:
+            facts = [node.info("replication") for node in self.nodes if node.running]
+            replicas = [one for one in facts if one["role"] == "slave"]
+            followed = sum(int(one["connected_slaves"]) for one in facts if one["role"] == "master")
+            return followed == len(replicas) and all(one["master_link_status"] == "up" for one in replicas)
+
+        self._wait(following, "the replicas follow")
 
     def wait_until_replicated(self) -> None:
         """Wait until every running replica has all that its master has."""

@@ -3,9 +3,11 @@
     --store memory|redis|cluster   where (memory)
     --schedules N                  how many (1,000)
     --seconds S                    or for how long
+    --together N                   how many side by side in a cluster (16)
     --seed N                       the first one's seed, as STREAMGUARD_SEED; those of the others follow
 
-A schedule that breaks a promise is printed with its seed, and is played again with `--seed N --schedules 1`.
+A schedule that breaks a promise is printed with its seed, and is played again with `--seed N --schedules 1`. In a
+cluster, where others were played beside it, that may take several tries.
 """
 
 from __future__ import annotations
@@ -16,22 +18,13 @@ import os
 import secrets
 import sys
 import time
+from collections.abc import Sequence
 
 from ..harness.redis import RedisServer
-from ..harness.redis_cluster import RedisCluster
+from .cluster_world import ClusterField, schedules_cluster
 from .history import ViolationError
-from .play import Tally, play
-from .worlds import ClusterWorld, MemoryWorld, RedisWorld, World
-
-
-async def _played(world: World, seed: int, *, schedules: int, seconds: float) -> Tally:
-    tally, ends = Tally(), time.monotonic() + seconds
-    try:
-        while tally.schedules < schedules and time.monotonic() < ends:
-            await play(seed + tally.schedules, world, tally)
-    finally:
-        await world.aclose()
-    return tally
+from .play import Tally, play_many
+from .worlds import MemoryWorld, RedisWorld, World
 
 
 def main() -> int:
@@ -41,29 +34,38 @@ def main() -> int:
     parser.add_argument("--schedules", type=int, default=None)
     parser.add_argument("--seconds", type=float, default=None)
     parser.add_argument("--seed", type=int, default=int(os.environ.get("STREAMGUARD_SEED", secrets.randbelow(1 << 32))))
+    parser.add_argument("--together", type=int, default=16)
     given = parser.parse_args()
     schedules = given.schedules or (1_000 if given.seconds is None else sys.maxsize)
     seconds = given.seconds or float("inf")
     print(f"STREAMGUARD_SEED={given.seed} on {given.store}", flush=True)
     began = time.monotonic()
 
-    async def run() -> Tally:
+    tally = Tally()
+
+    async def run() -> str:
+        async def played(worlds: Sequence[World]) -> None:
+            await play_many(worlds, given.seed, tally, schedules=schedules, seconds=seconds)
+
         match given.store:
             case "redis":
                 with RedisServer() as server:
-                    return await _played(RedisWorld(server), given.seed, schedules=schedules, seconds=seconds)
+                    await played([RedisWorld(server)])
             case "cluster":
-                with RedisCluster(replicas=1, proxied=True) as cluster:
-                    return await _played(ClusterWorld(cluster), given.seed, schedules=schedules, seconds=seconds)
+                with schedules_cluster() as cluster:
+                    field = ClusterField(cluster, together=given.together)
+                    await played(field.worlds)
+                    return f"; {field}"
             case _:
-                return await _played(MemoryWorld(), given.seed, schedules=schedules, seconds=seconds)
+                await played([MemoryWorld()])
+        return ""
 
     try:
-        tally = asyncio.run(run())
+        more = asyncio.run(run())
     except ViolationError as exc:
-        print(exc)
+        print(f"{exc}\nafter {tally}")
         return 1
-    print(f"{tally}: nothing lost or twice, in {time.monotonic() - began:.0f} s")
+    print(f"{tally}{more}: nothing lost or twice, in {time.monotonic() - began:.0f} s")
     return 0
 
 

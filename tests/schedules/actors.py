@@ -19,8 +19,10 @@ __all__ = ["Reader", "Worker", "WorkerState", "repeated"]
 
 T = TypeVar("T")
 
-TRIES: Final = 20
+TRIES: Final = 100
+"""How often a call is repeated: for longer than a cluster takes to get over the death of a master."""
 BACK_OFF_SECONDS: Final = 0.05
+LONGEST_BACK_OFF_SECONDS: Final = 0.25
 RETENTION_SECONDS: Final = 3_600.0
 SLICE_BYTES: Final = 12
 
@@ -49,7 +51,7 @@ async def _back_off(tried: int) -> None:
     """A store that is away for a moment is asked again after one: but for the first time, which is enough for a reply
     that was lost."""
     if tried:
-        await asyncio.sleep(BACK_OFF_SECONDS)
+        await asyncio.sleep(min(BACK_OFF_SECONDS * tried, LONGEST_BACK_OFF_SECONDS))
 
 
 class Worker:

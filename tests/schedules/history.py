@@ -20,11 +20,13 @@ class Ack(NamedTuple):
     """The step that acknowledged it last."""
 
 
-class Loss(NamedTuple):
-    """A failover that lost what happened after one step and up to another."""
+@dataclass(slots=True)
+class Loss:
+    """A failover that may lose what happened after one step and up to another."""
 
     after: int
-    until: int
+    until: float
+    """Infinite while it is not over."""
 
 
 @dataclass(slots=True)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import itertools
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,16 +15,18 @@ from streamguard.errors import LogBrokenError, StoreError
 from streamguard.stores.records import NewStream, Status
 from streamguard.stores.registrations import Registered
 from streamguard.stores.store import StreamStore
-from streamguard.values import START, Event, Position, SessionKey, StreamRef
+from streamguard.values import START, Event, Position, StreamRef
 
 from .actors import RETENTION_SECONDS, Reader, Worker, repeated
 from .history import History, Loss, ViolationError
 from .plan import READERS, WORKERS, Action, Step, steps_of
 from .worlds import World
 
-__all__ = ["Tally", "play"]
+__all__ = ["Tally", "play", "play_many"]
 
 EVERYTHING: Final = 1 << 30
+LONGEST_SECONDS: Final = 240.0
+"""A schedule that takes longer hangs: every wait of a store has a bound."""
 Wrap = Callable[[StreamStore], StreamStore]
 
 
@@ -51,17 +58,20 @@ async def play(seed: int, world: World, tally: Tally, wrap: Wrap = lambda store:
     Raises:
         ViolationError: a promise is broken. The text has the seed and the schedule.
     """
-    steps = steps_of(seed)
-    await world.begin(seed)
-    played = _Schedule(seed, world, wrap)
+    steps, history = steps_of(seed), History()
+    ref = await world.begin(seed, history)
+    played = _Schedule(ref, history, world, wrap)
     try:
-        await played.run(steps)
-        await played.finish()
-    except (ViolationError, StoreError) as exc:
+        async with asyncio.timeout(LONGEST_SECONDS):
+            await played.run(steps)
+            await played.finish()
+    except (ViolationError, StoreError, TimeoutError) as exc:
         lines = [f"  {number}: {step.action} {step.who} {step.amount}" for number, step in enumerate(steps, 1)]
         where = f"in step {played.history.now} of"
         text = "\n".join((f"{type(exc).__name__}: {exc}", f"{where} STREAMGUARD_SEED={seed}:", *lines))
         raise ViolationError(text) from exc
+    finally:
+        await world.over()
     tally.schedules += 1
     tally.steps += len(steps)
     tally.appends += played.history.appends
@@ -71,15 +81,41 @@ async def play(seed: int, world: World, tally: Tally, wrap: Wrap = lambda store:
     tally.lost_events += played.history.lost_events
 
 
+async def play_many(
+    worlds: Sequence[World], seed: int, tally: Tally, *, schedules: int = sys.maxsize, seconds: float = math.inf
+) -> None:
+    """Play so many schedules, or for so long, one in each of several worlds at once. The first one's seed is `seed`;
+    those of the others follow.
+
+    Raises:
+        ViolationError: a promise is broken.
+    """
+    numbers, ends = itertools.count(seed), time.monotonic() + seconds
+
+    async def play_on(world: World) -> None:
+        while time.monotonic() < ends and (number := next(numbers)) < seed + schedules:
+            await play(number, world, tally)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for world in worlds:
+                group.create_task(play_on(world))
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    finally:
+        for world in worlds:
+            await world.aclose()
+
+
 class _Schedule:
-    def __init__(self, seed: int, world: World, wrap: Wrap) -> None:
-        self.history = History()
+    def __init__(self, ref: StreamRef, history: History, world: World, wrap: Wrap) -> None:
+        self.history = history
         self.faults = self.refused = 0
         self._world = world
         self._stores = [wrap(world.store(who)) for who in range(WORKERS)]
         self._workers = [Worker("abc"[who], store, self.history) for who, store in enumerate(self._stores)]
         self._readers = [Reader(self.history) for _ in range(READERS)]
-        self._ref = StreamRef(SessionKey(f"owner-{seed}", f"session-{seed}"), f"{seed & (1 << 96) - 1:024x}")
+        self._ref = ref
         self._lagged_at: int | None = None
 
     async def run(self, steps: list[Step]) -> None:
@@ -150,7 +186,7 @@ class _Schedule:
         """Let nothing go wrong any more, end the stream, and look at all of it."""
         history, store = self.history, self._stores[0]
         history.now += 1
-        await self._world.migrated()
+        await self._world.calm()
         if not await self._ended():
             return
         log = await self._whole(store)
@@ -165,10 +201,14 @@ class _Schedule:
 
     async def _ended(self) -> bool:
         """Take the stream over and end it. False if a failover lost it altogether, which readers are told."""
+        history = self.history
         for worker in self._workers:
             status = await worker.take(self._ref)
             if status is Status.GONE:
-                raise ViolationError("I2: the stream is gone")
+                if not history.may_be_lost(history.registered_at):
+                    raise ViolationError("I2: the stream is gone")
+                await self._gone()
+                return False
             if status is Status.OK:
                 await worker.seal()
                 await worker.close()
@@ -176,6 +216,13 @@ class _Schedule:
             if meta is not None and meta.closed_seconds is not None:
                 return True
         raise ViolationError("I4: the stream could not be ended")
+
+    async def _gone(self) -> None:
+        """A failover lost the whole stream: whoever saw something of it is told."""
+        self.history.lost_events += len(self.history.acked)
+        for reader in self._readers:
+            if reader.view and (await reader.read(self._stores[0], self._ref) or not reader.told):
+                raise ViolationError("I9: the stream is lost, and a reader of it is not told")
 
     async def _whole(self, store: StreamStore) -> list[Event]:
         log: list[Event] = []

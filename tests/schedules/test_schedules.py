@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
+import sys
 from collections.abc import Callable
 
 import pytest
 
 from ..harness.redis import RedisServer
-from ..harness.redis_cluster import RedisCluster
 from .bugs import BUGS
+from .cluster_world import ClusterField, schedules_cluster
 from .history import ViolationError
 from .plan import steps_of
-from .play import Tally, play
-from .worlds import ClusterWorld, MemoryWorld, RedisWorld, World
+from .play import Tally, play, play_many
+from .worlds import MemoryWorld, RedisWorld, World
 
 pytestmark = pytest.mark.anyio
 
@@ -31,14 +31,10 @@ def test_a_seed_is_one_schedule() -> None:
     assert steps_of(7) == steps_of(7) != steps_of(8)
 
 
-async def played(world: World, *, schedules: int = 1_000_000, seconds: float = 60.0) -> Tally:
+async def played(*worlds: World, schedules: int = sys.maxsize, seconds: float = 60.0) -> Tally:
     print(f"STREAMGUARD_SEED={SEED}")
-    tally, ends = Tally(), time.monotonic() + seconds
-    try:
-        while tally.schedules < schedules and time.monotonic() < ends:
-            await play(SEED + tally.schedules, world, tally)
-    finally:
-        await world.aclose()
+    tally = Tally()
+    await play_many(worlds, SEED, tally, schedules=schedules, seconds=seconds)
     print(tally)
     return tally
 
@@ -66,13 +62,15 @@ async def test_many_schedules_on_redis(own_redis: Callable[..., RedisServer]) ->
 
 
 @pytest.mark.slow
-async def test_many_schedules_on_a_cluster(own_redis_cluster: Callable[..., RedisCluster]) -> None:
-    """Slots move, replicas take over, and replies are lost by proxies."""
-    world = ClusterWorld(own_redis_cluster(replicas=1, proxied=True))
-    tally = await played(world, seconds=SECONDS)
+async def test_many_schedules_on_a_cluster() -> None:
+    """Slots move, replicas take over, masters die, and replies are lost by proxies."""
+    with schedules_cluster() as cluster:
+        field = ClusterField(cluster, together=16)
+        tally = await played(*field.worlds, seconds=3 * SECONDS)
+        print(field)
     assert tally.lost_events > 0
-    assert world.migrations > 0
-    assert world.failovers > 0
+    assert field.migrations > 0
+    assert field.handovers + field.takeovers + field.deaths > 0
 
 
 @pytest.mark.long
