@@ -12,7 +12,7 @@ import redis
 
 from .certificates import Certificates
 from .redis import DATABASES, RedisServer
-from .redis_binaries import redis_6_2_binary, valkey_binary
+from .redis_binaries import redis_6_2_binary, redis_binary, valkey_binary
 from .redis_cluster import RedisCluster
 from .redis_kinds import AccountRedisServer, TlsRedisServer
 from .redis_sentinel import RedisSentinels
@@ -141,6 +141,7 @@ def own_redis_cluster() -> Iterator[Callable[..., RedisCluster]]:
             config: dict[str, str] | None = None,
             aof: bool = False,
             proxied: bool = False,
+            binary: Callable[[], str] = redis_binary,
         ) -> RedisCluster:
             cluster = RedisCluster(
                 masters=masters,
@@ -149,6 +150,7 @@ def own_redis_cluster() -> Iterator[Callable[..., RedisCluster]]:
                 config=config,
                 aof=aof,
                 proxied=proxied,
+                binary=binary,
             )
             return stack.enter_context(cluster)
 

@@ -1,6 +1,7 @@
 """The channels that this process is subscribed to: of streams that it views, and of workers in it.
 
-Every event loop has subscribed connections of its own. There is one: a plain `PUBLISH` reaches every node of a cluster.
+Every event loop has subscribed connections of its own: one, and in a cluster one more for each server that has sharded
+channels. A worker is told of streams on all servers: its channel is a plain one, which reaches every server.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from ...loops import PerLoop
 from ...values import StreamRef
 from ..records import Hint
 from ..worker_hints import MISSED_HINTS, WorkerHint
+from .cluster import Cluster
 from .driver import Connector
 from .hints import EMPTY_HINT, decode_hint, decode_worker_hint
 from .keys import Keys
+from .shard_subscriptions import ShardSubscriptions
 from .subscriptions import Subscriber, Subscriptions
 
 __all__ = ["Channels"]
@@ -31,12 +34,18 @@ class Channels:
         *,
         command_seconds: float,
         mark_watched: Callable[[Sequence[StreamRef]], Awaitable[None]],
+        cluster: Cluster | None = None,
     ) -> None:
         self._keys = keys
         self._closed = False
-        self._subscriptions: PerLoop[Subscriptions] = PerLoop(
-            lambda: Subscriptions(address, command_seconds=command_seconds, mark_watched=mark_watched),
-            Subscriptions.abandon,
+
+        def subscriptions() -> Subscriptions | ShardSubscriptions:
+            if cluster is None:
+                return Subscriptions(address, command_seconds=command_seconds, mark_watched=mark_watched)
+            return ShardSubscriptions(cluster, command_seconds=command_seconds, mark_watched=mark_watched)
+
+        self._subscriptions: PerLoop[Subscriptions | ShardSubscriptions] = PerLoop(
+            subscriptions, lambda one: one.abandon()
         )
 
     def watch(
@@ -44,7 +53,7 @@ class Channels:
     ) -> AbstractAsyncContextManager[None]:
         """See `StreamLog.subscribe`."""
         keys = self._keys.stream(ref)
-        return self._enter(
+        return self._subscribed().entered(
             Subscriber(
                 [keys.control, keys.data] if data else [keys.control],
                 lambda payload: on_hint(decode_hint(payload)),
@@ -55,7 +64,9 @@ class Channels:
 
     def listen(self, worker: str, on_hint: Callable[[WorkerHint], None]) -> AbstractAsyncContextManager[None]:
         """See `StreamWrites.subscribe_worker`."""
-        return self._enter(
+        subscriptions = self._subscribed()
+        plain = subscriptions.plain if isinstance(subscriptions, ShardSubscriptions) else subscriptions
+        return plain.entered(
             Subscriber(
                 [self._keys.worker(worker)],
                 lambda payload: on_hint(decode_worker_hint(payload)),
@@ -63,10 +74,10 @@ class Channels:
             )
         )
 
-    def _enter(self, subscriber: Subscriber) -> AbstractAsyncContextManager[None]:
+    def _subscribed(self) -> Subscriptions | ShardSubscriptions:
         if self._closed:
             raise StoreUnavailableError("subscribe: the store is closed", operation="subscribe")
-        return self._subscriptions.get().entered(subscriber)
+        return self._subscriptions.get()
 
     def reopen(self) -> None:
         """Take subscribers again."""

@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from typing import Final, TypeVar
 
 from ...contained import Contained
@@ -29,7 +29,7 @@ from .pipeline import PipelinedConnections
 from .scripts import Scripts
 from .slot_map import Place, read_slots, slot_of
 
-__all__ = ["AnyServer", "Cluster", "ClusterServer"]
+__all__ = ["AnyServer", "Cluster", "ClusterServer", "OneServer"]
 
 ASKED_AT_ONCE: Final = 3
 """How many servers are asked for the map at once: one of them may be silent. As many more are asked whenever none of
@@ -247,7 +247,10 @@ class Cluster:
         return read_slots(reply, Place(address.host, address.port))
 
     def _take(self, places: Sequence[Place | None]) -> None:
-        masters = [None if place is None else self._server(place) for place in places]
+        masters: list[ClusterServer | None] = []
+        for place, slots in groupby(places):
+            server = None if place is None else self._server(place)
+            masters += [server] * sum(1 for _ in slots)
         if masters != self._masters:
             self._masters = masters
             self.version += 1
@@ -302,6 +305,23 @@ class AnyServer:
         """See `Connector`. A server that accepts connections and answers nothing is not taken."""
         asks = [partial(_greeted, address) for address in self._cluster.addresses()]
         raw, place = await _first(asks, drop=lambda greeted: greeted[0].close())
+        self._cluster.listen(raw, place)
+        return raw
+
+
+class OneServer:
+    """Connects to one server of a cluster, for what is published in its own slots."""
+
+    def __init__(self, cluster: Cluster, server: ClusterServer) -> None:
+        self._cluster = cluster
+        self._address = server.address
+
+    def __str__(self) -> str:
+        return str(self._address)
+
+    async def connect(self) -> RawConnection:
+        """See `Connector`."""
+        raw, place = await _greeted(self._address)
         self._cluster.listen(raw, place)
         return raw
 

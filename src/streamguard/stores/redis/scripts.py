@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -38,6 +39,15 @@ _SOURCES: Final = read_scripts(
 """Lua by script name."""
 
 
+_PUBLISH: Final = re.compile(r"(?:redis\.)?\bcall\('PUBLISH', meta_key")
+_TO_SHARDS: Final = """
+local function publish(channel, message)
+  local heard = redis.pcall('SPUBLISH', channel, message)
+  if type(heard) ~= 'number' or heard == 0 then redis.call('PUBLISH', channel, message) end
+end
+"""
+
+
 class Scripts:
     """Scripts by name. What a store runs is what it was given, so a test can hand it a changed line."""
 
@@ -58,6 +68,16 @@ class Scripts:
             self.sources[source] = source
             self.digests[source] = _digest(source)
         return source
+
+    def publishing_to_shards(self) -> Scripts:
+        """A copy for a cluster: what is published about a stream stays with the servers of its slot, unless none of
+        them knows of a subscriber there, or of such channels at all."""
+        return Scripts(
+            {
+                name: _TO_SHARDS + found[0] if (found := _PUBLISH.subn("publish(meta_key", source))[1] else source
+                for name, source in self.sources.items()
+            }
+        )
 
     def replacing(self, name: str, old: str, new: str) -> Scripts:
         """A copy in which one piece of one script reads differently, to see that a test notices.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ..composed import ComposedStore, Roles
 from ..damage import Unreadable
+from .address import ClusterAddress
 from .client import RedisClient
 from .inspection import RedisInspection
 from .lease_index import LeaseIndex
@@ -21,6 +22,7 @@ from .stream_log import RedisLog
 from .stream_registry import RedisRegistry
 from .stream_writes import RedisWrites
 from .topology import topology_of
+from .urls import address_of
 from .viewer_reports import RedisViewerReports
 from .work_sharing import RedisWorkSharing
 from .worker_reports import RedisWorkerReports
@@ -58,7 +60,10 @@ class RedisStore(ComposedStore):
             ConfigurationError: the URL cannot be used.
         """
         chosen = scripts or Scripts.load()
-        topology = topology_of(url, chosen, command_seconds=command_seconds)
+        address = address_of(url)
+        if isinstance(address, ClusterAddress):
+            chosen = chosen.publishing_to_shards()
+        topology = topology_of(address, chosen, command_seconds=command_seconds)
         self._address = topology.address
         self._cluster = topology.cluster
         self.server: str | None = topology.name

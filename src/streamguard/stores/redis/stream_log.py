@@ -55,7 +55,11 @@ class RedisLog(StreamLog):
         self._event_bytes: OrderedDict[StreamRef, int] = OrderedDict()
         """The average event of logs that were read in part, the one that was read last at the end."""
         self.channels: Channels = Channels(
-            address, redis.keys, command_seconds=command_seconds, mark_watched=self._mark_watched
+            address,
+            redis.keys,
+            command_seconds=command_seconds,
+            mark_watched=self._mark_watched,
+            cluster=redis.cluster,
         )
         """What is subscribed to, by viewers and by workers."""
 

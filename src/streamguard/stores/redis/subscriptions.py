@@ -9,6 +9,8 @@ parts:
   events only then), and after a reconnection marks them again before it tells everyone of the doubt;
 - a task that enters `subscribe` subscribes to its channels itself if the reader is connected, else leaves it to the
   reader.
+
+Sharded channels (`shard_subscriptions`) are subscribed to one by one, since each may turn out to be another server's.
 """
 
 from __future__ import annotations
@@ -16,15 +18,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final, TypeVarTuple
+from typing import Final, NamedTuple, Protocol, TypeVarTuple
 
 from ...deadlines import Deadline
 from ...errors import StoreError, StoreUnavailableError
 from ...values import StreamRef
 from .driver import Command, CommandError, Connection, Connector, Reply
 from .errors import mapped_error, mapped_errors
+from .slot_map import slot_of
 
-__all__ = ["WATCHED_SECONDS", "Subscriber", "Subscriptions"]
+__all__ = ["WATCHED_SECONDS", "ShardEvents", "Subscriber", "Subscriptions"]
 
 Args = TypeVarTuple("Args")
 
@@ -34,8 +37,6 @@ WATCHED_SECONDS: Final = 60.0
 _RENEW_SECONDS: Final = WATCHED_SECONDS / 3
 _IDLE_SECONDS: Final = 2.0
 """A connection that brought nothing for this long gets a PING, and is dropped after as long again."""
-
-_SUBSCRIBE_AT_ONCE: Final = 1000
 
 
 class Subscriber:
@@ -59,6 +60,31 @@ class Subscriber:
         self.watched: StreamRef | None = watched
 
 
+class ShardEvents(Protocol):
+    """Is told what becomes of sharded channels at one server. Must not raise or block."""
+
+    def refused(self, error: CommandError) -> Sequence[int] | None:
+        """The server refused a subscription. The slots that this is about; None for every channel that it has not
+        confirmed yet."""
+
+    def lost(self) -> None:
+        """There is no connection to the server, or it ended a subscription."""
+
+
+class _Words(NamedTuple):
+    enter: str
+    leave: str
+    entered: bytes
+    left: bytes
+    message: bytes
+    at_once: int
+    """How many channels one command takes: those of a sharded one must share a slot."""
+
+
+_PLAIN: Final = _Words("SUBSCRIBE", "UNSUBSCRIBE", b"subscribe", b"unsubscribe", b"message", 1000)
+_SHARDED: Final = _Words("SSUBSCRIBE", "SUNSUBSCRIBE", b"ssubscribe", b"sunsubscribe", b"smessage", 1)
+
+
 class _Channel:
     """A channel with subscribers in this process."""
 
@@ -78,8 +104,14 @@ class Subscriptions:
         *,
         command_seconds: float,
         mark_watched: Callable[[Sequence[StreamRef]], Awaitable[None]],
+        shards: ShardEvents | None = None,
     ) -> None:
+        """`shards`: the channels are sharded, and this is told of what becomes of them."""
         self._connection = Connection(address)
+        self._shards = shards
+        self._words = _PLAIN if shards is None else _SHARDED
+        self._dropped: list[bytes] = []
+        """Channels that the server has ended the subscription to: their slots were moved."""
         self._seconds = command_seconds
         self._mark_watched = mark_watched
         self._channels: dict[bytes, _Channel] = {}
@@ -97,12 +129,29 @@ class Subscriptions:
 
     # -- entering and leaving -----------------------------------------------------------------------------------------
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection on which subscriptions can be made."""
+        return self._subscribing
+
     @asynccontextmanager
     async def entered(self, subscriber: Subscriber) -> AsyncIterator[None]:
         """Subscribe while entered, which is once the server confirmed all channels.
 
         Raises:
             StoreUnavailableError: it did not within the command timeout.
+        """
+        await self.enter(subscriber)
+        try:
+            yield
+        finally:
+            await self.leave(subscriber)
+
+    async def enter(self, subscriber: Subscriber) -> None:
+        """Subscribe, until `leave`. After an error, or a cancellation, nothing is left to be left.
+
+        Raises:
+            StoreUnavailableError: the server did not confirm all channels within the command timeout.
         """
         if self._closed:
             raise StoreUnavailableError("subscribe: the store is closed", operation="subscribe")
@@ -117,9 +166,9 @@ class Subscriptions:
                         await self._confirmed(name)
             if subscriber.watched is not None:
                 await self._mark_watched([subscriber.watched])
-            yield
-        finally:
-            await self._leave(subscriber)
+        except BaseException:
+            await self.leave(subscriber)
+            raise
 
     def _join(self, subscriber: Subscriber) -> list[bytes]:
         fresh = []
@@ -141,7 +190,8 @@ class Subscriptions:
         if channel.error is not None:
             raise StoreUnavailableError(str(channel.error), operation="subscribe") from channel.error
 
-    async def _leave(self, subscriber: Subscriber) -> None:
+    async def leave(self, subscriber: Subscriber) -> None:
+        """Subscribe no longer."""
         self._subscribers.pop(subscriber, None)
         gone = []
         for name in subscriber.channels:
@@ -156,7 +206,7 @@ class Subscriptions:
         if gone and self._subscribing:
             # A failure means the connection is gone, and with it the subscription.
             with suppress(StoreUnavailableError), mapped_errors("subscribe"):
-                await self._connection.send(Command.of("UNSUBSCRIBE", *gone).packed)
+                await self._send(self._words.leave, gone)
 
     async def aclose(self) -> None:
         """Unsubscribe from everything and disconnect; later calls are refused, those that wait fail."""
@@ -194,6 +244,8 @@ class Subscriptions:
         with suppress(StoreUnavailableError), mapped_errors("subscribe"):
             await self._connection.drop()
         self._broken(error)
+        if self._shards is not None and self._channels:
+            self._shards.lost()
 
     # -- the reader ---------------------------------------------------------------------------------------------------
 
@@ -213,34 +265,44 @@ class Subscriptions:
                     while True:
                         for reply in await self._connection.receive():
                             self._take(reply)
+                        if self._dropped and self._shards is not None:
+                            await self._subscribe_again(self._shards)
                         pause = 0.0
             except StoreUnavailableError as exc:
                 await self._lost(exc)
                 pause = min(max(pause * 2, self._seconds / 32), self._seconds / 4)
 
     async def _subscribe(self, names: Sequence[bytes]) -> None:
-        for start in range(0, len(names), _SUBSCRIBE_AT_ONCE):
-            some = names[start : start + _SUBSCRIBE_AT_ONCE]
-            for name in some:
-                self._unconfirmed[name] = self._unconfirmed.get(name, 0) + 1
-            await self._connection.send(Command.of("SUBSCRIBE", *some).packed)
+        for name in names:
+            self._unconfirmed[name] = self._unconfirmed.get(name, 0) + 1
+        await self._send(self._words.enter, names)
+
+    async def _send(self, word: str, names: Sequence[bytes]) -> None:
+        size = self._words.at_once
+        parts = [Command.of(word, *names[start : start + size]).packed for start in range(0, len(names), size)]
+        await self._connection.send(b"".join(parts))
 
     def _take(self, reply: Reply) -> None:
         self._heard = True
         if isinstance(reply, CommandError):
-            raise reply
+            if self._shards is None:
+                raise reply
+            self._refuse(reply, self._shards)
+            return
         if not isinstance(reply, list):
             return
         kind, name = reply[0], reply[1]
         if not isinstance(name, bytes):
             return
-        if kind == b"message" and isinstance(reply[2], bytes):
+        if kind == self._words.message and isinstance(reply[2], bytes):
             channel = self._channels.get(name)
             if channel is not None:
                 for subscriber in tuple(channel.subscribers):
-                    self._tell(subscriber.on_message, reply[2])
-        elif kind == b"subscribe":
+                    self.tell(subscriber.on_message, reply[2])
+        elif kind == self._words.entered:
             self._confirm(name)
+        elif kind == self._words.left and name in self._channels and name not in self._unconfirmed:
+            self._dropped.append(name)  # nobody here left it
 
     def _confirm(self, name: bytes) -> None:
         left = self._unconfirmed.get(name, 1) - 1
@@ -252,12 +314,37 @@ class Subscriptions:
         if channel is not None:
             channel.error = None
             channel.answered.set()
+        self._tell_doubt_if_confirmed()
+
+    def _refuse(self, error: CommandError, shards: ShardEvents) -> None:
+        """Whoever waits for a channel that the server refused is told so."""
+        slots = shards.refused(error)
+        for name in tuple(self._unconfirmed):
+            if slots is None or slot_of(name) in slots:
+                del self._unconfirmed[name]
+                channel = self._channels.get(name)
+                if channel is not None:
+                    channel.error = mapped_error("subscribe", error)
+                    channel.answered.set()
+        self._tell_doubt_if_confirmed()
+
+    async def _subscribe_again(self, shards: ShardEvents) -> None:
+        """The server has ended subscriptions: what it says to new ones tells whose the channels are now."""
+        names, self._dropped = [name for name in self._dropped if name in self._channels], []
+        for name in names:
+            self._channels[name].answered.clear()
+        self._times_connected += 1  # as after a new connection, messages may have been missed
+        shards.lost()
+        await self._subscribe(names)
+
+    def _tell_doubt_if_confirmed(self) -> None:
         if not self._unconfirmed and self._times_connected > 1:
             self._times_connected = 1
             self._repair.set()
 
     def _broken(self, error: StoreError) -> None:
         self._unconfirmed.clear()
+        self._dropped.clear()
         for channel in self._channels.values():
             if channel.answered.is_set() and channel.error is None:
                 channel.answered.clear()
@@ -267,7 +354,8 @@ class Subscriptions:
                 channel.answered.set()
 
     @staticmethod
-    def _tell(tell: Callable[[*Args], None], *args: *Args) -> None:
+    def tell(tell: Callable[[*Args], None], *args: *Args) -> None:
+        """Call what a subscriber gave; what it raises goes no further."""
         try:
             tell(*args)
         except Exception as exc:  # noqa: BLE001 # one subscriber's mistake must not cost the others their messages
@@ -295,7 +383,7 @@ class Subscriptions:
                     renew_at = loop.time()
             if repair:
                 for subscriber in list(self._subscribers):
-                    self._tell(subscriber.on_doubt)
+                    self.tell(subscriber.on_doubt)
             elif self._subscribing:
                 await self._probe()
 

@@ -1,0 +1,152 @@
+"""Sharded channels: hints stay with the servers of a stream's slot, and viewers follow it; plain channels elsewhere."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+
+from streamguard.stores.redis import RedisStore
+from streamguard.stores.redis.keys import Keys
+from streamguard.testing._stream_store.steps import Hints, new_stream, put, registered, try_register
+from streamguard.values import SessionKey, StreamRef
+
+from ...harness.redis_binaries import redis_6_2_binary
+from ...harness.redis_cluster import ClusterNode, RedisCluster
+from ...harness.waiting import wait_until_async
+from .test_cluster_channels import answers
+
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
+
+KEYS = Keys("streamguard")
+LOGIN = "plain:plain@"
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[RedisStore]:
+    store = RedisStore(url, command_seconds=5)
+    await store.start()
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+def at_shards(cluster: RedisCluster, channel: bytes) -> list[ClusterNode]:
+    """The servers at which somebody is subscribed to a sharded channel."""
+    found = []
+    for node in cluster.nodes:
+        if node.running:
+            channels = node.command("PUBSUB", "SHARDCHANNELS")
+            assert isinstance(channels, list)
+            found += [node] * (channel in channels)
+    return found
+
+
+def at_any(cluster: RedisCluster, channel: bytes) -> list[ClusterNode]:
+    """The servers at which somebody is subscribed to a plain channel."""
+    return [node for node in cluster.masters() if channel in node.client().pubsub_channels()]
+
+
+def over_the_bus(cluster: RedisCluster) -> int:
+    """How many messages were published to the whole cluster."""
+    return sum(int(node.info("cluster").get("cluster_stats_messages_publish_sent", 0)) for node in cluster.nodes)
+
+
+async def fresh(store: RedisStore) -> StreamRef:
+    new = new_stream(SessionKey("ann", secrets.token_hex(4)))
+    registered(await try_register(store, new))
+    return new.ref
+
+
+async def heard(hints: Hints, seq: int) -> None:
+    await hints.until(
+        lambda seen: any(hint.first_seq <= seq < hint.first_seq + len(hint.events) for hint in seen),
+        description=f"event {seq}",
+    )
+
+
+async def test_hints_do_not_go_over_the_whole_cluster(redis_cluster: RedisCluster, redis_cluster_url: str) -> None:
+    async with opened(redis_cluster_url) as store, opened(redis_cluster_url) as other:
+        ref, hints = await fresh(store), Hints()
+        channel = KEYS.stream(ref).data
+        async with other.subscribe(ref, hints):
+            assert at_shards(redis_cluster, channel) == [redis_cluster.master_of(channel)]
+            assert at_any(redis_cluster, channel) == []
+            before = over_the_bus(redis_cluster)
+            for seq in range(1, 11):
+                await put(store, ref, seq, b"a")
+                await heard(hints, seq)
+            assert over_the_bus(redis_cluster) == before
+        await wait_until_async(lambda: not at_shards(redis_cluster, channel), description="nobody is subscribed")
+
+
+async def test_a_viewer_follows_a_slot_that_moves_to_and_fro(
+    redis_cluster: RedisCluster, redis_cluster_url: str
+) -> None:
+    async with opened(redis_cluster_url) as store, opened(redis_cluster_url) as other:
+        ref, hints = await fresh(store), Hints()
+        channel = KEYS.stream(ref).data
+        async with other.subscribe(ref, hints):
+            home = redis_cluster.master_of(channel)
+            target = redis_cluster.another_master(home)
+            for seq, owner in enumerate((target, home, target), 1):
+                before = len(hints.seen)
+                redis_cluster.migrate(channel, target=owner)
+                await wait_until_async(
+                    partial(lambda owner: at_shards(redis_cluster, channel) == [owner], owner),
+                    description="the viewer follows",
+                )
+                await hints.until(
+                    partial(lambda before, seen: any(hint.first_seq == 0 for hint in seen[before:]), before),
+                    description="the doubt",
+                )
+                await put(store, ref, seq, b"a")
+                await heard(hints, seq)
+
+
+async def test_a_viewer_follows_a_failover(own_redis_cluster: Callable[..., RedisCluster]) -> None:
+    cluster = own_redis_cluster(replicas=1)
+    async with opened(cluster.url) as store, opened(cluster.url) as other:
+        ref, hints = await fresh(store), Hints()
+        channel = KEYS.stream(ref).data
+        async with other.subscribe(ref, hints):
+            master = cluster.master_of(channel)
+            cluster.wait_until_replicated()
+            master.kill()
+            replica = cluster.take_over(master)
+            await wait_until_async(lambda: at_shards(cluster, channel) == [replica], description="the viewer follows")
+            is_found: Callable[[], Awaitable[bool] | bool] = partial(answers, store, ref)
+            await wait_until_async(is_found, description="the store knows the new master")
+            await put(store, ref, 1, b"a")
+            await heard(hints, 1)
+
+
+async def test_an_older_cluster_has_plain_channels(own_redis_cluster: Callable[..., RedisCluster]) -> None:
+    cluster = own_redis_cluster(binary=redis_6_2_binary)
+    await has_plain_channels(cluster, cluster.url)
+
+
+async def test_an_account_without_sharded_channels_has_plain_ones(
+    own_redis_cluster: Callable[..., RedisCluster],
+) -> None:
+    cluster = own_redis_cluster()
+    for node in cluster.nodes:
+        node.command(
+            *"ACL SETUSER plain on >plain ~* &* +@all -spublish -ssubscribe".split()  # noqa: SIM905 -- as in redis-cli
+        )
+    await has_plain_channels(cluster, cluster.url_of(LOGIN))
+
+
+async def has_plain_channels(cluster: RedisCluster, url: str) -> None:
+    async with opened(url) as store, opened(url) as other:
+        for _ in range(3):
+            ref, hints = await fresh(store), Hints()
+            channel = KEYS.stream(ref).data
+            async with other.subscribe(ref, hints):
+                assert len(at_any(cluster, channel)) == 1
+                await put(store, ref, 1, b"a")
+                await heard(hints, 1)
