@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import uvloop
 
-from streamguard.deadlines import TOLERANCE_SECONDS, Deadline, LoopClock
+from streamguard.deadlines import TOLERANCE_SECONDS, Deadline, Interruption, LoopClock
 
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 
@@ -182,3 +182,54 @@ def test_each_loop_has_a_clock_and_none_outlives_its_loop() -> None:
     assert [clock() for clock in clocks] == [None, None]
     with pytest.raises(RuntimeError):
         LoopClock.current()
+
+
+async def test_an_interruption_ends_a_block_that_waits(anyio_backend: object) -> None:
+    interruption = Interruption()
+    asyncio.get_running_loop().call_soon(interruption.happen)
+    with pytest.raises(TimeoutError), interruption:
+        await asyncio.Event().wait()
+    assert interruption.happened
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_an_interruption_leaves_a_block_what_comes_in_the_same_turn(anyio_backend: object) -> None:
+    interruption, got = Interruption(), asyncio.get_running_loop().create_future()
+
+    def both() -> None:
+        got.set_result("an answer")
+        interruption.happen()
+
+    asyncio.get_running_loop().call_soon(both)
+    with interruption:
+        assert await got == "an answer"
+    await asyncio.sleep(0)
+    assert not interruption.happened
+
+
+async def test_a_cancellation_by_others_goes_through_an_interruption(anyio_backend: object) -> None:
+    interruption = Interruption()
+
+    async def wait() -> None:
+        with interruption:
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    interruption.happen()
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_an_interruption_before_or_after_its_block_changes_nothing(anyio_backend: object) -> None:
+    interruption = Interruption()
+    interruption.happen()
+    with interruption:
+        await asyncio.sleep(0)
+    interruption.happen()
+    await asyncio.sleep(0)
+    assert not interruption.happened

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from ..deadlines import Deadline, LoopClock, Timer
+from ..deadlines import Deadline, Interruption, LoopClock, Timer
 from ..errors import StoreUnavailableError
 from .breaker import Breaker
 
@@ -82,7 +82,7 @@ class Budget:
             raise self._late()
         answered = False
         try:
-            async with wait.scope:
+            with wait.interruption:
                 wait.begin()
                 try:
                     answer = await step()
@@ -90,7 +90,7 @@ class Budget:
                 finally:
                     wait.end()
         except TimeoutError as exc:
-            if not wait.scope.expired():
+            if not wait.interruption.happened:
                 raise
             raise self._late() from exc
         finally:
@@ -107,7 +107,7 @@ class _Wait:
     """One step's wait for its answer, which is cancelled once the store has been silent towards everybody for long
     enough. Times are the clock's."""
 
-    __slots__ = ("_breaker", "_clock", "_floor", "_most", "_seconds", "_silent_since", "_timer", "scope")
+    __slots__ = ("_breaker", "_clock", "_floor", "_most", "_seconds", "_silent_since", "_timer", "interruption")
 
     def __init__(
         self, clock: LoopClock, breaker: Breaker, seconds: float, *, silent_since: float, floor: float, most: float
@@ -121,7 +121,7 @@ class _Wait:
         self._most = most
         """Longer it does not, whoever is answered."""
         self._timer: Timer | None = None
-        self.scope: asyncio.Timeout = asyncio.timeout(None)  # noqa: TID251 -- ended by a `Deadline`
+        self.interruption: Interruption = Interruption()
 
     @property
     def heard(self) -> float:
@@ -134,7 +134,7 @@ class _Wait:
         return max(self._floor, min(self._most, self.heard + self._seconds))
 
     def begin(self) -> None:
-        """End the scope, in which this is called, in time."""
+        """Interrupt the step in time."""
         self._timer = Deadline(self._clock, self.until).call(self._look)
 
     def end(self) -> None:
@@ -147,4 +147,4 @@ class _Wait:
         if self.until > self._clock.time():  # somebody was answered meanwhile
             self.begin()
         else:
-            self.scope.reschedule(self._clock.loop.time())
+            self.interruption.happen()

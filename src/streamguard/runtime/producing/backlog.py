@@ -5,13 +5,12 @@ The producer adds events, the writer takes them in commits and acknowledges thos
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol, TypeVar
 
-from ...deadlines import Timer
+from ...deadlines import Interruption, Timer
 from ...stores.appends import LateDecision
 from ...stores.budget import Budget
 from ...stores.records import UNTOLD, Status
@@ -123,7 +122,7 @@ class Backlog:
     _shown: Wakeup = field(default_factory=Wakeup)
     _capacity: Wakeup = field(default_factory=Wakeup)
     _sent: Wakeup = field(default_factory=Wakeup)
-    _until_closed: asyncio.Timeout | None = None
+    _until_closed: Interruption | None = None
     """The work in `unless_closed`, if any."""
 
     def __post_init__(self) -> None:
@@ -199,12 +198,12 @@ class Backlog:
         """What `work` gives; None if the backlog is closed before it gives anything. One caller."""
         if self.state is _CLOSED:
             return None
-        scope = self._until_closed = asyncio.timeout(None)  # noqa: TID251 -- no time ends it
+        interruption = self._until_closed = Interruption()
         try:
-            async with scope:
+            with interruption:
                 return await work()
         except TimeoutError:
-            if scope.expired():
+            if interruption.happened:
                 return None
             raise
         finally:
@@ -258,9 +257,9 @@ class Backlog:
         self._stop_first_commit()
         self._free_bytes = 0  # what is still emitted takes the long way
         self._sent.wake()
-        scope, self._until_closed = self._until_closed, None
-        if scope is not None:
-            scope.reschedule(asyncio.get_running_loop().time())
+        interruption, self._until_closed = self._until_closed, None
+        if interruption is not None:
+            interruption.happen()
 
     # -- the writer's side ---------------------------------------------------------------------------------------------
 
