@@ -23,23 +23,37 @@ _INHERITED: Final[list[object]] = []
 what the parent still uses."""
 
 
+_generation = 0
+"""How many forks lie between this process and the one that imported this. `os.getpid()` instead is a system call each
+time."""
+
+
+def _forked() -> None:
+    global _generation  # noqa: PLW0603 -- the process's own
+    _generation += 1
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_forked)
+
+
 class Home:
     """The event loop and the process in which this object was made."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._process = os.getpid()
+        self._process = _generation
 
     @property
     def gone(self) -> bool:
         """Whether this process can run nothing there any more."""
-        return self._loop.is_closed() or self._process != os.getpid()
+        return self._loop.is_closed() or self._process != _generation
 
     @property
     def here(self) -> bool:
         """Whether the running event loop is this one, in this process."""
         try:
-            return self._loop is asyncio.get_running_loop() and self._process == os.getpid()
+            return self._loop is asyncio.get_running_loop() and self._process == _generation
         except RuntimeError:  # none runs
             return False
 
@@ -63,7 +77,7 @@ class PerLoop(Generic[T]):
         self._make = make
         self._abandon = abandon
         self._made: dict[asyncio.AbstractEventLoop, T] = {}
-        self._process = os.getpid()
+        self._process = _generation
 
     def get(self) -> T:
         """Returns the running loop's `T`.
@@ -73,7 +87,7 @@ class PerLoop(Generic[T]):
         """
         loop = asyncio.get_running_loop()
         found = self._made.get(loop)
-        if found is None or self._process != os.getpid():
+        if found is None or self._process != _generation:
             return self._begin(loop)
         return found
 
@@ -96,9 +110,9 @@ class PerLoop(Generic[T]):
 
     def _sweep(self) -> None:
         """Drop what belongs to other processes and closed loops."""
-        if self._process != os.getpid():
+        if self._process != _generation:
             keep_inherited(self._made)
-            self._made, self._process = {}, os.getpid()
+            self._made, self._process = {}, _generation
         for loop in [loop for loop in self._made if loop.is_closed()]:
             self._abandon(self._made.pop(loop))
 
