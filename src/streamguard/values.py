@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
+
+from .random_ids import random_hex
 
 __all__ = [
     "FORMAT_VERSION",
@@ -193,12 +194,12 @@ _LATER_TRACEPARENT = re.compile(r"(?!00|ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{
 
 def new_stream_id() -> str:
     """A fresh stream id: 24 lower-case hex digits, 96 random bits, never reused."""
-    return secrets.token_hex(12)
+    return random_hex()
 
 
 def new_message_id() -> str:
     """A fresh message id: `msg_` and 24 lower-case hex digits."""
-    return f"msg_{secrets.token_hex(12)}"
+    return f"msg_{random_hex()}"
 
 
 def is_id(text: str, *, max_bytes: int = MAX_ID_BYTES) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-import secrets
 from typing import Final
 from urllib.parse import quote
+
+from ..random_ids import random_hex
 
 __all__ = [
     "EXPOSED",
@@ -52,7 +53,7 @@ def request_id_of(incoming: str | None) -> str:
     """The client's `X-Request-Id` if it is short and harmless, else a fresh one: `req_` and 24 hex digits."""
     if incoming is not None and _SANE_REQUEST_ID.fullmatch(incoming):
         return incoming
-    return f"req_{secrets.token_hex(12)}"
+    return f"req_{random_hex()}"
 
 
 def header_value(text: str) -> bytes:

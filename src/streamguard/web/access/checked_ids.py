@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
 from uuid import UUID
 
 from ...errors import FaultError
 from ...faults import Fault, FaultCode
+from ...random_ids import random_hex
 from ...values import is_id, new_message_id
 
 __all__ = ["checked_message_id", "checked_session_id"]
@@ -20,7 +20,7 @@ def checked_session_id(value: object) -> str:
             `.` nor `..`, which URLs swallow.
     """
     if value is None:
-        return f"ses_{secrets.token_hex(12)}"
+        return f"ses_{random_hex()}"
     text = str(value) if isinstance(value, (UUID, int)) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not is_id(text) or text in (".", ".."):
         raise FaultError(Fault.of(FaultCode.SESSION_INVALID))
