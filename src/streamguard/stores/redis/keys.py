@@ -79,14 +79,30 @@ class StreamKeys(NamedTuple):
     """Stream: the events."""
     session: bytes
     streams: bytes
-    control: bytes
-    """Channel: something other than the events changed."""
-    data: bytes
-    """Channel: the events of each append, while someone watches."""
-    watch_note: bytes
-    """String: until when a stream that is not registered yet is watched."""
-    withdrawn: bytes
-    """String: its registration was taken back, and is refused should it arrive only now."""
+    lease_shard: bytes
+    """Sorted set: the part of the lease index that it belongs to."""
+    member: bytes
+    """Its name as a member of an index; see `encode_member`."""
+
+    @property
+    def control(self) -> bytes:
+        """Channel: something other than the events changed."""
+        return self.meta + b":c"
+
+    @property
+    def data(self) -> bytes:
+        """Channel: the events of each append, while someone watches."""
+        return self.meta + b":d"
+
+    @property
+    def watch_note(self) -> bytes:
+        """String: until when a stream that is not registered yet is watched."""
+        return self.meta + b":w"
+
+    @property
+    def withdrawn(self) -> bytes:
+        """String: its registration was taken back, and is refused should it arrive only now."""
+        return self.meta + b":r"
 
 
 def _digest(*texts: str) -> str:
@@ -108,6 +124,7 @@ class Keys:
         self.session: Callable[[SessionKey], SessionKeys] = lru_cache(_CACHED_STREAMS)(self._session)
         self.stream: Callable[[StreamRef], StreamKeys] = lru_cache(_CACHED_STREAMS)(self._stream)
         self.owner: Callable[[str], bytes] = lru_cache(_CACHED_STREAMS)(self._owner)
+        self.stops: Callable[[str], bytes] = lru_cache(_CACHED_STREAMS)(self._stops)
         self._lease_shards = [self._shard("lease", number) for number in range(LEASE_SHARDS)]
 
     def _session(self, key: SessionKey) -> SessionKeys:
@@ -125,10 +142,8 @@ class Keys:
             session.log_prefix + stream_id,
             session.session,
             session.streams,
-            meta + b":c",
-            meta + b":d",
-            meta + b":w",
-            meta + b":r",
+            self._lease_shards[self._spread(ref) % LEASE_SHARDS],
+            encode_member(ref),
         )
 
     def stored_stream(self, ref: StreamRef) -> StoredStreamKeys:
@@ -145,13 +160,13 @@ class Keys:
         """Sorted set: an owner's running streams by lease deadline."""
         return f"{self._namespace}:{{o.{_digest(self._namespace, owner)}}}".encode()
 
-    def stops(self, owner: str) -> bytes:
+    def _stops(self, owner: str) -> bytes:
         """Sorted set: the sessions of an owner whose pending requests were stopped, by when that ends."""
         return f"{self._namespace}:{{p.{_digest(self._namespace, owner)}}}".encode()
 
     def lease_shard(self, ref: StreamRef) -> bytes:
         """Sorted set: the part of the lease index that `ref` belongs to."""
-        return self._lease_shards[self._spread(ref) % LEASE_SHARDS]
+        return self.stream(ref).lease_shard
 
     def lease_shards(self) -> list[bytes]:
         """The whole lease index."""

@@ -16,7 +16,7 @@ from ...values import StreamRef
 from ..damage import RecordKind
 from .driver import Command
 from .index_calls import CorrectEntry, RenewEntries
-from .keys import decode_member, encode_member
+from .keys import decode_member
 from .namespace import milliseconds
 from .sharded_index import INDEX_TTL_MS, STALE_ALLOWANCE, ShardedIndex, scored_members, whole_score
 
@@ -33,7 +33,8 @@ class LeaseIndex(ShardedIndex):
 
     def renewal(self, ref: StreamRef, lease_seconds: float) -> Command:
         """Enter `ref`, or move it, to a lease from now on. The reply is the deadline."""
-        return self._entries(self._redis.keys.lease_shard(ref), [ref], lease_seconds)
+        keys = self._redis.keys.stream(ref)
+        return self._entries(keys.lease_shard, [keys.member], lease_seconds)
 
     def entry(self, ref: StreamRef, lease_seconds: float) -> Command:
         """Enter `ref` before its record is written; an entry that is there stays, since the write may be refused.
@@ -41,10 +42,10 @@ class LeaseIndex(ShardedIndex):
         `expired_leases` corrects an entry that is too early; one moved too late would hide an orphan for a lease. The
         reply is the deadline of a new entry, 0 for one that was there.
         """
-        return self._entries(self._redis.keys.lease_shard(ref), [ref], lease_seconds, "NX")
+        keys = self._redis.keys.stream(ref)
+        return self._entries(keys.lease_shard, [keys.member], lease_seconds, "NX")
 
-    def _entries(self, shard: bytes, refs: Sequence[StreamRef], lease_seconds: float, mode: str = "") -> Command:
-        members = [encode_member(ref) for ref in refs]
+    def _entries(self, shard: bytes, members: Sequence[bytes], lease_seconds: float, mode: str = "") -> Command:
         return self._redis.command(
             RenewEntries(
                 shard_key=shard,
@@ -57,10 +58,11 @@ class LeaseIndex(ShardedIndex):
 
     def renewals(self, refs: Sequence[StreamRef], lease_seconds: float) -> list[Command]:
         """As `renewal` for many, and their owners' slots too where they have one."""
-        by_shard: dict[bytes, list[StreamRef]] = {}
+        by_shard: dict[bytes, list[bytes]] = {}
         by_owner: dict[str, list[str]] = {}
         for ref in refs:
-            by_shard.setdefault(self._redis.keys.lease_shard(ref), []).append(ref)
+            keys = self._redis.keys.stream(ref)
+            by_shard.setdefault(keys.lease_shard, []).append(keys.member)
             by_owner.setdefault(ref.key.owner, []).append(ref.stream_id)
         lease_ms = milliseconds(lease_seconds)
         return [
@@ -90,8 +92,8 @@ class LeaseIndex(ShardedIndex):
 
     def removal(self, ref: StreamRef) -> Command:
         """Remove an entry, whatever its deadline."""
-        shard = self._redis.keys.lease_shard(ref)
-        return Command.on(shard, "ZREM", encode_member(ref))._replace(on_index=shard)
+        keys = self._redis.keys.stream(ref)
+        return Command.on(keys.lease_shard, "ZREM", keys.member)._replace(on_index=keys.lease_shard)
 
     def withdraw(self, ref: StreamRef, deadline: int) -> None:
         """Remove an entry whose record was refused, with the next exchange, without waiting for it.
@@ -99,9 +101,8 @@ class LeaseIndex(ShardedIndex):
         Only while its deadline is still that one: the same stream may be registered again meanwhile. `expired_leases`
         removes what is left behind.
         """
-        removing = CorrectEntry(
-            shard_key=self._redis.keys.lease_shard(ref), member=encode_member(ref), score=deadline, true_score=""
-        )
+        keys = self._redis.keys.stream(ref)
+        removing = CorrectEntry(shard_key=keys.lease_shard, member=keys.member, score=deadline, true_score="")
         self._redis.connections.post("register", [self._redis.command(removing)])
 
     async def earliest(self, limit: int) -> list[StreamRef]:

@@ -40,7 +40,6 @@ from .codec import (
 )
 from .driver import Command, Reply
 from .errors import checked
-from .keys import encode_member
 from .lease_index import LeaseIndex
 from .namespace import RedisNamespace, milliseconds, read_answer
 from .outbox_index import OutboxIndex
@@ -232,9 +231,10 @@ class RedisWrites(StreamWrites):
         return status, decode_seal(ref, (answer.seal, answer.seal_seq, answer.usage, answer.held), "seal")
 
     def _close(self, close: Close, seal: SealFields | None) -> list[Command]:
+        keys = self._redis.keys.stream(close.ref)
         closing = CloseStream(
             **self._redis.keys.stored_stream(close.ref),
-            lease_shard_key=self._redis.far(self._redis.keys.lease_shard(close.ref)),
+            lease_shard_key=self._redis.far(keys.lease_shard),
             owner_key=self._redis.far(self._redis.keys.owner(close.ref.key.owner)),
             epoch=close.epoch,
             stream_id=close.ref.stream_id,
@@ -244,7 +244,7 @@ class RedisWrites(StreamWrites):
             has_payload=close.outbox_payload is not None,
             payload=close.outbox_payload or b"",
             standing_seal=b"" if seal is None else b"|".join(seal),
-            lease_entry=encode_member(close.ref),
+            lease_entry=keys.member,
             events=[*flatten(close.events), "t", close.terminal.to_json()],
         )
         # The outbox must last as long as the record; its entry is there already.
