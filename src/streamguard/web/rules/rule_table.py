@@ -25,6 +25,7 @@ from .stream_rule import StreamRule
 __all__ = ["RuleTable"]
 
 
+_SCOPE_KEY: Final = "streamguard.rules"
 _NAMED: Final = re.compile(r"\(\?P<\w+>")
 """The beginning of a named group: the patterns of several rules may have parameters of the same name."""
 
@@ -34,6 +35,32 @@ class _Candidate(NamedTuple):
 
     endpoint: RuleEndpoint
     parameters: Mapping[str, str]
+
+
+class _Found(NamedTuple):
+    """What was found for a request, which is asked for by every layer that it goes through."""
+
+    table: RuleTable
+    method: str
+    path: str
+    root_path: str | None
+    headers: object
+    """A `Host` route may look at them."""
+    candidates: Sequence[_Candidate]
+
+    @classmethod
+    def of(cls, table: RuleTable, scope: Scope, candidates: Sequence[_Candidate]) -> _Found:
+        return cls(table, scope["method"], scope["path"], scope.get("root_path"), scope["headers"], candidates)
+
+    def is_of(self, table: RuleTable, scope: Scope) -> bool:
+        """Whether it was found by this table, and for the request as it is now: layers in between may rewrite it."""
+        return (
+            self.table is table
+            and self.headers is scope["headers"]
+            and self.path == scope["path"]
+            and self.method == scope["method"]
+            and self.root_path == scope.get("root_path")
+        )
 
 
 class RuleTable:
@@ -69,20 +96,31 @@ class RuleTable:
 
     def rule_for(self, scope: Scope) -> Guarded | None:
         """The first rule that may match the request; None if none does. Hot path: most requests match none."""
+        known: _Found | None = scope.get(_SCOPE_KEY)
+        if known is not None and known.is_of(self, scope):
+            return known.candidates[0].endpoint
         if scope["method"] not in self._methods:
             return None
         path = path_below_mount(scope)
         if path not in self._exact and (self._pattern is None or self._pattern(path) is None):
             return None
         found = self._candidates(scope, path)
-        return found[0].endpoint if found else None
+        if not found:
+            return None
+        scope[_SCOPE_KEY] = _Found.of(self, scope, found)
+        return found[0].endpoint
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that may match: by the first rule whose condition holds, or by the application alone."""
         seen = Request(scope, receive)
         reader_of(seen)
         matched = MatchedRequest.of(self._app, scope, seen.receive, self._context.settings.max_request_bytes)
-        for endpoint, parameters in self._candidates(scope, path_below_mount(scope)):
+        known: _Found | None = scope.get(_SCOPE_KEY)
+        if known is not None and known.is_of(self, scope):
+            candidates = known.candidates
+        else:
+            candidates = self._candidates(scope, path_below_mount(scope))
+        for endpoint, parameters in candidates:
             matched.match(parameters)
             try:
                 holds = await endpoint.holds(matched)
