@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from ..facts import facts
 from ..faults import Fault
 from ..saving.revision import Revision
 from ..values import Outcome, SessionKey
@@ -23,7 +23,7 @@ OnConflict = Literal["reject", "replace", "join"]
 OnStoreFailure = Literal["continue", "fail"]
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class StreamRequest:
     """A request for one new stream, as the edge makes it."""
 

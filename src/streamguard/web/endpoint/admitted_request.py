@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from starlette.requests import Request
 
 from ...cursor import Cursor
 from ...errors import FaultError
+from ...facts import facts
 from ...runtime import StreamRequest
 from ...runtime.opening.request_key import RequestKey
 from ..access.identity import Identity
@@ -20,7 +21,7 @@ from .configuration import StreamCall
 __all__ = ["AdmittedRequest", "RequestSlots", "take_slots"]
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class RequestSlots:
     """What one request holds of the process's limits."""
 
@@ -40,7 +41,7 @@ class RequestSlots:
         _release([self.sync, self.new_visitor])
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class AdmittedRequest:
     """A request that may start a stream."""
 
