@@ -125,7 +125,10 @@ class Observers(SelectiveObserver):
 
     def wants(self, signal: Signal) -> bool:
         """Whether anybody is told of this: what nobody is told of need not be found out."""
-        return any(wants is None or wants(signal) for _, wants in self._by_signal[signal])
+        for _, wants in self._by_signal[signal]:  # noqa: SIM110 -- a generator for `any` takes twice as long
+            if wants is None or wants(signal):
+                return True
+        return False
 
     def _was_slow(self, observer: Observer, signal: str, seconds: float) -> None:
         if id(observer) not in self._slow:

@@ -22,6 +22,7 @@ class ViewOptions(NamedTuple):
     @classmethod
     def of(cls, context: GuardContext, request: Request, *, binding: str, ids: bool | None) -> ViewOptions:
         """The options for a request about a stream of the endpoint `binding`. `?ids=1` and `?ids=0` override `ids`."""
-        requested = request.query_params.get("ids", "")
-        ids = {"1": True, "true": True, "0": False, "false": False}.get(requested, ids)
+        if request.scope.get("query_string"):  # else there is nothing to read
+            requested = request.query_params.get("ids", "")
+            ids = {"1": True, "true": True, "0": False, "false": False}.get(requested, ids)
         return cls(ids, context.endpoints.keep_alive(binding))
