@@ -46,13 +46,13 @@ class LoopClock:
         """
         global _latest  # noqa: PLW0603 -- a cache of one: nearly every process has one loop
         loop = asyncio.get_running_loop()
-        latest = _latest
+        latest = None if _latest is None else _latest()
         if latest is not None and latest._loop() is loop:  # noqa: SLF001 -- its own class
             return latest
         clock = _CLOCKS.get(loop)
         if clock is None:
             clock = _CLOCKS[loop] = cls(loop)
-        _latest = clock
+        _latest = ref(clock)
         return clock
 
     @property
@@ -109,8 +109,8 @@ class LoopClock:
             self._schedule()
 
 
-_latest: LoopClock | None = None
-"""The clock that was asked for last. It keeps no loop alive."""
+_latest: ref[LoopClock] | None = None
+"""The clock that was asked for last."""
 _CLOCKS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, LoopClock]] = WeakKeyDictionary()
 
 
