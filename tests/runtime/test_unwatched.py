@@ -8,7 +8,7 @@ import pytest
 
 from streamguard.cursor import Cursor
 from streamguard.runtime import LiveStream
-from streamguard.runtime.upkeep.unwatched import request_waiting
+from streamguard.runtime.upkeep.unwatched import RequestWaiting
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, StreamState
@@ -192,7 +192,7 @@ async def noted(store: StreamStore, stream: LiveStream) -> None:
 async def test_the_request_that_waits_for_its_first_event_watches(memory: MemoryStore) -> None:
     async with working(memory) as worker:
         stream = await begun(worker, Model("a"), after=LONG)
-        with request_waiting(stream):
+        with RequestWaiting(stream):
             stream.feed.watched_at -= 10 * LONG
             tick(worker, 0)
             assert not stream.is_ending

@@ -63,7 +63,7 @@ KNOWN: Final = {
     "web.endpoint.demand_source.DemandSource.demand_of": _OURS,
     "web.endpoint.options.StreamOptions.protocol_for_clients": _DECORATED,
     "web.endpoint.signature._resolved": _DECORATED,
-    "web.guard_context.GuardContext.check_started": _COMPARED,
+    "web.guard_context.GuardContext.started": _COMPARED,
 }
 """Where the text of an exception is read, and what becomes of it."""
 

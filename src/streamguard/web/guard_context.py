@@ -67,10 +67,14 @@ class GuardContext:
         """
         return self._runtime()
 
-    def check_started(self, scope: Scope) -> None:
-        """Raises `NotStartedError` if the guard is not running, with what in this request's scope tells why."""
+    def started(self, scope: Scope) -> Runtime:
+        """The running runtime.
+
+        Raises:
+            NotStartedError: the guard is not running, with what in this request's scope tells why.
+        """
         try:
-            self._runtime()
+            return self._runtime()
         except NotStartedError as exc:
             misuse = why_not_started(scope)
             if misuse is None or str(exc) != Misuse.NOT_STARTED.text():
@@ -93,9 +97,10 @@ class GuardContext:
             self._warn(Misuse.VISITORS_UNKNOWN.text())
         return identity
 
-    def trace_of(self, headers: Headers) -> str | None:
+    @staticmethod
+    def trace_of(headers: Headers, runtime: Runtime) -> str | None:
         """The trace that the present request belongs to, as a sink knows it, or else its header `traceparent` says."""
-        known = self.runtime.observe.traceparent()
+        known = runtime.observe.traceparent()
         if known is not None:
             return known
         incoming = headers.getlist("traceparent")

@@ -8,8 +8,7 @@ from its start.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from ...errors import StoreError
@@ -20,7 +19,7 @@ from ...values import Outcome, StreamRef
 from ..producing.stream import LiveStream
 from ..request import Ending
 
-__all__ = ["StartTask", "Unwatched", "request_waiting"]
+__all__ = ["RequestWaiting", "StartTask", "Unwatched"]
 
 
 class StartTask(Protocol):
@@ -31,15 +30,21 @@ class StartTask(Protocol):
     ) -> None: ...
 
 
-@contextmanager
-def request_waiting(stream: LiveStream) -> Iterator[None]:
+class RequestWaiting:
     """While entered, the request that began the stream is there, though it has no viewer yet."""
-    stream.activity.request_waits = True
-    try:
-        yield
-    finally:
-        stream.activity.request_waits = False
-        stream.feed.watched_at = stream.activity.clock()
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: LiveStream) -> None:
+        self._stream = stream
+
+    def __enter__(self) -> None:
+        self._stream.activity.request_waits = True
+
+    def __exit__(self, *exc: object) -> None:
+        activity = self._stream.activity
+        activity.request_waits = False
+        self._stream.feed.watched_at = activity.clock()
 
 
 class Unwatched:

@@ -58,9 +58,9 @@ class GuardedEndpoint:
         request = arguments.request
         ids = ResponseIds(request_id_of(request.headers.get("x-request-id")))
         exchange = exchange_of(request.scope)
-        context.check_started(request.scope)
+        runtime = context.started(request.scope)
         context.usage.check_call(request.scope, exchange, self.name, remedy=self.framework.installing)
-        ids.trace = context.trace_of(request.headers)
+        ids.trace = context.trace_of(request.headers, runtime)
         exchange.headers = ids.headers()
         if request.method == "HEAD":
             protocol = configuration.protocol
@@ -79,7 +79,7 @@ class GuardedEndpoint:
         if admitted.cursor is not None:
             return await resume_after(context, admitted, admitted.cursor, request, ids)
         try:
-            opened = await context.runtime.idempotent_opening.open(admitted.request, admitted.key)
+            opened = await runtime.idempotent_opening.open(admitted.request, admitted.key)
         except FaultError as exc:  # it has been observed
             return self._not_opened(exc, admitted, ids)
         except BaseException:
@@ -87,7 +87,7 @@ class GuardedEndpoint:
             raise
         if isinstance(opened, StreamMeta):
             return replay(context, admitted, opened, request, ids, ids_option=configuration.options.ids)
-        return await StreamStart(context, configuration, opened, admitted, arguments, ids, reader).response()
+        return await StreamStart(context, runtime, configuration, opened, admitted, arguments, ids, reader).response()
 
     @property
     def protocol(self) -> WireProtocol:

@@ -9,9 +9,9 @@ from starlette.responses import Response
 from ...deadlines import Deadline
 from ...errors import ConfigurationError, FaultError
 from ...faults import Fault, FaultCode
-from ...runtime import FirstItem, LiveStream
+from ...runtime import FirstItem, LiveStream, Runtime
 from ...runtime.request import Ending
-from ...runtime.upkeep.unwatched import request_waiting
+from ...runtime.upkeep.unwatched import RequestWaiting
 from ...scopes import StreamContext, Work
 from ...values import Outcome
 from ..guard_context import GuardContext
@@ -39,6 +39,7 @@ class StreamStart:
     def __init__(
         self,
         context: GuardContext,
+        runtime: Runtime,
         configuration: EndpointConfiguration,
         stream: LiveStream,
         admitted: AdmittedRequest,
@@ -48,6 +49,7 @@ class StreamStart:
     ) -> None:
         ids.stream_id, ids.message_id = stream.ref.stream_id, stream.message_id
         self._context = context
+        self._runtime = runtime
         self._configuration = configuration
         self._stream = stream
         self._admitted = admitted
@@ -69,16 +71,16 @@ class StreamStart:
             if await self._is_forbidden():
                 return await self._hide(launched=False)
             self._reader.keep_for(self._stream)
-            result = self._admitted.call.launch(self._context.runtime, self._stream)
+            result = self._admitted.call.launch(self._runtime, self._stream)
         except BaseException:  # cancelled, for example: there is no producer
             self._admitted.slots.release()
             error = FaultError(self._ids.complete(Fault.of(FaultCode.INTERRUPTED)))
-            self._context.runtime.idempotent_opening.abandon(self._stream, self._admitted.key, error)
+            self._runtime.idempotent_opening.abandon(self._stream, self._admitted.key, error)
             raise
         call = self._exchange.call
         if call is not None:
-            call.allow_detaching(self._context.runtime.adopt)
-        with request_waiting(self._stream):
+            call.allow_detaching(self._runtime.adopt)
+        with RequestWaiting(self._stream):
             response = await self._first_response(result)
         if call is not None and not isinstance(response, StreamResponse):
             call.forbid_detaching()
@@ -111,7 +113,7 @@ class StreamStart:
             return fault_response(ids.complete(fault), ids.headers(), work_started=True)
         if await self._is_forbidden():
             return await self._hide(launched=True)
-        runtime, configuration = self._context.runtime, self._configuration
+        runtime, configuration = self._runtime, self._configuration
         view = ViewOptions.of(
             self._context,
             self._arguments.request,
@@ -142,7 +144,7 @@ class StreamStart:
 
     async def _hide(self, *, launched: bool) -> Response:
         """End a stream in another owner's session, and answer as if there were no such session."""
-        stream, ids, runtime = self._stream, self._ids, self._context.runtime
+        stream, ids, runtime = self._stream, self._ids, self._runtime
         error = FaultError(ids.complete(Fault.of(FaultCode.NOT_FOUND)))
         if stream.finalising:
             self._context.observe_refusal(error, ids, self._arguments.request.scope)
@@ -162,7 +164,7 @@ class StreamStart:
         """The stream ended before its first event: its request may be sent again under the same key."""
         await self._wait_for_end()
         self._admitted.slots.viewer.release()
-        await self._context.runtime.idempotent_opening.give_back(self._admitted.key, self._stream)
+        await self._runtime.idempotent_opening.give_back(self._admitted.key, self._stream)
 
     def _forget_stream(self) -> None:
         """The answer is no stream's: it names none. One that passes through a rule has no headers of ours anyway."""
@@ -173,7 +175,7 @@ class StreamStart:
     async def _wait_for_end(self) -> None:
         """Wait a moment for the stream's end, so that an immediate retry does not meet the stream. Not while the store
         is known to be silent: the retry then meets that."""
-        if self._context.runtime.breaker.open:
+        if self._runtime.breaker.open:
             return
         with suppress(TimeoutError):
             async with Deadline.after(self._context.settings.registration_seconds).limit():
@@ -196,7 +198,7 @@ class StreamStart:
         headers = stream_headers(stream.protocol.media_type, stream.protocol.headers) + self._ids.headers()
         if stream.degraded:
             headers.append((b"x-streamguard-notice", FaultCode.NOT_RESUMABLE.encode()))
-        held = self._context.runtime.reservations.held(stream.ref)
+        held = self._runtime.reservations.held(stream.ref)
         if held is not None:
             headers += standing_headers(held.standings)
             if held.owing:

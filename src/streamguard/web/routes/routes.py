@@ -49,8 +49,8 @@ class Routes:
             return fault_response(fault, [*ids.headers(), allow])
         if target.route in HEALTH_ROUTES:
             return health_response(self._context, target.route, ids.headers())
-        self._context.check_started(request.scope)
-        ids.trace = self._context.trace_of(request.headers)
+        runtime = self._context.started(request.scope)
+        ids.trace = self._context.trace_of(request.headers, runtime)
         with self._context.checking(ids):
             if target.route is RouteName.RESUME:
                 return await self._resume.answer(target, request, ids)
