@@ -56,8 +56,11 @@ class Admission:
         """
         ref = StreamRef(request.key, request.stream_id or new_stream_id())
         stream = self._make(request, ref, budget)
-        with self._streams.expected(stream):
+        self._streams.expect(stream)
+        try:
             return await self._open(stream, budget)
+        finally:
+            self._streams.expect_no_longer(stream)
 
     async def _open(self, stream: LiveStream, budget: Budget) -> LiveStream | StreamMeta:
         request = stream.request

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, ValuesView
-from contextlib import contextmanager
+from collections.abc import ValuesView
 from typing import TypeVar
 
 from ...values import SessionKey, StreamRef
@@ -37,16 +36,14 @@ class LiveStreams:
         """The stream of that name, if this process produces it."""
         return self._all.get(ref)
 
-    @contextmanager
-    def expected(self, stream: LiveStream) -> Iterator[None]:
-        """While entered, the stream is registered: other workers may already want something of it."""
-        stream_id = stream.ref.stream_id
-        self._by_id[stream_id] = stream
-        try:
-            yield
-        finally:
-            if stream.ref not in self._all:
-                self._by_id.pop(stream_id, None)
+    def expect(self, stream: LiveStream) -> None:
+        """The stream is being registered: other workers may already want something of it."""
+        self._by_id[stream.ref.stream_id] = stream
+
+    def expect_no_longer(self, stream: LiveStream) -> None:
+        """Its registration is over, however it went."""
+        if stream.ref not in self._all:
+            self._by_id.pop(stream.ref.stream_id, None)
 
     def named(self, stream_id: str) -> LiveStream | None:
         """The stream of that id, if this process produces or registers it."""
