@@ -1,7 +1,8 @@
 """The Python samples of a page, run as one program, and a server in this process for the application they make.
 
 A page whose samples import streamguard is a whole program. On other pages they are fragments, run after the preamble.
-A sample titled `test_….py` is a test of that program, and `tests/docs/test_provider_pages.py` runs it as one.
+Samples titled `test_….py` and `before.py` are apart: a test of that program, which `test_provider_pages.py` runs, and
+what a reader has before migrating, which `test_migrating.py` runs with the library that it is written for.
 """
 
 from __future__ import annotations
@@ -39,12 +40,15 @@ _FENCE: Final = re.compile(
 )
 
 
-def blocks(page: str, language: str, *, tests: bool = False) -> Iterator[tuple[int, str]]:
-    """The line number and the text of each fenced block of one language: those that are titled `test_….py` with
-    `tests`, and all others without."""
+_APART: Final = re.compile(r'title="(test_|before)')
+
+
+def blocks(page: str, language: str, *, apart: bool = False) -> Iterator[tuple[int, str]]:
+    """The line number and the text of each fenced block of one language: those that are apart with `apart`, and all
+    others without."""
     text = (ROOT / page).read_text()
     for fence in _FENCE.finditer(text):
-        if fence["language"] == language and ('title="test_' in fence["info"]) is tests:
+        if fence["language"] == language and (_APART.search(fence["info"]) is not None) is apart:
             yield text.count("\n", 0, fence.start("body")) + 1, textwrap.dedent(fence["body"])
 
 
@@ -55,6 +59,7 @@ ASKED_ELSEWHERE: Final = (
     "docs/how-to/authentication.md",  # an application for each way to sign in
     "docs/how-to/jwt.md",  # answers only with a token
     "docs/how-to/litellm.md",  # LiteLLM blocks the loop now and then, which asynchronous tests refuse
+    "docs/how-to/migrate/sse-starlette.md",  # speaks its own, as before
     "docs/how-to/proxy-a-provider.md",  # speaks a provider's protocol
 )
 """Those whose program is asked by tests in `tests/contrib`, or by one of its own beside this module."""

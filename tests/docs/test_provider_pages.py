@@ -52,7 +52,7 @@ def test_the_test_that_a_page_shows_passes(page: str, tmp_path: Path) -> None:
     """As a reader runs it: the program in `chat.py`, the test beside it, and no provider."""
     path = f"docs/how-to/{page}.md"
     program = "\n\n".join(text for _, text in blocks(path, "python"))
-    (shown,) = (text for _, text in blocks(path, "python", tests=True))
+    (shown,) = (text for _, text in blocks(path, "python", apart=True))
     (tmp_path / "chat.py").write_text(program)
     (tmp_path / "test_chat.py").write_text(shown)
     ran = subprocess.run(
