@@ -22,7 +22,9 @@ from benchmarks.environments import NotInstallableError, interpreter
 from ..harness.waiting import wait_until
 from .samples import blocks, run_page, serving
 
-pytestmark = [pytest.mark.long, pytest.mark.processes, pytest.mark.timeout(400)]
+slow = pytest.mark.slow
+"""Of those that need the other libraries, which are installed on demand."""
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
 
 QUESTION = {"id": "c1", "messages": []}
 
@@ -61,6 +63,7 @@ def before(page: str, python: str, redis_url: str, place: Path) -> Iterator[http
     assert b"Traceback" not in output, output.decode()
 
 
+@slow
 def test_sse_starlette(python: str, redis_url: str, tmp_path: Path) -> None:
     """The bytes before and after the change are the same."""
     with before("sse-starlette", python, redis_url, tmp_path) as client:
@@ -82,12 +85,14 @@ def test_sse_starlette(python: str, redis_url: str, tmp_path: Path) -> None:
         assert "there." in rest
 
 
+@slow
 def test_resumable_stream(python: str, redis_url: str, tmp_path: Path) -> None:
     with before("resumable-stream", python, redis_url, tmp_path) as client:
         assert client.post("/api/chat", json=QUESTION).text == "data: Hello \n\ndata: there.\n\n"
         assert client.get("/api/chat/c1/stream").status_code == 204, "what is over cannot be resumed, as the page says"
 
 
+@slow
 def test_assistant_stream(python: str, redis_url: str, tmp_path: Path) -> None:
     with before("assistant-stream", python, redis_url, tmp_path) as client:
         whole = client.post("/api/chat", json=QUESTION).text
@@ -96,6 +101,7 @@ def test_assistant_stream(python: str, redis_url: str, tmp_path: Path) -> None:
         assert client.get("/api/chat/c1/stream").text == whole
 
 
+@slow
 def test_redis_by_hand(python: str, redis_url: str, tmp_path: Path) -> None:
     with before("redis-by-hand", python, redis_url, tmp_path) as client:
         whole = client.post("/api/chat", json=QUESTION).text

@@ -44,7 +44,7 @@ def test_the_index_leads_to_every_page(page: str) -> None:
     assert f"](../{page}.md)" in (ROOT / "docs/how-to/providers/index.md").read_text()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("page", [*PAGES, "providers/any-other"])
