@@ -14,7 +14,7 @@ __all__ = ["as_comparison"]
 _CELL: Final = "burst-100"
 _COLUMNS: Final = {
     "plain": "**streamguard**",
-    "bare": "`StreamingResponse`",
+    "bare": "bare Starlette",
     "sse-starlette": "sse-starlette",
     "npm-resumable-stream": "Vercel's resumable-stream",
     "assistant-stream": "assistant-stream",

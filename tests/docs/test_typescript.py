@@ -22,7 +22,7 @@ PACKAGES: Final = Path(__file__).parent / "typescript"
 LANGUAGES: Final = ("ts", "tsx", "vue", "svelte")
 FENCE: Final = re.compile(r"^```(?P<language>\w+) title=\"(?P<title>[^\"]+)\"\n(?P<body>.*?)^```$", re.M | re.S)
 UNTITLED: Final = re.compile(rf"^```(?:{'|'.join(LANGUAGES)})\s*$", re.M)
-OPTIONS: Final = {
+OPTIONS: Final[dict[str, object]] = {
     "strict": True,
     "noUncheckedIndexedAccess": True,
     "exactOptionalPropertyTypes": True,
@@ -79,6 +79,14 @@ def node() -> str:
     return found
 
 
+def check(node: str, place: Path, options: dict[str, object]) -> None:
+    """Run the compiler on all files of a folder."""
+    (place / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "include": ["**/*"]}))
+    compiler = PACKAGES / "node_modules" / "typescript" / "bin" / "tsc"
+    done = subprocess.run([node, str(compiler), "-p", "."], cwd=place, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_every_sample_has_a_title() -> None:
     """Its file's name, under which other samples of the pages import it."""
     for page in sorted((ROOT / "docs").rglob("*.md")):
@@ -102,10 +110,19 @@ def test_samples_type_check(node: str, tmp_path: Path) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             assert not file.exists(), f"{title} is on two pages of one folder"
             file.write_text(in_typescript(language, body))
-    (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": OPTIONS, "include": ["**/*"]}))
-    compiler = PACKAGES / "node_modules" / "typescript" / "bin" / "tsc"
-    done = subprocess.run([node, str(compiler), "-p", "."], cwd=tmp_path, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr
+    check(node, tmp_path, OPTIONS)
+
+
+@slow
+@pytest.mark.parametrize("major", [5, 6])
+def test_the_samples_for_react_type_check_with_earlier_releases_of_ai_sdk(
+    node: str, major: int, tmp_path: Path
+) -> None:
+    (tmp_path / "node_modules").symlink_to(PACKAGES / "node_modules")
+    for _, title, body in samples()[ROOT / "docs/how-to/front-ends/usechat-in-full.md"]:
+        (tmp_path / title).write_text(body)
+    paths = {"ai": [f"./node_modules/ai-{major}"], "@ai-sdk/react": [f"./node_modules/react-for-{major}"]}
+    check(node, tmp_path, {**OPTIONS, "paths": paths})
 
 
 @slow
