@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from starlette.types import Receive
 
+from .interruption import Interruption
+
 __all__ = ["DisconnectWatch"]
 
 
@@ -28,24 +30,16 @@ class DisconnectWatch:
         self._receive = receive
         self._on_left = on_left
         self._over = False
-        self._here: asyncio.Timeout | None = None
-        """Set while a task is in `until_left`."""
+        self._here = Interruption()
+        """Ends the watch of a task in `until_left`."""
         self._task: asyncio.Task[None] | None = None
         self._begin: asyncio.Handle | None = None
 
     async def until_left(self) -> None:
         """Watch in the present task, until the client left or `end` was called. Never raises what `receive` raises."""
-        if self._over:
-            return
-        here = self._here = asyncio.timeout(None)  # noqa: TID251 -- no time ends it
-        try:
-            async with here:
+        if not self._over:
+            async with self._here:
                 await self._watch()
-        except TimeoutError:
-            if not here.expired():
-                raise
-        finally:
-            self._here = None
 
     def begin_soon(self) -> None:
         """Watch in a task of its own, from the next turn of the event loop on: what is sent before that needs none."""
@@ -56,8 +50,7 @@ class DisconnectWatch:
         if self._over:
             return
         self._over = True
-        if self._here is not None:
-            self._here.reschedule(asyncio.get_running_loop().time())
+        self._here.request()
         if self._begin is not None:
             self._begin.cancel()
         if self._task is not None:

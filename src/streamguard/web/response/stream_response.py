@@ -25,11 +25,13 @@ from ..middleware.base_http_middleware import break_connection, runs_in_base_htt
 from ..middleware.exchange import Exchange, Placement, ResponseState, exchange_of
 from .chunk_sender import ChunkSender
 from .disconnect_watch import DisconnectWatch
+from .interruption import Interruption
 from .timed_viewer import TimedViewer
 
 __all__ = ["StreamResponse"]
 
-OBSERVED_ELSEWHERE: Final = frozenset({"disconnect", "slow"})
+LEFT: Final = "left"
+OBSERVED_ELSEWHERE: Final = frozenset({LEFT, "slow"})
 
 
 class StreamResponse(Response):
@@ -111,12 +113,17 @@ class StreamResponse(Response):
         present one watches. Hot path: each event wakes the task that sends, and a wake goes through every coroutine
         that awaits the next one; those of a framework, above the present task, are about twenty.
         """
-        sending = anyio.CancelScope()
-        watch = DisconnectWatch(receive, on_left=sending.cancel)
-        viewer.on_drop = sending.cancel
+        sending = Interruption()
+
+        def leave() -> None:
+            viewer.cut(LEFT)  # also for a `send` of the host's that keeps its cancellation to itself
+            sending.request()
+
+        watch = DisconnectWatch(receive, on_left=leave)
+        viewer.on_drop = sending.request
         call = exchange.call
         if call is not None:
-            call.on_detach(sending.cancel)
+            call.on_detach(leave)
         if viewer.all_there:
             watch.begin_soon()
             try:
@@ -140,12 +147,12 @@ class StreamResponse(Response):
         return ResponseState.CLIENT_LEFT if watch.client_left else state
 
     async def _deliver(
-        self, viewer: Viewer, exchange: Exchange, send: Send, sending: anyio.CancelScope, watch: DisconnectWatch
+        self, viewer: Viewer, exchange: Exchange, send: Send, sending: Interruption, watch: DisconnectWatch
     ) -> ResponseState:
         """Send everything, within `sending`, and end the watch."""
         state = ResponseState.CUT_SHORT
         try:
-            with sending:
+            async with sending:
                 start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
                 times = event_times()
                 source = viewer if times is None else TimedViewer(viewer, times)
