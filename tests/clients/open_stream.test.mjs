@@ -187,11 +187,15 @@ describe("refusals", () => {
   }
 
   test("429 and 503 are asked again after Retry-After, within the bound", options, async () => {
+    const told = [];
     const wait = { retryable: true, headers: { "retry-after": "1" } };
     const { base, seen } = await scripted(refusing(503, "store_unavailable", wait), refusing(429, "limit_rate", wait), streaming(start + finish));
-    const events = await all(resumed(who, { base }));
+    const onReconnect = ({ attempt, cause }) => told.push([attempt, cause.code]);
+    const onReconnected = ({ streamId }) => told.push(streamId);
+    const events = await all(resumed(who, { base, onReconnect, onReconnected }));
     assert.equal(events.length, 2);
     assert.equal(seen.length, 3);
+    assert.deepEqual(told, [[1, "store_unavailable"], [2, "limit_rate"], "s1"]);
     for (const index of [1, 2]) assert.ok(seen[index].at - seen[index - 1].at >= 990);
   });
 
@@ -245,6 +249,16 @@ describe("ends", () => {
     const stream = resumed(who, { base });
     assert.equal((await all(stream)).length, 1);
     assert.equal(stream.outcome, "completed");
+  });
+
+  test("a callback that throws ends nothing", options, async (t) => {
+    const said = t.mock.method(console, "error", () => {});
+    const fault = { code: "not_resumable", severity: "warning", phase: "resume", message: "x", fault_id: "f" };
+    const notice = `data: ${JSON.stringify({ type: "data-streamguard-error", id: "f", data: fault })}\n\n`;
+    const { base } = await scripted(streaming(start + notice + notice + finish));
+    const onFault = t.mock.fn(() => assert.fail("the page's own mistake"));
+    assert.equal((await all(resumed(who, { base, onFault }))).length, 4);
+    assert.deepEqual([onFault.mock.callCount(), said.mock.callCount()], [1, 1]);
   });
 
   test("an upstream's parts may end without [DONE]", options, async () => {

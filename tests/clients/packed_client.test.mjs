@@ -263,6 +263,19 @@ test("useChat's own stop stops the answer on the server, where it is to", option
   await until(() => tab.chat.status === "ready", "the tab is ready");
 });
 
+test("a new question begins with nothing of the one before", options, async () => {
+  const tab = await openTab(current, newcomer());
+  const sent = tab.chat.sendMessage({ text: "long" });
+  await begun(tab);
+  const [question, old] = tab.chat.messages;
+  await tab.chat.sendMessage({ text: "words 2", messageId: question.id });
+  await sent;
+  assert.deepEqual(tab.chat.messages.map(textOf), ["words 2", "wörd0 wörd1 "]);
+  assert.notEqual(tab.chat.lastMessage.id, old.id);
+  assert.deepEqual([tab.errors, tab.reconnecting, tab.faults], [[], [], []]);
+  await assertReloadShowsTheSame(tab);
+});
+
 test("only the last message is sent, with fields of one's own", options, async () => {
   const tab = await openTab(current, newcomer(), {
     onlyLastMessage: true,

@@ -67,10 +67,10 @@ export interface OpenStreamOptions extends SessionOptions, StreamCallbacks {
   /** Go on after this event. */
   readonly cursor?: string | undefined;
   /**
-   * What the endpoint speaks. `ui-message` is recognised by its header; a `plain` endpoint must be named.
-   * Default `auto`: `ui-message`, or else `events`, each as a `message` part.
+   * What the endpoint speaks. A `plain` endpoint must be named.
+   * Default `auto`: `ui-message` if its header says so, or else `events`, each as a `message` part.
    */
-  readonly protocol?: "auto" | "plain" | "events" | undefined;
+  readonly protocol?: "auto" | "ui-message" | "plain" | "events" | undefined;
   readonly reconnect?: ReconnectOptions | undefined;
 }
 
@@ -186,7 +186,6 @@ export class EventStream implements AsyncIterable<StreamEvent> {
         response = await this.#connect(broken);
         // Everything was seen: only the end itself was cut off.
         if (response === null) this.outcome = this.#reader?.outcome ?? "completed";
-        else this.#options.onReconnected?.(this.#names());
       }
     } catch (error) {
       if (this.#left) return;
@@ -231,6 +230,7 @@ export class EventStream implements AsyncIterable<StreamEvent> {
       if (response.status === 204) return null;
       if (response.ok) {
         this.#note(response);
+        if (failure !== null) report(this.#options.onReconnected, this.#names());
         return response;
       }
       const refused = await refusal(response, this.sessionId);
@@ -272,7 +272,8 @@ export class EventStream implements AsyncIterable<StreamEvent> {
     }
     this.streamId = streamId ?? this.streamId;
     this.messageId = response.headers.get("x-message-id") ?? this.messageId;
-    this.#reader ??= partReaderOf(response.headers.has("x-vercel-ai-ui-message-stream"), this.#options.protocol ?? "auto");
+    const isUiMessage = response.headers.has("x-vercel-ai-ui-message-stream");
+    this.#reader ??= partReaderOf(isUiMessage ? "ui-message" : (this.#options.protocol ?? "auto"));
     this.#endedCleanly = false;
   }
 
@@ -305,7 +306,7 @@ export class EventStream implements AsyncIterable<StreamEvent> {
     const asked = cause instanceof RequestRefusedError ? (cause.retryAfterSeconds ?? 0) * 1000 : 0;
     const delayMs = Math.max(asked, backoffMs(this.#failures, this.#bounds, this.#retryMs));
     const { sessionId, streamId } = this;
-    this.#options.onReconnect?.({ attempt: this.#failures, maxAttempts, delayMs, cause, sessionId, streamId });
+    report(this.#options.onReconnect, { attempt: this.#failures, maxAttempts, delayMs, cause, sessionId, streamId });
     await pause(delayMs, this.#closing.signal, { exactly: asked > 0 });
   }
 
@@ -361,15 +362,24 @@ export class EventStream implements AsyncIterable<StreamEvent> {
       this.#tell(fault);
     }
     const saved = persistedOf(part);
-    if (saved !== null) this.#options.onPersisted?.(saved, this.#names());
+    if (saved !== null) report(this.#options.onPersisted, saved, this.#names());
     return { id, type: part.type, part } as StreamEvent;
   }
 
   #tell(fault: Fault): void {
     if (this.#told.has(fault.fault_id)) return;
     this.#told.add(fault.fault_id);
-    this.#options.onFault?.(fault, this.#names());
-    if (isQuotaFault(fault)) this.#options.onQuota?.(fault, this.#names());
+    report(this.#options.onFault, fault, this.#names());
+    if (isQuotaFault(fault)) report(this.#options.onQuota, fault, this.#names());
+  }
+}
+
+/** Calls a callback, if there is one. What it throws does not end the answer. */
+function report<ARGUMENTS extends unknown[]>(callback: ((...given: ARGUMENTS) => void) | undefined, ...given: ARGUMENTS): void {
+  try {
+    callback?.(...given);
+  } catch (error) {
+    console.error("A callback of streamguard-client threw:", error);
   }
 }
 

@@ -21,8 +21,8 @@ export interface PartReader {
   read(message: ServerSentEvent): Part | null;
 }
 
-export function partReaderOf(isUiMessage: boolean, protocol: "auto" | "plain" | "events"): PartReader {
-  if (isUiMessage) return new UiMessageReader();
+export function partReaderOf(protocol: "auto" | "ui-message" | "plain" | "events"): PartReader {
+  if (protocol === "ui-message") return new UiMessageReader();
   return protocol === "plain" ? new PlainReader() : new EventsReader();
 }
 

@@ -54,7 +54,8 @@ interface RequestOptions {
 /** The newest answer of one chat, as this tab knows it. */
 interface Answer {
   stream: EventStream;
-  readonly question: Question | null;
+  /** For a resend; kept until the answer's end is read. */
+  question: Question | null;
   readonly told: Set<string>;
   /** The parts that the page got, without transient ones; kept until the answer's end is read. */
   parts: { readonly type: string }[];
@@ -130,6 +131,7 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
     const known = this.#answers.get(chatId);
     if (this.#resending.delete(chatId) && known?.question) {
       known.replaced = true;
+      known.stream.close();
       return this.#ask(chatId, known.question, abortSignal);
     }
     const goesOn = known !== undefined && known.lost && known.stream.cursor !== null;
@@ -141,6 +143,7 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
     });
     const found = await stream.open();
     if (!found && !goesOn) return null;
+    if (goesOn) stream.streamId ??= known.stream.streamId;
     // The first release of each major version (they give no signal) appends a replay to the message that it repeats.
     if (!("abortSignal" in options) && this.#loaded.get(chatId)?.has(stream.streamId ?? "")) {
       stream.close();
@@ -207,7 +210,8 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
   #stream(chatId: string, told: Set<string>, signal: AbortSignal | undefined, more: Partial<OpenStreamOptions>): EventStream {
     const { api, routes, headers, credentials, fetch, reconnect } = this.#options;
     const { onFault, onPersisted, onQuota, onReconnect, onReconnected } = this.#options;
-    const connection = { api, routes, headers, credentials, fetch, reconnect, signal, sessionId: chatId, ...more };
+    const protocol = "ui-message"; // also where an upstream's parts come without their header
+    const connection = { api, routes, headers, credentials, fetch, reconnect, signal, protocol, sessionId: chatId, ...more };
     const options = { ...connection, onFault, onPersisted, onQuota, onReconnect, onReconnected };
     const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
     return new EventStream(given as unknown as OpenStreamOptions, told);
@@ -219,7 +223,7 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
     const answer: Answer = { stream, question, told, parts: [], lost: false, replaced: false };
     this.#answers.set(chatId, answer);
     if (this.#options.stopOnAbort === true) {
-      signal?.addEventListener("abort", () => answer.stream.outcome === null && void this.stop(chatId).catch(() => {}));
+      signal?.addEventListener("abort", () => answer.stream.outcome === null && void stream.stop().catch(() => {}));
     }
     const found = await stream.open();
     return found ? this.#readable(answer, [], signal) : null;
@@ -264,8 +268,10 @@ async function* chunksOf(
   try {
     for (const part of before) yield keep(part);
     for await (const { part } of stream) yield keep(part);
+    if (answer.replaced) return; // a page would show one more part of the old answer below the new question
     yield* open.ends(stream.outcome === "completed");
     answer.parts = [];
+    answer.question = null;
   } catch (error) {
     if (answer.replaced) return;
     answer.lost = error instanceof ConnectionLostError;

@@ -135,8 +135,8 @@ function persistedOf(part) {
 }
 
 // dist/protocols.js
-function partReaderOf(isUiMessage, protocol) {
-  if (isUiMessage)
+function partReaderOf(protocol) {
+  if (protocol === "ui-message")
     return new UiMessageReader();
   return protocol === "plain" ? new PlainReader() : new EventsReader();
 }
@@ -449,8 +449,6 @@ var EventStream = class {
         response = await this.#connect(broken);
         if (response === null)
           this.outcome = this.#reader?.outcome ?? "completed";
-        else
-          this.#options.onReconnected?.(this.#names());
       }
     } catch (error) {
       if (this.#left)
@@ -496,6 +494,8 @@ var EventStream = class {
         return null;
       if (response.ok) {
         this.#note(response);
+        if (failure !== null)
+          report(this.#options.onReconnected, this.#names());
         return response;
       }
       const refused = await refusal(response, this.sessionId);
@@ -539,7 +539,8 @@ var EventStream = class {
     }
     this.streamId = streamId ?? this.streamId;
     this.messageId = response.headers.get("x-message-id") ?? this.messageId;
-    this.#reader ??= partReaderOf(response.headers.has("x-vercel-ai-ui-message-stream"), this.#options.protocol ?? "auto");
+    const isUiMessage = response.headers.has("x-vercel-ai-ui-message-stream");
+    this.#reader ??= partReaderOf(isUiMessage ? "ui-message" : this.#options.protocol ?? "auto");
     this.#endedCleanly = false;
   }
   /** Whether a refusal may be temporary. A refused question is not repeated, unless nobody knows if it had arrived. */
@@ -573,7 +574,7 @@ var EventStream = class {
     const asked = cause instanceof RequestRefusedError ? (cause.retryAfterSeconds ?? 0) * 1e3 : 0;
     const delayMs = Math.max(asked, backoffMs(this.#failures, this.#bounds, this.#retryMs));
     const { sessionId, streamId } = this;
-    this.#options.onReconnect?.({ attempt: this.#failures, maxAttempts, delayMs, cause, sessionId, streamId });
+    report(this.#options.onReconnect, { attempt: this.#failures, maxAttempts, delayMs, cause, sessionId, streamId });
     await pause(delayMs, this.#closing.signal, { exactly: asked > 0 });
   }
   #idleTimer() {
@@ -634,18 +635,25 @@ var EventStream = class {
     }
     const saved = persistedOf(part);
     if (saved !== null)
-      this.#options.onPersisted?.(saved, this.#names());
+      report(this.#options.onPersisted, saved, this.#names());
     return { id, type: part.type, part };
   }
   #tell(fault) {
     if (this.#told.has(fault.fault_id))
       return;
     this.#told.add(fault.fault_id);
-    this.#options.onFault?.(fault, this.#names());
+    report(this.#options.onFault, fault, this.#names());
     if (isQuotaFault(fault))
-      this.#options.onQuota?.(fault, this.#names());
+      report(this.#options.onQuota, fault, this.#names());
   }
 };
+function report(callback, ...given) {
+  try {
+    callback?.(...given);
+  } catch (error) {
+    console.error("A callback of streamguard-client threw:", error);
+  }
+}
 var CURSOR = /^\d+\.[^.]+\.\d+\.\d+$/;
 function openStream(options) {
   return new EventStream(options);
@@ -752,6 +760,7 @@ var StreamguardTransport = class {
     const known = this.#answers.get(chatId);
     if (this.#resending.delete(chatId) && known?.question) {
       known.replaced = true;
+      known.stream.close();
       return this.#ask(chatId, known.question, abortSignal);
     }
     const goesOn = known !== void 0 && known.lost && known.stream.cursor !== null;
@@ -764,6 +773,8 @@ var StreamguardTransport = class {
     const found = await stream.open();
     if (!found && !goesOn)
       return null;
+    if (goesOn)
+      stream.streamId ??= known.stream.streamId;
     if (!("abortSignal" in options) && this.#loaded.get(chatId)?.has(stream.streamId ?? "")) {
       stream.close();
       return null;
@@ -824,7 +835,8 @@ var StreamguardTransport = class {
   #stream(chatId, told, signal, more) {
     const { api, routes, headers, credentials, fetch, reconnect } = this.#options;
     const { onFault, onPersisted, onQuota, onReconnect, onReconnected } = this.#options;
-    const connection = { api, routes, headers, credentials, fetch, reconnect, signal, sessionId: chatId, ...more };
+    const protocol = "ui-message";
+    const connection = { api, routes, headers, credentials, fetch, reconnect, signal, protocol, sessionId: chatId, ...more };
     const options = { ...connection, onFault, onPersisted, onQuota, onReconnect, onReconnected };
     const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== void 0));
     return new EventStream(given, told);
@@ -835,7 +847,7 @@ var StreamguardTransport = class {
     const answer = { stream, question, told, parts: [], lost: false, replaced: false };
     this.#answers.set(chatId, answer);
     if (this.#options.stopOnAbort === true) {
-      signal?.addEventListener("abort", () => answer.stream.outcome === null && void this.stop(chatId).catch(() => {
+      signal?.addEventListener("abort", () => answer.stream.outcome === null && void stream.stop().catch(() => {
       }));
     }
     const found = await stream.open();
@@ -879,8 +891,11 @@ async function* chunksOf(answer, before, signal) {
       yield keep(part);
     for await (const { part } of stream)
       yield keep(part);
+    if (answer.replaced)
+      return;
     yield* open.ends(stream.outcome === "completed");
     answer.parts = [];
+    answer.question = null;
   } catch (error) {
     if (answer.replaced)
       return;
