@@ -19,7 +19,7 @@ from ..harness.workers import Worker
 from .packed import PACKAGE
 from .test_clients import HERE, node
 from .test_packed_client import SETTINGS, client
-from .test_packed_types import SDKS, link, project
+from .test_packed_types import SDKS, link, project, samples
 
 __all__ = ["client", "node", "project"]
 
@@ -111,20 +111,24 @@ class ChatPage:
         wait_until(lambda: json.loads(self.messages) == before, description=f"as before: {before}\nnow {self.messages}")
 
 
-@pytest.fixture(params=SDKS)
-def page(
-    request: pytest.FixtureRequest, project: Path, pages: Path, live: Worker, browser: Browser
-) -> Iterator[ChatPage]:
-    version = str(request.param)
+def build(project: Path, place: Path, version: str) -> None:
+    """Bundle the project's `page.tsx` into a page, with the packages of this version."""
     link(project, {**SDKS[version], "react": "react", "react-dom": "react-dom"})
-    (project / "page.tsx").write_text((HERE / "react_page.tsx").read_text())
-    place = pages / version
     place.mkdir(exist_ok=True)
     (place / "index.html").write_text(HTML)
     esbuild = PACKAGE / "node_modules" / ".bin" / "esbuild"
     options = ["--bundle", "--format=esm", "--jsx=automatic", f"--outfile={place / 'page.js'}"]
     bundled = subprocess.run([esbuild, "page.tsx", *options], cwd=project, capture_output=True, text=True, timeout=60)
     assert bundled.returncode == 0, bundled.stderr
+
+
+@pytest.fixture(params=SDKS)
+def page(
+    request: pytest.FixtureRequest, project: Path, pages: Path, live: Worker, browser: Browser
+) -> Iterator[ChatPage]:
+    version = str(request.param)
+    (project / "page.tsx").write_text((HERE / "react_page.tsx").read_text())
+    build(project, pages / version, version)
     with FaultProxy(live.port) as proxy:
         yield ChatPage(browser, proxy, version)
 
@@ -181,3 +185,24 @@ def test_a_lost_connection_is_said_and_the_answer_is_shown_when_it_is_back(page:
     page.wait_for("ready")
     assert page.texts == ["long", "It goes on "]
     page.reload_and_compare()
+
+
+def test_the_how_to_runs_as_written(project: Path, pages: Path, live: Worker, browser: Browser) -> None:
+    (component,) = (
+        source for _, source in samples("docs/how-to/javascript-client.md") if "export function Chat" in source
+    )
+    (project / "Chat.tsx").write_text(component)
+    (project / "page.tsx").write_text(
+        'import { createRoot } from "react-dom/client";\n'
+        'import { Chat } from "./Chat.tsx";\n'
+        'document.cookie = "user=reader; path=/";\n'
+        'createRoot(document.getElementById("root")).render(<Chat id={location.search.slice(1)} />);\n'
+    )
+    build(project, pages / "how-to", "7.0.173")
+    browser.open(f"{live.url}/pages/how-to/?{uuid.uuid4().hex}")
+    browser.find("button").click()
+    expected = ["Hello", "Answer to Hello"]
+    wait_until(lambda: [one.text for one in browser.find_all("article")] == expected, description="it is answered")
+    browser.reload()
+    wait_until(lambda: [one.text for one in browser.find_all("article")] == expected, description="and again")
+    assert browser.find_all("[role=alert]") == []
