@@ -89,6 +89,20 @@ test("a reader that leaves comes back by its cursor", options, async () => {
   assert.equal(textOf([...before, ...rest]), Array.from({ length: 20 }, (_, n) => `wörd${n} `).join(""));
 });
 
+test("after a lost connection it is resumed, or asked again if nothing had arrived", options, async () => {
+  const cuts = await Cuts.open(APP, [{ blocks: 4 }]);
+  cuts.loseReplies = 1;
+  const unheard = asked(newcomer(), "words 5", { base: cuts.url, reconnect: { maxAttempts: 0 } });
+  await assert.rejects(all(unheard), ConnectionLostError);
+  const cut = unheard.resume();
+  const before = [];
+  await assert.rejects(all(cut, (event) => before.push(event)), ConnectionLostError);
+  assert.equal(before.length, 4);
+  const rest = await all(cut.resume());
+  assert.equal(textOf([...before, ...rest]), "wörd0 wörd1 wörd2 wörd3 wörd4 ");
+  assert.equal(cuts.requests.filter((line) => line.startsWith("POST")).length, 2);
+});
+
 test("Stop by the stream's own name", options, async () => {
   const who = newcomer();
   const stream = asked(who, "long");

@@ -141,6 +141,17 @@ export class EventStream implements AsyncIterable<StreamEvent> {
     this.#closing.abort(new DOMException("The stream was closed by its reader.", "AbortError"));
   }
 
+  /**
+   * A further stream of the same answer, which goes on after this one's last event: after {@link ConnectionLostError}, or
+   * for a tab that left. If nothing had arrived, the question is sent again with its key, so that it is answered once.
+   */
+  resume(): EventStream {
+    const { question, cursor: _, ...options } = this.#options;
+    if (this.cursor !== null) return new EventStream({ ...options, cursor: this.cursor }, this.#told);
+    if (question === undefined) return new EventStream(options, this.#told);
+    return new EventStream({ ...options, question: { ...question, idempotencyKey: this.#key ?? undefined } }, this.#told);
+  }
+
   /** Stops the answer on the server. This stream then ends with what was written so far. See {@link stopAnswer}. */
   stop(): Promise<StopResult> {
     const { signal: _, ...options } = this.#options;

@@ -346,7 +346,7 @@ async function ask(options, url, method) {
 }
 
 // dist/event-stream.js
-var EventStream = class {
+var EventStream = class _EventStream {
   sessionId;
   /** `X-Stream-Id` of the answer; null until the server has answered. */
   streamId = null;
@@ -400,6 +400,18 @@ var EventStream = class {
       this.#opened?.then((response) => response?.body?.cancel()).catch(() => {
       });
     this.#closing.abort(new DOMException("The stream was closed by its reader.", "AbortError"));
+  }
+  /**
+   * A further stream of the same answer, which goes on after this one's last event: after {@link ConnectionLostError}, or
+   * for a tab that left. If nothing had arrived, the question is sent again with its key, so that it is answered once.
+   */
+  resume() {
+    const { question, cursor: _, ...options } = this.#options;
+    if (this.cursor !== null)
+      return new _EventStream({ ...options, cursor: this.cursor }, this.#told);
+    if (question === void 0)
+      return new _EventStream(options, this.#told);
+    return new _EventStream({ ...options, question: { ...question, idempotencyKey: this.#key ?? void 0 } }, this.#told);
   }
   /** Stops the answer on the server. This stream then ends with what was written so far. See {@link stopAnswer}. */
   stop() {
