@@ -226,7 +226,7 @@ class Fault:
         )
 
     def with_debug(self, text: str) -> Fault:
-        """A copy of this fault with the exception's text."""
+        """A copy of this fault with `text`, the exception's."""
         return replace(self, debug=text)
 
     def as_dict(self) -> dict[str, object]:

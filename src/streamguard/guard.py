@@ -328,7 +328,7 @@ class StreamGuard(AnswerStarter):
         return EndpointDecorator(self._context, options)
 
     def rule_table(self, rules: Sequence[StreamRule], app: ASGIApp) -> RuleTable:
-        """The rules of a middleware around `app`, which this guard applies: `StreamGuardMiddleware` is made of this.
+        """The `rules` of a middleware around `app`, which this guard applies: `StreamGuardMiddleware` is made of this.
 
         Raises:
             ConfigurationError: a rule can never work under this guard.
@@ -354,7 +354,7 @@ class StreamGuard(AnswerStarter):
     # -- routes -------------------------------------------------------------------------------------------------------
 
     def install(self, app: Starlette, prefix: str) -> None:
-        """Add the guard's routes under `prefix` to a Starlette or FastAPI application, before it starts.
+        """Add the guard's routes under `prefix` to `app`, of Starlette or FastAPI, before it starts.
 
         They come first: a catch-all route of the application takes nothing from them, wherever it is declared. Paths
         that the application spells out stay its own.

@@ -61,6 +61,6 @@ class StreamGuardMiddleware:
             await self._layer(scope, receive, send)
 
     def rule_for(self, scope: Scope) -> Guarded | None:
-        """The first rule that may match a request, as far as its path and method tell; None if none does. For the
-        guard's outermost layer, which is outside of this."""
+        """The first rule that may match the request of `scope`, as far as its path and method tell; None if none does.
+        For the guard's outermost layer, which is outside of this."""
         return self._rules.rule_for(scope)

@@ -172,7 +172,7 @@ class Usage:
     amounts: Mapping[str, int] = field(default_factory=dict)
 
     def plus(self, amounts: Mapping[str, int]) -> Usage:
-        """The sum, by unit.
+        """The sum with `amounts`, by unit.
 
         Raises:
             ValueError: an amount is no integer from 0 to 2**53-1.

@@ -46,7 +46,7 @@ async def completion_parts(stream: AsyncSource, turn: CompletionTurn | None = No
 
 
 def iter_completion_parts(stream: Source, turn: CompletionTurn | None = None) -> Iterator[Item]:
-    """`completion_parts` for the stream of `litellm.completion`, in an endpoint that is a plain generator."""
+    """`completion_parts` for the `stream` of `litellm.completion`, in a plain generator; `turn` as there."""
     return iter_items_of(stream, _CompletionReader(turn))
 
 
@@ -55,6 +55,9 @@ def chat_messages(ui_messages: Iterable[object]) -> list[dict[str, object]]:
 
     As `contrib.openai.chat_messages`; besides, an assistant's message has the thinking blocks whose signatures are
     known, which `completion_parts` keeps. LiteLLM leaves them out for providers that do not take them.
+
+    Args:
+        ui_messages: UI messages of AI SDK, or stored messages, oldest first.
 
     Raises:
         ValueError: something among them is no UI message.

@@ -66,7 +66,7 @@ class StartedRun(Run):
     # -- for the `async with` -----------------------------------------------------------------------------------------
 
     def told(self, terminal: Terminal) -> None:
-        """The stream's viewers are given this end."""
+        """The stream's viewers are given this end, `terminal`."""
         self._told = terminal
 
     def has_ended(self) -> StreamEnd:
@@ -88,7 +88,7 @@ class StartedRun(Run):
         return self._end
 
     def cut_error(self, end: StreamEnd) -> StreamCutError:
-        """The error that tells the body's caller of an end that was not the body's."""
+        """The error that tells the body's caller of an `end` that was not the body's."""
         fault = end.fault or self._stream.fault or self._lost_fault()
         error = StreamCutError(fault, end.outcome)
         error.__cause__ = self._stream.first_answer.error

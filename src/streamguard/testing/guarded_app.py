@@ -179,7 +179,7 @@ class GuardedApp(Visitor):
         await within(self.wait_seconds, self._guard.idle, "nothing is under way any more")
 
     async def seen(self, signal: Signal, *, stream_id: str | None = None, count: int = 1) -> list[Observation]:
-        """Wait until the guard told its observers of something at least `count` times, of one stream or of any.
+        """Wait until observers were told of `signal` at least `count` times, of the stream `stream_id` or of any.
 
         Raises:
             AssertionError: not in time.

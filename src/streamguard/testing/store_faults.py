@@ -23,7 +23,8 @@ class StoreFaults:
     """What goes wrong between an application and one of its stores.
 
     Made by `GuardedApp` for the stream store, or by `FaultyMessageStore`. Everything takes effect with the next call of
-    a step; of what fails, nothing has reached the store.
+    a step; of what fails, nothing has reached the store. `steps` are names of steps; without any, all are meant.
+    `times` is how many calls it concerns.
     """
 
     def __init__(

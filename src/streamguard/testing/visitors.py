@@ -71,7 +71,8 @@ class Visitor:
     """Makes requests. Cookies that answers set are kept and sent, as a browser does; other users are other visitors.
 
     `prefix` is what the guard's routes were installed under. Paths are sent as they are, so encoded already; session
-    ids are encoded here.
+    ids are encoded here. In all methods `session_id`, `stream_id` and `message_id` are ids as answers have them, and
+    `headers` are sent besides the visitor's own; `request` sends any `method` to any `path`, with `body` as it is.
     """
 
     def __init__(self, open_: Opener, *, prefix: str, headers: Mapping[str, str]) -> None:

@@ -67,7 +67,7 @@ class MessageTurn(ToolTurn):
         return [said, {"role": "user", "content": results}] if results else [said]
 
     def said(self, block: dict[str, object]) -> None:
-        """Take in a whole content block, in the form that requests have."""
+        """Take in a whole content `block`, in the form that requests have."""
         self._blocks.append(block)
 
 
@@ -93,7 +93,7 @@ async def message_parts(stream: AsyncSource, turn: MessageTurn | None = None) ->
 
 
 def iter_message_parts(stream: Source, turn: MessageTurn | None = None) -> Iterator[Item]:
-    """`message_parts` for the stream of a synchronous client, in an endpoint that is a plain generator."""
+    """`message_parts` for the `stream` of a synchronous client, in a plain generator; `turn` as there."""
     return iter_items_of(stream, MessageReader(turn))
 
 

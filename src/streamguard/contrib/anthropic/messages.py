@@ -53,6 +53,9 @@ def system(ui_messages: Iterable[object]) -> str:
 
     What a client sends with that role counts as yours: take the history from your store, or check the roles.
 
+    Args:
+        ui_messages: UI messages of AI SDK, or stored messages, oldest first.
+
     Raises:
         ValueError: something among them is no UI message.
     """

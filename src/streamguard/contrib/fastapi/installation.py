@@ -108,6 +108,9 @@ def describe(app_or_router: FastAPI | APIRouter) -> None:
     endpoints are elsewhere. In an application it documents endpoints and routers that are added later too, until the
     document is made; in a router, the endpoints that are there, and later ones unless the router has a route class of
     its own. What an endpoint's own `responses=` or `response_class=` say stays as it is.
+
+    Args:
+        app_or_router: what the guarded endpoints are in.
     """
     _describe_routes(app_or_router.routes)
     if isinstance(app_or_router, APIRouter):

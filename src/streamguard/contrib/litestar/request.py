@@ -24,6 +24,9 @@ class StarletteRequest(Request):
 
     The body is read through the Litestar request, which keeps it: whoever read it first, the others have it too.
     `session`, `user` and `auth` are those that Litestar's middlewares put into the scope.
+
+    Args:
+        request: the Litestar request.
     """
 
     def __init__(self, request: LitestarRequest) -> None:

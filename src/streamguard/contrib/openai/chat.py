@@ -58,7 +58,7 @@ class ChatTurn(ToolTurn):
         return [said, *results]
 
     def keep(self, name: str, value: object) -> None:
-        """Put a field that the provider wants back into the assistant's message."""
+        """Put a field that the provider wants back, `name` with `value`, into the assistant's message."""
         self._more[name] = value
 
 
@@ -83,7 +83,7 @@ async def chat_parts(stream: AsyncSource, turn: ChatTurn | None = None) -> Async
 
 
 def iter_chat_parts(stream: Source, turn: ChatTurn | None = None) -> Iterator[Item]:
-    """`chat_parts` for the stream of a synchronous client, in an endpoint that is a plain generator."""
+    """`chat_parts` for the `stream` of a synchronous client, in a plain generator; `turn` as there."""
     return iter_items_of(stream, ChatReader(turn))
 
 

@@ -74,7 +74,7 @@ class ResponsesTurn(ToolTurn):
         return [*self._items, *results]
 
     def put_out(self, item: object) -> None:
-        """Take in an item of the response's output."""
+        """Take in `item`, one of the response's output."""
         dump = getattr(item, "model_dump", None)
         fields = dump(mode="json", exclude_unset=True, warnings=False) if dump is not None else item
         if isinstance(fields, Mapping):
@@ -102,7 +102,7 @@ async def responses_parts(stream: AsyncSource, turn: ResponsesTurn | None = None
 
 
 def iter_responses_parts(stream: Source, turn: ResponsesTurn | None = None) -> Iterator[Item]:
-    """`responses_parts` for the stream of a synchronous client, in an endpoint that is a plain generator."""
+    """`responses_parts` for the `stream` of a synchronous client, in a plain generator; `turn` as there."""
     return iter_items_of(stream, ResponsesReader(turn))
 
 

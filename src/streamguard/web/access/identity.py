@@ -19,7 +19,8 @@ __all__ = ["Authenticate", "Identity", "identify"]
 class Identity(str):
     """An owner's name, and a cookie that makes the client the same owner next time.
 
-    It is a `str`, so that an `authenticate` of your own may return what `anonymous` returned.
+    It is a `str`, so that an `authenticate` of your own may return what `anonymous` returned. `Identity(owner)` is a
+    name alone; `set_cookie`, `is_anonymous`, `is_new` and `random_secret` say what its attributes of these names say.
     """
 
     __slots__ = ("is_anonymous", "is_new", "random_secret", "set_cookie")

@@ -142,7 +142,7 @@ class Run:
         self._on_loop(tell)
 
     def usage(self, **amounts: int) -> None:
-        """Add to what the reply consumed, by unit: `run.usage(input_tokens=812, output_tokens=40)`.
+        """Add `amounts` to what the reply consumed, by unit: `run.usage(input_tokens=812, output_tokens=40)`.
 
         Raises:
             ValueError: an amount is not an integer from 0 to 2**53-1.
