@@ -10,7 +10,6 @@ from typing import Final, NamedTuple
 
 from ..compact_json import compact_json
 from ..decoding import decoding, read_json
-from ..facts import facts
 from ..faults import Fault
 from ..values import (
     EventKind,
@@ -176,7 +175,7 @@ def read_quota_state(stored: str) -> QuotaState:
     return QuotaState(stored) if stored in _QUOTA_STATES else QuotaState.PENDING
 
 
-@facts
+@dataclass(frozen=True, slots=True)
 class NewStream:
     """What `register` writes. Its lease begins at registration, on the store's clock."""
 
@@ -203,7 +202,7 @@ class NewStream:
     nothing."""
 
 
-@facts
+@dataclass(frozen=True, slots=True)
 class StreamMeta:
     """A snapshot of one stream's record."""
 
