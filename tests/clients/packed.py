@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import shutil
 import subprocess
 import tempfile
@@ -14,7 +15,7 @@ from typing import Final
 from ..harness.tools import missing
 from ..harness.workers import ROOT
 
-__all__ = ["PACKAGE", "installed_client", "tsc"]
+__all__ = ["PACKAGE", "install_locked", "installed_client", "tsc"]
 
 PACKAGE: Final = ROOT / "clients" / "javascript"
 """The package's sources."""
@@ -36,32 +37,59 @@ def installed_client(npm: str) -> Path:
         return place / "node_modules"
 
 
+def install_locked(npm: str, directory: Path) -> None:
+    """Install what a lock file says, unless it is all there. Without a network it skips; with `CI=true` it fails."""
+    with (directory / "package-lock.json").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of the processes that share the tests, one installs
+        if not _is_installed(directory):
+            ran = _npm([npm, "ci"], directory)
+            if ran.returncode != 0:
+                command = f"npm ci --prefix {directory.relative_to(ROOT)}"
+                missing(f"the packages could not be installed: `{command}`\n{ran.stderr[-2000:]}")
+
+
+def _is_installed(directory: Path) -> bool:
+    """Whether `node_modules` has what the lock file of a directory says.
+
+    npm writes its own record last, so a half installed directory has none. Times are not compared: a checkout sets that
+    of the lock file, and a copy of `node_modules` has its own.
+    """
+    record = directory / "node_modules" / ".package-lock.json"
+    if not record.exists():
+        return False
+    installed = _versions(record)
+    wanted = _versions(directory / "package-lock.json")
+    return all(installed.get(name) == wanted[name] and (directory / name).is_dir() for name in wanted)
+
+
+def _versions(lock: Path) -> dict[str, str]:
+    """The version of each package, by its place. Optional ones are for some platforms only."""
+    packages = json.loads(lock.read_text())["packages"]
+    return {place: one["version"] for place, one in packages.items() if place and not one.get("optional")}
+
+
 def tsc() -> Path:
     """The TypeScript compiler that the package is built with, once `installed_client` has installed it."""
     return PACKAGE / "node_modules" / ".bin" / "tsc"
 
 
 def _install(npm: str, place: Path) -> None:
-    lock, done = PACKAGE / "package-lock.json", PACKAGE / "node_modules" / ".package-lock.json"
-    if not done.exists() or done.stat().st_mtime < lock.stat().st_mtime:
-        _run([npm, "ci"], PACKAGE)
-        done.touch()
+    install_locked(npm, PACKAGE)
     with tempfile.TemporaryDirectory(dir=_LINK) as directory:
         scratch = Path(directory)
-        _run([npm, "pack", "--pack-destination", directory], PACKAGE)
-        (tarball,) = scratch.glob("*.tgz")
         (scratch / "package.json").write_text('{"private": true, "type": "module"}')
-        _run([npm, "install", "--offline", "--no-save", "--no-package-lock", str(tarball)], scratch)
+        packed = _npm([npm, "pack", "--pack-destination", directory], PACKAGE)
+        assert packed.returncode == 0, packed.stdout + packed.stderr
+        (tarball,) = scratch.glob("*.tgz")
+        installed = _npm([npm, "install", "--offline", "--no-save", "--no-package-lock", str(tarball)], scratch)
+        assert installed.returncode == 0, installed.stdout + installed.stderr
         place.mkdir()
         (scratch / "node_modules").rename(place / "node_modules")
 
 
-def _run(command: Sequence[str], directory: Path) -> None:
+def _npm(command: Sequence[str], directory: Path) -> subprocess.CompletedProcess[str]:
     options = ["--no-audit", "--no-fund"]
-    ran = subprocess.run([*command, *options], cwd=directory, capture_output=True, text=True, timeout=150)
-    if ran.returncode != 0 and command[1] == "ci":
-        missing(f"the packages could not be installed: `npm ci --prefix clients/javascript`\n{ran.stderr[-2000:]}")
-    assert ran.returncode == 0, f"{command}\n{ran.stdout[-4000:]}\n{ran.stderr[-4000:]}"
+    return subprocess.run([*command, *options], cwd=directory, capture_output=True, text=True, timeout=150)
 
 
 def _digest() -> str:

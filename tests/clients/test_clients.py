@@ -24,13 +24,13 @@ from ..harness.redis import RedisServer, free_port
 from ..harness.tools import missing
 from ..harness.workers import Worker
 from ..wire.golden import GOLDEN, GoldenStream, digest, fold_streams, load, recorded_hashes
+from .packed import install_locked
 
 HERE: Final = Path(__file__).parent
 SCRIPTS: Final = ("component", "event_source", "every_release", "strict_schemas", "use_chat")
 PROMPTS: Final = ("Tell me of streams", "!crash", "!slow 50")
 
 _INSTALL_NODE: Final = "no Node.js 20 or later found: `apt-get install nodejs npm`, or see https://nodejs.org/"
-_INSTALL_PACKAGES: Final = "the packages could not be installed: `npm ci --prefix tests/clients`"
 
 
 @pytest.fixture(scope="session")
@@ -42,13 +42,7 @@ def node() -> str:
     version = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=20).stdout
     if int(version.removeprefix("v").split(".")[0]) < 20:
         missing(_INSTALL_NODE)
-    # npm writes this file last: older than the lock file means missing, half installed or out of date.
-    installed, lock = HERE / "node_modules" / ".package-lock.json", HERE / "package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        npm_ci = subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=HERE, capture_output=True, timeout=150)
-        if npm_ci.returncode != 0:
-            missing(f"{_INSTALL_PACKAGES}\n{npm_ci.stderr.decode(errors='replace')[-2000:]}")
-        installed.touch()
+    install_locked(npm, HERE)
     return found
 
 
