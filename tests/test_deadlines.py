@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import uvloop
 
-from streamguard.deadlines import TOLERANCE_SECONDS, Deadline, Interruption, LoopClock
+from streamguard.deadlines import TOLERANCE_SECONDS, Deadline, Interruption, LoopClock, MovableTimer
 
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 
@@ -233,3 +233,73 @@ async def test_an_interruption_before_or_after_its_block_changes_nothing(anyio_b
     interruption.happen()
     await asyncio.sleep(0)
     assert not interruption.happened
+
+
+@pytest.mark.parametrize("factory", LOOPS, ids=["asyncio", "uvloop"])
+def test_a_movable_timer_runs_once_at_the_last_time_it_was_set_to(
+    factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def step() -> None:
+        clock, ran = LoopClock.current(), asyncio.Event()
+        fired: list[float] = []
+        begun = clock.time()
+
+        def run() -> None:
+            fired.append(clock.time() - begun)
+            ran.set()
+
+        timer = MovableTimer(clock, run)
+        for seconds in (0.1, 0.3, 0.05, 0.2):  # later and sooner than before
+            timer.set(begun + seconds)
+        await ran.wait()
+        timer.set(begun + 0.25)
+        timer.clear()
+        await asyncio.sleep(0.3)
+        assert len(fired) == 1
+        assert fired[0] >= 0.2
+        ran.clear()
+        timer.set(clock.time() + 0.05)
+        await ran.wait()
+        assert len(fired) == 2
+
+    run(factory, step)
+
+
+@pytest.mark.parametrize("factory", LOOPS, ids=["asyncio", "uvloop"])
+def test_a_movable_timer_counts_no_stall_and_reads_what_arrived(
+    factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def step() -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            clock, fired = LoopClock.current(), asyncio.Event()
+            timer = MovableTimer(clock, fired.set)
+            timer.set(clock.time() + 0.1)
+
+            def stall() -> None:
+                theirs.send(b"answer")
+                time.sleep(0.5)
+
+            asyncio.get_running_loop().call_later(0.06, stall)
+            assert await asyncio.get_running_loop().sock_recv(ours, 16) == b"answer"
+            assert not fired.is_set()
+            await fired.wait()
+
+    run(factory, step)
+
+
+def test_a_movable_timer_that_is_not_set_lets_the_clock_rest() -> None:
+    async def step() -> None:
+        clock = LoopClock.current()
+        timer = MovableTimer(clock, lambda: None)
+        timer.set(clock.time() + 0.05)
+        timer.clear()
+        await asyncio.sleep(0.1)
+        assert clock._users == 0
+        timer.set(clock.time() + 30)
+        timer.stop()
+        timer.stop()
+        assert clock._users == 0
+
+    run(asyncio.new_event_loop, step)

@@ -8,12 +8,13 @@ model, a viewer) measures time on a `LoopClock` and waits with a `Deadline`.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 from weakref import WeakKeyDictionary, ref
 
-__all__ = ["Deadline", "Interruption", "Limit", "LoopClock", "Timer"]
+__all__ = ["Deadline", "Interruption", "Limit", "LoopClock", "MovableTimer", "Timer"]
 
 TICK_SECONDS: Final = 0.05
 """How often the clock ticks while anything waits. Stalls are measured with this precision."""
@@ -144,6 +145,63 @@ class Timer:
             self._handle = clock.loop.call_later(GRACE_SECONDS, self._fire)
         else:
             self.cancel()
+            self._callback()
+
+
+class MovableTimer:
+    """A callback that runs when a deadline is reached, which is moved over and over: that costs no timer of the loop.
+
+    Hot path. While it is set, and for as long afterwards as its last deadline was away, its clock ticks.
+    """
+
+    __slots__ = ("_at", "_callback", "_clock", "_graced", "_handle", "_wakes_at")
+
+    def __init__(self, clock: LoopClock, callback: Callable[[], None]) -> None:
+        self._clock = clock
+        self._callback = callback
+        self._at = math.inf
+        self._graced = False
+        self._handle: asyncio.TimerHandle | None = None
+        self._wakes_at = math.inf
+
+    def set(self, at: float) -> None:
+        """Run the callback at this time of the clock, and at no other."""
+        self._at, self._graced = at, False
+        if at < self._wakes_at:
+            if self._handle is None:
+                self._clock.hold()
+            else:
+                self._handle.cancel()
+            self._wake_at(at)
+
+    def clear(self) -> None:
+        """Do not run the callback."""
+        self._at = math.inf
+
+    def stop(self) -> None:
+        """Do not run the callback, and give up the loop's timer. It may be set again."""
+        self._at = self._wakes_at = math.inf
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.cancel()
+            self._clock.release()
+
+    def _wake_at(self, at: float) -> None:
+        self._wakes_at = at
+        self._handle = self._clock.loop.call_later(max(0.0, at - self._clock.time()), self._fire)
+
+    def _fire(self) -> None:
+        clock = self._clock
+        if self._at == math.inf:
+            self.stop()
+        elif self._at > clock.time():  # it was moved, or the loop stood still meanwhile
+            self._wake_at(self._at)
+        elif not self._graced:
+            self._graced = True
+            self._wakes_at = self._at
+            self._handle = clock.loop.call_later(GRACE_SECONDS, self._fire)
+        else:
+            self.stop()
             self._callback()
 
 

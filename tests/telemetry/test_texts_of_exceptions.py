@@ -45,7 +45,7 @@ KNOWN: Final = {
     "stores.redis.driver.error_code": "the first word of an error reply, which is a code",
     "stores.redis.errors.concerns_record": _COMPARED,
     "stores.redis.errors.mapped_error": "which of our own texts says why Sentinel names no master",
-    "stores.redis.pipeline._PipelinedConnection._run": _MISTAKE,
+    "stores.redis.pipelined_connection.PipelinedConnection._mistaken": _MISTAKE,
     "stores.redis.sentinel.SentinelAddress.connect": _COMPARED,
     "stores.redis.server_facts._is_refusal": _COMPARED,
     "stores.redis.server_facts.refusal_of": _COMPARED,

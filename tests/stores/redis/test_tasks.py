@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+import redis
 
 from streamguard.deadlines import Deadline
 from streamguard.errors import StoreUnavailableError
 from streamguard.stores import RedisClient
 from streamguard.stores.records import Hint
-from streamguard.stores.redis import RedisStore, driver, pipeline, subscriptions
+from streamguard.stores.redis import RedisStore, driver, pipeline, pipelined_connection, subscriptions
 from streamguard.stores.redis.address import Address
 from streamguard.stores.redis.scripts import Scripts
 from streamguard.stores.redis.stream_log import RedisLog
@@ -61,9 +62,15 @@ async def ask(client: RedisClient, text: str) -> object:
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(driver.Connection, "exchange"), (driver.RawConnection, "write"), (driver.RawConnection, "until")],
+    [
+        (driver.Connection, "take"),
+        (driver.RawConnection, "write"),
+        (driver.RawConnection, "expect"),
+        (pipelined_connection.PipelinedConnection, "_next_batch"),
+        (pipelined_connection.PipelinedConnection, "_hand_out"),
+    ],
 )
-async def test_all_callers_hear_at_once_that_a_connections_task_ended(
+async def test_all_callers_hear_at_once_of_a_mistake_in_an_exchange(
     redis_client: RedisClient, failing: Failing, told: list[object], owner: type, name: str
 ) -> None:
     assert await ask(redis_client, "before") == b"before"
@@ -80,12 +87,57 @@ async def test_all_callers_hear_at_once_that_a_connections_task_ended(
     assert await ask(redis_client, "after") == b"after"  # on another connection
 
 
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(driver.Connection, "ready"), (driver.Connection, "exchange"), (driver.RawConnection, "until")],
+)
+async def test_all_callers_hear_at_once_that_a_connections_task_ended(
+    redis_url: str, failing: Failing, told: list[object], owner: type, name: str
+) -> None:
+    """The first exchange is the task's, which connects."""
+    client = RedisClient(redis_url, command_seconds=5)
+    try:
+        failing(owner, name)
+        asked = [asyncio.create_task(ask(client, str(n))) for n in range(10)]
+        async with asyncio.timeout(2):  # far below the client's patience
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+        failed = [answer for answer in answers if not isinstance(answer, bytes)]
+        assert failed
+        for error in failed:
+            assert isinstance(error, StoreUnavailableError)
+            assert isinstance(error.__cause__, UnforeseenError)
+        assert [type(error) for error in told] == [UnforeseenError]
+        assert await ask(client, "after") == b"after"
+    finally:
+        await client.aclose()
+
+
+async def test_a_caller_that_leaves_disturbs_nobody(redis_client: RedisClient) -> None:
+    """Its command is carried out, and its reply belongs to nobody else."""
+    assert await ask(redis_client, "before") == b"before"
+    leaving = asyncio.create_task(ask(redis_client, "left"))
+    asked = [asyncio.create_task(ask(redis_client, str(n))) for n in range(10)]
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert await asyncio.gather(*asked) == [b"%d" % n for n in range(10)]
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+
+
+async def test_a_script_that_the_server_forgot_is_loaded_again(redis_client: RedisClient, redis_url: str) -> None:
+    assert await ask(redis_client, "before") == b"before"
+    with redis.Redis.from_url(redis_url) as admin:
+        admin.script_flush()
+    asked = [asyncio.create_task(ask(redis_client, str(n))) for n in range(10)]
+    assert await asyncio.gather(*asked) == [b"%d" % n for n in range(10)]
+
+
 async def test_a_caller_hears_of_a_connections_task_that_ends_before_it_began(redis_url: str) -> None:
     """As when another event loop closes the store in the moment of the first call."""
-    connection = pipeline._PipelinedConnection(driver.Connection(Address(redis_url)), Scripts.load())
+    connection = pipelined_connection.PipelinedConnection(driver.Connection(Address(redis_url)), Scripts.load())
     replies: asyncio.Future[list[driver.Reply]] = asyncio.get_running_loop().create_future()
     ping = driver.Command.of("PING").packed
-    connection.submit(pipeline._Request("ask", [ping], [None], replies, Deadline.after(5)))
+    connection.submit(pipelined_connection.Request("ask", [ping], [None], replies, Deadline.after(5)))
     connection.close_soon()
     async with asyncio.timeout(5):
         with pytest.raises(StoreUnavailableError):
@@ -93,13 +145,15 @@ async def test_a_caller_hears_of_a_connections_task_that_ends_before_it_began(re
     await connection.aclose()
 
 
-async def test_a_failed_task_gives_its_connection_up(proxy: FaultProxy, failing: Failing, told: list[object]) -> None:
+async def test_a_failed_exchange_gives_its_connection_up(
+    proxy: FaultProxy, failing: Failing, told: list[object]
+) -> None:
     async with RedisClient(proxy.redis_url(), command_seconds=5) as client:
         assert await ask(client, "before") == b"before"
         assert isinstance(client._connections, pipeline.PipelinedConnections)
         (connection, *_) = client._connections._connections.get()
         raw = connection.connection._raw
-        failing(driver.Connection, "exchange")
+        failing(driver.Connection, "take")
         with pytest.raises(StoreUnavailableError):
             await ask(client, "lost")
         assert not connection.connection.connected

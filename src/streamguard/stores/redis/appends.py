@@ -17,7 +17,7 @@ from .append_gate import EXEC, MULTI, AppendGate
 from .codec import append_reply, flatten, server_ms
 from .driver import CommandError, Reply, pack, pack_argument
 from .namespace import RedisNamespace
-from .pipeline import OtherConnectionError
+from .pipelined_connection import OtherConnectionError
 
 __all__ = ["Appends"]
 

@@ -16,7 +16,7 @@ from ...contained import gathered
 from ...deadlines import Deadline
 from ...errors import StoreUnavailableError
 from .cluster import Cluster, ClusterServer
-from .driver import Command, CommandError, Reply
+from .driver import Command, CommandError, Reply, Usual
 from .errors import UnansweredError
 from .pipeline import Connections, Server
 from .slot_map import Redirect, Redirection, read_redirection
@@ -136,7 +136,14 @@ class ServerConnections(Connections):
         return replies
 
     async def run_packed(
-        self, operation: str, packed: Sequence[bytes], scripts: Sequence[str | None], *, only_on: int = 0
+        self,
+        operation: str,
+        packed: Sequence[bytes],
+        scripts: Sequence[str | None],
+        *,
+        count: int | None = None,
+        only_on: int = 0,
+        usual: Usual | None = None,
     ) -> tuple[list[Reply], int]:
         calls = [Command(one, script) for one, script in zip(packed, scripts, strict=True)]
         return await self.run(operation, calls), 0
@@ -211,7 +218,14 @@ class ClusterConnections(Connections):
         return replies
 
     async def run_packed(
-        self, operation: str, packed: Sequence[bytes], scripts: Sequence[str | None], *, only_on: int = 0
+        self,
+        operation: str,
+        packed: Sequence[bytes],
+        scripts: Sequence[str | None],
+        *,
+        count: int | None = None,
+        only_on: int = 0,
+        usual: Usual | None = None,
     ) -> tuple[list[Reply], int]:
         raise NotImplementedError("packed calls go to one server: see ServerConnections")
 

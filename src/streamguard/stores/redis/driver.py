@@ -37,6 +37,7 @@ __all__ = [
     "Connector",
     "RawConnection",
     "Reply",
+    "Usual",
     "error_code",
     "pack",
     "pack_argument",
@@ -119,6 +120,16 @@ class Connector(Protocol):
         ...
 
 
+class Usual(NamedTuple):
+    """Replies that are nearly always the same: compared as bytes, they need not be parsed."""
+
+    packed: bytes
+    replies: tuple[Reply, ...]
+
+
+Tell: TypeAlias = "Callable[[RawConnection, Exception | None], None]"
+"""Is told that replies have arrived, or why they will not."""
+
 _numbers: Final = count(1)
 
 
@@ -140,7 +151,8 @@ class RawConnection(asyncio.Protocol):
         self.number: Final = next(_numbers)
         """No other connection of this process has it."""
         self._wanted = 0
-        self._arrived: asyncio.Future[None] | None = None
+        self._usual: Usual | None = None
+        self._tell: Tell | None = None
 
     async def log_in(self, commands: Sequence[bytes]) -> None:
         """Send the first commands, and wait until the server has accepted them.
@@ -196,14 +208,19 @@ class RawConnection(asyncio.Protocol):
         """Wait until so many replies are there."""
         if self.lost is not None:
             raise self.lost
-        self._wanted = wanted
-        self._arrived = asyncio.get_running_loop().create_future()
-        await self._arrived
+        arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.expect(wanted, partial(_resolve, arrived))
+        await arrived
+
+    def expect(self, wanted: int, tell: Tell, usual: Usual | None = None) -> None:
+        """Call `tell` once, when so many replies are there. `usual` is what the next bytes nearly always begin with."""
+        self._wanted, self._tell, self._usual = wanted, tell, usual
 
     def fail(self, error: Exception) -> None:
         """End the waiting for replies."""
-        if self._arrived is not None and not self._arrived.done():
-            self._arrived.set_exception(error)
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            tell(self, error)
 
     def readable(self) -> bool:
         """Whether something is there that the event loop has not seen. While no reply is due, that is the end of the
@@ -219,6 +236,10 @@ class RawConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         replies, gets = self.replies, self._reader.gets
+        usual, self._usual = self._usual, None
+        if usual is not None and data.startswith(usual.packed):
+            data = data[len(usual.packed) :]
+            replies += usual.replies
         try:
             self._reader.feed(data)
             while (found := gets()) is not False:  # not enough data; RESP2 has no booleans
@@ -227,15 +248,25 @@ class RawConnection(asyncio.Protocol):
             self.lost = exc
             self.fail(exc)
             return
-        arrived = self._arrived
-        if arrived is not None and len(replies) >= self._wanted and not arrived.done():
-            arrived.set_result(None)
+        tell = self._tell
+        if tell is not None and len(replies) >= self._wanted:
+            self._tell = None
+            tell(self, None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.lost is None:
             self.lost = exc or ConnectionResetError("the server closed the connection")
         self.fail(self.lost)
         self._tell_end()
+
+
+def _resolve(arrived: asyncio.Future[None], _: RawConnection, error: Exception | None) -> None:
+    if arrived.done():
+        return
+    if error is None:
+        arrived.set_result(None)
+    else:
+        arrived.set_exception(error)
 
 
 class Connection:
@@ -269,9 +300,20 @@ class Connection:
 
     async def drop(self) -> None:
         """Close the connection without waiting for the peer."""
+        self.discard()
+
+    def discard(self) -> None:
+        """As `drop`."""
         raw, self._raw = self._raw, None
         if raw is not None:
             raw.close()
+
+    def usable(self, now: float) -> RawConnection | None:
+        """The connection, if it needs neither connecting nor a look, `now` (loop time)."""
+        raw = self._raw
+        if raw is None or raw.lost is not None or raw.retired or raw.replies or now - self._used_at > IDLE_SECONDS:
+            return None
+        return raw
 
     def abandon(self) -> None:
         """Give the connection up without its event loop, which is closed: the server sees its end."""
@@ -286,9 +328,8 @@ class Connection:
             TimeoutError: not by `deadline`.
         """
         loop = asyncio.get_running_loop()
-        raw = self._raw
-        idle = loop.time() - self._used_at > IDLE_SECONDS
-        if raw is None or raw.lost is not None or raw.retired or raw.replies or idle:
+        raw = self.usable(loop.time())
+        if raw is None:
             async with deadline.limit():
                 await self.connect()
             raw = cast("RawConnection", self._raw)
@@ -296,32 +337,44 @@ class Connection:
         return raw
 
     async def exchange(
-        self, packed: Sequence[bytes], *, deadline: Deadline, over: RawConnection | None = None
+        self,
+        packed: Sequence[bytes],
+        *,
+        deadline: Deadline,
+        over: RawConnection | None = None,
+        count: int | None = None,
     ) -> tuple[list[Reply], bool]:
         """Send all in one write; their replies, in order, and whether errors are among them. One exchange at a time.
-        `over` is what `ready` has just given, for who must know before what it goes over.
+        `over` is what `ready` has just given, for who must know before what it goes over; `count` says how many
+        commands these are, if they are in pieces.
 
         Raises:
             TimeoutError: not all were there by `deadline`. The connection is dropped then, as after
                 everything else that is raised.
         """
+        wanted = len(packed) if count is None else count
         raw = over or await self.ready(deadline=deadline)
         timer = deadline.call(partial(raw.fail, TimeoutError()))
         try:
             raw.write(b"".join(packed))
-            await raw.until(len(packed))
+            await raw.until(wanted)
         except BaseException:
             await self.drop()
             raise
         finally:
             timer.cancel()
-        self._used_at = asyncio.get_running_loop().time()
+        return self.take(raw, wanted, asyncio.get_running_loop().time())
+
+    def take(self, raw: RawConnection, wanted: int, now: float) -> tuple[list[Reply], bool]:
+        """The replies to an exchange of so many commands, all of which are there `now` (loop time), and whether errors
+        are among them. If they say that this is not the server to ask, the connection is dropped."""
+        self._used_at = now
         replies, raw.replies = raw.replies, []
         refused = not _PLAIN.issuperset(map(type, replies))
-        if len(replies) > len(packed) or (
+        if len(replies) > wanted or (
             refused and any(isinstance(reply, CommandError) and error_code(reply) in _WRONG_SERVER for reply in replies)
         ):
-            await self.drop()
+            self.discard()
         return replies, refused
 
     async def send(self, packed: bytes) -> bool:
