@@ -80,14 +80,14 @@ async def numbers(writer: PlainWriter) -> list[int]:
 
 def without_comparing(monkeypatch: pytest.MonkeyPatch, attribute: str) -> None:
     """Have an append believe that this of what is kept is as it should be."""
-    may_add = Appends._may_add
+    add = Appends._add
 
-    def careless(self: Appends, item: AppendRequest, gate: AppendGate) -> bool:
+    def careless(self: Appends, item: AppendRequest, gate: AppendGate, packed: list[bytes]) -> bool:
         kept = item.cache.value
         if attribute == "within":
             item = replace(cast("Append", item), within_seconds=math.inf)
         elif kept is not None and kept.next_seq:
             setattr(kept, attribute, gate.generation if attribute == "checked" else item.first_seq)
-        return may_add(self, item, gate)
+        return add(self, item, gate, packed)
 
-    monkeypatch.setattr(Appends, "_may_add", careless)
+    monkeypatch.setattr(Appends, "_add", careless)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from ...values import EventKind
@@ -15,7 +16,7 @@ from ..appends import AppendReply, AppendRequest
 from ..records import Status
 from .append_gate import EXEC, MULTI, AppendGate
 from .codec import append_reply, flatten, server_ms
-from .driver import CommandError, Reply, pack, pack_argument
+from .driver import CommandError, Reply, Usual, pack, pack_argument
 from .namespace import RedisNamespace
 from .pipelined_connection import OtherConnectionError
 
@@ -28,6 +29,11 @@ _SIZES: Final = tuple(b"$%d\r\n" % number for number in range(_KEPT))
 _LINES: Final = tuple(b"%d\r\n" % number for number in range(_KEPT))
 _APPENDED: Final = tuple(AppendReply(Status.OK, number, stop_requested=False) for number in range(_KEPT))
 _KINDS: Final = {kind: pack_argument(kind.encode()) for kind in EventKind}
+_DATA: Final = EventKind.DATA
+_DATA_SIZES: Final = tuple(_KINDS[_DATA] + size for size in _SIZES)
+_END: Final = b"\r\n"
+_ADDED: Final = frozenset({bytes})
+"""Types of the answers to XADDs that were carried out: their ids."""
 _DECIDED: Final = "="
 """Stands where the first event's kind would: what was decided about the stream comes before its events."""
 
@@ -50,6 +56,19 @@ class _Kept:
         """The event that follows the log's last one, as of then."""
 
 
+@lru_cache(maxsize=512)
+def _queued(count: int) -> Usual:
+    """How a transaction of so many commands is answered, up to EXEC."""
+    return Usual(b"+OK\r\n" + b"+QUEUED\r\n" * count, (b"OK",) + (b"QUEUED",) * count)
+
+
+def _appended(item: AppendRequest) -> AppendReply:
+    """The answer to an event that was added."""
+    seq = item.first_seq
+    item.cache.value.next_seq = seq + 1
+    return _APPENDED[seq] if seq < _KEPT else AppendReply(Status.OK, seq, False)
+
+
 class Appends:
     """Appends over the connection of one store that keeps their order."""
 
@@ -67,44 +86,77 @@ class Appends:
             begun = time.monotonic()
         gate, connection = self._gate, self._ordered.number
         if gate.stands(connection, begun):
-            added = [at for at, item in enumerate(batch) if len(item.events) == 1 and self._may_add(item, gate)]
+            packed = [MULTI]
+            added: list[int] = []
+            others: list[int] = []
+            for at, item in enumerate(batch):
+                (added if self._add(item, gate, packed) else others).append(at)
             if added:
                 try:
-                    return await self._add(batch, added, connection, begun)
+                    return await self._add_all(batch, added, others, packed, connection, begun)
                 except OtherConnectionError:
                     pass  # it has connected anew: everything is checked
         return await self._check(batch, begun)
 
-    def _may_add(self, item: AppendRequest, gate: AppendGate) -> bool:
-        """Whether a plain XADD does for its one event: it follows what the log had when it was checked, since the gate
-        was set up, and nothing else is to be done or decided."""
+    def _add(self, item: AppendRequest, gate: AppendGate, packed: list[bytes]) -> bool:
+        """Pack its one event as a plain XADD, if that does for it: it follows what the log had when it was checked,
+        since the gate was set up, and nothing else is to be done or decided. Hot path."""
         cache = item.cache
         if cache.owner is not self or item.refresh:
             return False
         kept: _Kept = cache.value
-        return (
-            kept.checked == gate.generation and kept.next_seq == item.first_seq and item.within_seconds >= gate.seconds
-        )
+        seq, events = item.first_seq, item.events
+        if (
+            kept.checked != gate.generation
+            or kept.next_seq != seq
+            or item.within_seconds < gate.seconds
+            or len(events) != 1
+        ):
+            return False
+        ((kind, data),) = events
+        line = _LINES[seq] if seq < _KEPT else b"%d\r\n" % seq
+        size = len(data)
+        head = _DATA_SIZES[size] if kind is _DATA and size < _KEPT else b"%b$%d\r\n" % (_KINDS[kind], size)
+        if len(line) != kept.add_line:  # the number has a digit more
+            self._lengthen(kept, item, line)
+        packed += (kept.add, line, head, data, _END)
+        return True
 
-    async def _add(
-        self, batch: Sequence[AppendRequest], added: Sequence[int], connection: int, begun: float
+    async def _add_all(
+        self,
+        batch: Sequence[AppendRequest],
+        added: Sequence[int],
+        others: Sequence[int],
+        packed: list[bytes],
+        connection: int,
+        begun: float,
     ) -> list[AppendReply]:
-        """Append these of the batch by plain XADDs in one transaction, and the others by the script."""
+        """Append `added` of the batch by the plain XADDs that are packed, in one transaction, and the others by the
+        script."""
         gate = self._gate
-        others = [] if len(added) == len(batch) else sorted({*range(len(batch))}.difference(added))
-        packed = [MULTI, *[self._packed_add(batch[at]) for at in added], EXEC]
-        end = len(packed)
-        packed += gate.renewal(batch[added[0]].within_seconds, begun)
-        calls = len(packed)
-        packed += [self._call(batch[at], begun) for at in others]
-        scripts = (None,) * calls + ("append",) * len(others)
+        renewal = gate.renewal(batch[added[0]].within_seconds, begun)
+        packed += (EXEC, *renewal)
+        end = len(added) + 2
+        calls = end + len(renewal)
+        if others:
+            packed += [self._call(batch[at], begun) for at in others]
         generation = gate.generation
         gate.begin()
         try:
-            replies, number = await self._ordered.run_packed("append", packed, scripts, only_on=connection)
+            replies, number = await self._ordered.run_packed(
+                "append",
+                packed,
+                ("append",) * len(others),
+                count=calls + len(others),
+                only_on=connection,
+                usual=_queued(len(added)),
+            )
         finally:
             gate.end()
         done = replies[end - 1]
+        if not others and type(done) is list and len(done) == len(added) and _ADDED.issuperset(map(type, done)):
+            gate.take(replies[end:], number)  # nearly always
+            return [_appended(item) for item in batch]
         if isinstance(done, CommandError):
             gate.refused(replies[:end], number)
         elif done is not None:
@@ -117,14 +169,10 @@ class Appends:
         results: Sequence[Reply] = done if isinstance(done, list) and len(done) == len(added) else (None,) * len(added)
         doubted = []
         for at, result in zip(added, results, strict=True):
-            item = batch[at]
-            kept: _Kept = item.cache.value
             if type(result) is bytes:
-                seq = item.first_seq
-                kept.next_seq = seq + 1
-                answers[at] = _APPENDED[seq] if seq < _KEPT else AppendReply(Status.OK, seq, False)
+                answers[at] = _appended(batch[at])
             else:
-                kept.checked = 0
+                batch[at].cache.value.checked = 0
                 doubted.append(at)
         if doubted:  # nobody but the script says why
             asked = [batch[at] for at in doubted]
@@ -183,21 +231,12 @@ class Appends:
             answers.append(append_reply(reply))
         return answers
 
-    def _packed_add(self, item: AppendRequest) -> bytes:
-        """One event as a plain XADD."""
-        kept: _Kept = item.cache.value
-        ((kind, data),) = item.events
-        try:
-            line = _LINES[item.first_seq]
-            size = _SIZES[len(data)]
-        except IndexError:
-            line, size = b"%d\r\n" % item.first_seq, b"$%d\r\n" % len(data)
-        if len(line) != kept.add_line:  # the number has a digit more
-            kept.add_line = len(line)
-            epoch = b"%d-" % item.epoch
-            start = pack(("XADD", self._keys.stream(item.ref).log, "NOMKSTREAM"))
-            kept.add = b"*6%b$%d\r\n%b" % (start[2:], len(epoch) + len(line) - 2, epoch)
-        return b"".join((kept.add, line, _KINDS[kind], size, data, b"\r\n"))
+    def _lengthen(self, kept: _Kept, item: AppendRequest, line: bytes) -> None:
+        """Make the beginning of an XADD for numbers of this length."""
+        kept.add_line = len(line)
+        epoch = b"%d-" % item.epoch
+        start = pack(("XADD", self._keys.stream(item.ref).log, "NOMKSTREAM"))
+        kept.add = b"*6%b$%d\r\n%b" % (start[2:], len(epoch) + len(line) - 2, epoch)
 
     def _call(self, item: AppendRequest, begun: float) -> bytes:
         """A call of the script; `begun` is when the append was asked for."""
