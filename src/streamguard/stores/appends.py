@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from ..values import EventKind, StreamRef
 from .records import Status
 
-__all__ = ["Append", "AppendCache", "AppendReply", "AppendRequest", "LateDecision", "Placement"]
+__all__ = ["Append", "AppendCache", "AppendReply", "AppendRequest", "LateDecision", "Placement", "appended"]
 
 
 class LateDecision(NamedTuple):
@@ -104,3 +104,11 @@ class AppendReply:
     last_seq: int
     """The log's last event after the write (or the refusal); 0 when gone."""
     stop_requested: bool
+
+
+_APPENDED: Final = tuple(AppendReply(Status.OK, number, stop_requested=False) for number in range(4096))
+
+
+def appended(seq: int) -> AppendReply:
+    """The answer to an append that was carried out, and up to which event. Hot path: nearly always one that is kept."""
+    return _APPENDED[seq] if seq < len(_APPENDED) else AppendReply(Status.OK, seq, stop_requested=False)

@@ -87,6 +87,8 @@ class StreamEntry:
     """When the tables look whether it expired; never after `expires_at`."""
     worker: str = ""
     """The worker that writes it."""
+    forgotten: bool = False
+    """The tables have it no more."""
     stop_requested: bool = False
     viewed_at: float | None = None
     """When a worker other than its writer last noted a viewer."""
@@ -150,6 +152,25 @@ class StreamEntry:
             return Status.DUPLICATE
         self._extend(events[present:] if present else events)
         return Status.OK
+
+    def add_next(self, epoch: int, seq: int, event: tuple[EventKind, bytes]) -> bool:
+        """Hot path: as `append` in time of one event, if it follows one of the same epoch and there is nothing to say
+        but `OK`; else nothing is done."""
+        events = self.events
+        if (
+            seq != len(events) + 1
+            or seq == 1
+            or epoch != self.epoch
+            or epoch != self.writers[-1][1]
+            or self.state is not StreamState.OPEN
+            or self.lost
+            or self.stop_requested
+            or self.forgotten
+        ):
+            return False
+        events.append(event)
+        self.size_bytes += EVENT_BYTES + len(event[1])
+        return True
 
     def decide(self, epoch: int, seal: Seal) -> Status:
         """Seal the stream, unless it is sealed: the first seal stands."""

@@ -48,6 +48,11 @@ class Subscribers:
         self._by_stream: dict[StreamRef, list[_Subscriber]] = {}
         self._workers: dict[str, _Worker] = {}
 
+    @property
+    def listening(self) -> bool:
+        """Whether any stream has a subscriber."""
+        return bool(self._by_stream)
+
     @contextmanager
     def subscribed(self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool) -> Iterator[None]:
         """While entered, `on_hint` is scheduled for each change; for appends only with `data`."""

@@ -135,6 +135,7 @@ class MemoryTables:
         """Remove a stream. Its outbox entry, if any, stays: it says only when to look."""
         key = _key(stream.ref)
         del session.streams[stream.ref.stream_id], self.streams[key]
+        stream.forgotten = True
         _unlist(session, stream)
         self.leased.pop(key, None)
         self.finished.pop(key, None)

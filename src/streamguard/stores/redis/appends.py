@@ -12,8 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from ...values import EventKind
-from ..appends import AppendReply, AppendRequest
-from ..records import Status
+from ..appends import AppendReply, AppendRequest, appended
 from .append_gate import EXEC, MULTI, AppendGate
 from .codec import append_reply, flatten, server_ms
 from .driver import CommandError, Reply, Usual, pack, pack_argument
@@ -27,7 +26,6 @@ _KEPT: Final = 4096
 _SEQS: Final = tuple(pack_argument(b"%d" % number) for number in range(_KEPT))
 _SIZES: Final = tuple(b"$%d\r\n" % number for number in range(_KEPT))
 _LINES: Final = tuple(b"%d\r\n" % number for number in range(_KEPT))
-_APPENDED: Final = tuple(AppendReply(Status.OK, number, stop_requested=False) for number in range(_KEPT))
 _KINDS: Final = {kind: pack_argument(kind.encode()) for kind in EventKind}
 _DATA: Final = EventKind.DATA
 _DATA_SIZES: Final = tuple(_KINDS[_DATA] + size for size in _SIZES)
@@ -66,7 +64,7 @@ def _appended(item: AppendRequest) -> AppendReply:
     """The answer to an event that was added."""
     seq = item.first_seq
     item.cache.value.next_seq = seq + 1
-    return _APPENDED[seq] if seq < _KEPT else AppendReply(Status.OK, seq, False)
+    return appended(seq)
 
 
 class Appends:
@@ -223,7 +221,7 @@ class Appends:
             if type(reply) is int:  # nearly always
                 if cache.owner is self:
                     cache.value.checked, cache.value.next_seq = generation, reply + 1
-                answers.append(_APPENDED[reply] if reply < _KEPT else AppendReply(Status.OK, reply, False))
+                answers.append(appended(reply))
                 continue
             if cache.owner is self:
                 cache.value.checked = cache.value.next_seq = 0
