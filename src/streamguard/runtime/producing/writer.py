@@ -168,20 +168,21 @@ class Writer:
         now = self._clock()
         backlogs: list[Backlog] = []
         batch: list[AppendRequest] = []
-        events = 0
+        events, within = 0, self._within
         dirty = iter(self._dirty)
         for backlog in islice(dirty, COMMIT_STREAMS):
             append = backlog.next_append(now)
-            if append is not None:
-                within = self._within
-                if backlog.failing_since is not None or backlog.first_commit is not None:
-                    within = self._left(backlog)
-                    if self._tally is not None and backlog.failing_since is not None:
-                        self._tally.retries += 1
+            if append is None:
+                continue
+            if backlog.failing_since is None and backlog.first_commit is None:  # nearly always
                 append.within_seconds = within
-                events += len(append.events)
-                backlogs.append(backlog)
-                batch.append(append)
+            else:
+                append.within_seconds = self._left(backlog)
+                if self._tally is not None and backlog.failing_since is not None:
+                    self._tally.retries += 1
+            events += len(append.events)
+            backlogs.append(backlog)
+            batch.append(append)
         self._dirty = dict.fromkeys(dirty)
         self._urgent = bool(self._dirty)
         if not batch:
