@@ -31,7 +31,7 @@ from .log_tally import LogTally
 __all__ = ["StoreHealth", "Writer"]
 
 BUSY_APPENDS: Final = 8
-PAUSE_SECONDS: Final = 0.003
+PAUSE_SECONDS: Final = 0.004
 BURST_EVENTS: Final = 200
 BURST_PAUSE_SECONDS: Final = 0.01
 RETRY: Final = Backoff(0.05, 0.05)
