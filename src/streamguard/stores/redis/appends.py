@@ -60,13 +60,6 @@ def _queued(count: int) -> Usual:
     return Usual(b"+OK\r\n" + b"+QUEUED\r\n" * count, (b"OK",) + (b"QUEUED",) * count)
 
 
-def _appended(item: AppendRequest) -> AppendReply:
-    """The answer to an event that was added."""
-    seq = item.first_seq
-    item.cache.value.next_seq = seq + 1
-    return appended(seq)
-
-
 class Appends:
     """Appends over the connection of one store that keeps their order."""
 
@@ -84,12 +77,12 @@ class Appends:
             begun = time.monotonic()
         gate, connection = self._gate, self._ordered.number
         if gate.stands(connection, begun):
-            packed = [MULTI]
-            added: list[int] = []
-            others: list[int] = []
+            packed, others = [MULTI], []
             for at, item in enumerate(batch):
-                (added if self._add(item, gate, packed) else others).append(at)
-            if added:
+                if not self._add(item, gate, packed):
+                    others.append(at)
+            if len(others) < len(batch):
+                added = sorted({*range(len(batch))}.difference(others)) if others else range(len(batch))
                 try:
                     return await self._add_all(batch, added, others, packed, connection, begun)
                 except OtherConnectionError:
@@ -154,7 +147,12 @@ class Appends:
         done = replies[end - 1]
         if not others and type(done) is list and len(done) == len(added) and _ADDED.issuperset(map(type, done)):
             gate.take(replies[end:], number)  # nearly always
-            return [_appended(item) for item in batch]
+            acknowledged = []
+            for item in batch:
+                seq = item.first_seq
+                item.cache.value.next_seq = seq + 1
+                acknowledged.append(appended(seq))
+            return acknowledged
         if isinstance(done, CommandError):
             gate.refused(replies[:end], number)
         elif done is not None:
@@ -167,10 +165,12 @@ class Appends:
         results: Sequence[Reply] = done if isinstance(done, list) and len(done) == len(added) else (None,) * len(added)
         doubted = []
         for at, result in zip(added, results, strict=True):
+            kept: _Kept = batch[at].cache.value
             if type(result) is bytes:
-                answers[at] = _appended(batch[at])
+                kept.next_seq = batch[at].first_seq + 1
+                answers[at] = appended(batch[at].first_seq)
             else:
-                batch[at].cache.value.checked = 0
+                kept.checked = 0
                 doubted.append(at)
         if doubted:  # nobody but the script says why
             asked = [batch[at] for at in doubted]
