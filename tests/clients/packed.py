@@ -26,6 +26,7 @@ _LINK: Final = Path(__file__).parent / "node_modules"
 
 def installed_client(npm: str) -> Path:
     """The directory `node_modules` that has the package and nothing else. Made once for each state of the sources."""
+    install_locked(npm, PACKAGE)
     _LINK.mkdir(exist_ok=True)
     with (_LINK / ".streamguard-client.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -74,7 +75,6 @@ def tsc() -> Path:
 
 
 def _install(npm: str, place: Path) -> None:
-    install_locked(npm, PACKAGE)
     with tempfile.TemporaryDirectory(dir=_LINK) as directory:
         scratch = Path(directory)
         (scratch / "package.json").write_text('{"private": true, "type": "module"}')
