@@ -26,6 +26,7 @@ from streamguard import (
     Identity,
     Observation,
     Observer,
+    Outcome,
     Run,
     Settings,
     StartedRun,
@@ -35,6 +36,7 @@ from streamguard import (
     StreamRule,
     anonymous,
 )
+from streamguard.client import EventStream, NoStream, StreamClient, StreamEvent
 from streamguard.contrib import anthropic, openai
 from streamguard.contrib.litestar import StreamGuardPlugin
 from streamguard.messages import MemoryMessageStore, Message, MessageToSave, Role
@@ -311,3 +313,17 @@ async def answered_by_claude(client: AsyncAnthropic, body: UIChat) -> AsyncItera
     messages += turn.messages
     async for part in anthropic.message_parts(client.messages.stream(model="m", max_tokens=9, messages=messages)):
         yield part
+
+
+async def a_service(chat: StreamClient) -> str:
+    async with chat.ask({"id": "c1"}, idempotency_key="k1") as stream:
+        assert_type(stream, EventStream)
+        async for event in stream:
+            assert_type(event, StreamEvent)
+            assert_type(event.fault, Fault | None)
+    assert_type(stream.outcome, Outcome | None)
+    async with chat.resume("c1", after=stream.cursor) as again:
+        assert_type(again, EventStream | NoStream)
+    async for message in chat.messages("c1"):
+        assert_type(message, SavedMessage)
+    return "" if isinstance(again, NoStream) else await again.text()

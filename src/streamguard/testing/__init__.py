@@ -9,12 +9,13 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+from ..client.records import SavedMessage, SessionStatus, StreamStatus
 from ..errors import ConfigurationError
 from .answers import Answer, Ending
 from .faulty_stores import FaultyMessageStore, FaultyStore
 from .guarded_app import GuardedApp
 from .store_faults import StoreFaults
-from .visitors import SavedMessage, SessionStatus, StreamStatus, Visitor
+from .visitors import Visitor
 
 if TYPE_CHECKING:
     from ._message_store import MessageStoreSuite

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
+from ..client.stream_events import UI_MESSAGE_HEADER, ReplyReader, StreamEvent, fault_of_envelope
 from ..faults import Fault
+from ..values import Outcome
 from ..wire import EventParser, SseEvent
 from ..wire.folding import Json
 from ..wire.recognition import LINES, SSE
@@ -16,9 +18,6 @@ from ._exchange import Ending, Exchange
 __all__ = ["Answer", "Ending", "within"]
 
 T = TypeVar("T")
-
-_FAULT_PART: Final = "data-streamguard-error"
-_FAULT_EVENTS: Final = frozenset({"streamguard.notice", "streamguard.error"})
 
 
 async def within(seconds: float, step: Callable[[], Awaitable[T]], description: str) -> T:
@@ -54,6 +53,8 @@ class Answer:
         """What was received: all of it, or of a stream what came so far."""
         self.events: list[SseEvent] = []
         """Every event read so far."""
+        self._reader = ReplyReader(ui_message=UI_MESSAGE_HEADER in self.headers)
+        self._meant: list[StreamEvent] = []
 
     @property
     def ending(self) -> Ending:
@@ -109,14 +110,26 @@ class Answer:
     @property
     def text(self) -> str:
         """The reply's text, as far as it was read: `ui-message` deltas, or the data of unnamed events."""
-        if "x-vercel-ai-ui-message-stream" in self.headers:
-            return "".join(str(part["delta"]) for part in self.parts if part["type"] == "text-delta")
-        return "".join(event.data for event in self.events if event.event == "message")
+        return "".join(event.text for event in self._meanings())
 
     @property
     def faults(self) -> list[Fault]:
         """What went wrong, as far as the client was told: in a JSON answer, or in a `ui-message` or `plain` stream."""
-        return list(_faults(self))
+        if not self.is_stream:
+            fault = fault_of_envelope(self.json()) if self.body.startswith(b'{"error":') else None
+            return [] if fault is None else [fault]
+        return [event.fault for event in self._meanings() if event.fault is not None]
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How the answer ended, as far as the events read so far say."""
+        self._meanings()
+        return self._reader.outcome
+
+    def _meanings(self) -> list[StreamEvent]:
+        """What the events read so far mean, one by one."""
+        self._meant += [self._reader.read(event) for event in self.events[len(self._meant) :]]
+        return self._meant
 
     async def next_event(self) -> SseEvent | None:
         """The next event; None once the body ended, and `ending` says how."""
@@ -168,17 +181,3 @@ class Answer:
         """Break the connection, as a closed tab or a lost network does: the stream goes on without this client."""
         self._ready.clear()
         self._exchange.disconnect()
-
-
-def _faults(answer: Answer) -> Iterable[Fault]:
-    if not answer.is_stream:
-        if answer.status >= 400 and answer.body.startswith(b'{"error":'):
-            yield Fault.from_dict(answer.json()["error"])
-        return
-    for event in answer.events:
-        if event.event in _FAULT_EVENTS:
-            yield Fault.from_json(event.data.encode())
-        elif event.data.startswith("{"):
-            part = json.loads(event.data)
-            if part.get("type") == _FAULT_PART:
-                yield Fault.from_dict(part["data"])

@@ -4,67 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from http.cookies import SimpleCookie
 from typing import Final, cast
 from urllib.parse import quote, urlencode
 
+from ..client.records import SavedMessage, SessionStatus, read_saved_message, read_session_status
 from ..errors import FaultError
-from ..values import Outcome, Persisted, QuotaState
 from ..wire.folding import Json
 from .answers import Answer
 
-__all__ = ["SavedMessage", "SessionStatus", "StreamStatus", "Visitor"]
+__all__ = ["Visitor"]
 
 Opener = Callable[[str, str, Sequence[tuple[str, str]], bytes], Awaitable[Answer]]
 
 _JSON: Final = {"content-type": "application/json"}
-
-
-@dataclass(frozen=True, slots=True)
-class StreamStatus:
-    """One stream, as `GET {prefix}/{session}` tells of it. Of a stream whose record is gone only the id is known."""
-
-    stream_id: str
-    message_id: str | None
-    outcome: Outcome | None
-    """None while it runs."""
-    persisted: Persisted | None
-    quota: QuotaState | None
-    cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SessionStatus:
-    """A session: the answer being written, and the one begun last."""
-
-    session_id: str
-    active: StreamStatus | None
-    last: StreamStatus | None
-
-
-@dataclass(frozen=True, slots=True)
-class SavedMessage:
-    """A message, as `GET {prefix}/{session}/messages` gives it."""
-
-    id: str
-    role: str
-    parts: tuple[Mapping[str, Json], ...]
-    metadata: Mapping[str, Json] | None
-    status: str
-    """`complete`, `partial` or `unanswered`."""
-    persisted: Persisted
-    outcome: Outcome | None
-    stream_id: str | None
-    position: int | None
-    """None for a reply that is not saved yet."""
-    replies_to: str | None
-    """The id of the message it answers, where that is known."""
-
-    @property
-    def text(self) -> str:
-        """Its text parts, put together."""
-        return "".join(str(part["text"]) for part in self.parts if part.get("type") == "text")
 
 
 class Visitor:
@@ -144,8 +97,7 @@ class Visitor:
 
     async def status(self, session_id: str) -> SessionStatus:
         """The session's running and last answer."""
-        document = (await self._asked(self._path(session_id))).json()
-        return SessionStatus(str(document["session_id"]), _stream(document["active"]), _stream(document["last"]))
+        return read_session_status((await self._asked(self._path(session_id))).json())
 
     async def messages(
         self, session_id: str, *, after: int | None = None, limit: int | None = None
@@ -154,7 +106,7 @@ class Visitor:
         asked = {"after": after, "limit": limit}
         query = urlencode({name: value for name, value in asked.items() if value is not None})
         answer = await self._asked(self._path(session_id, "/messages" + (f"?{query}" if query else "")))
-        return [_saved(cast("dict[str, Json]", entry)) for entry in cast("list[Json]", answer.json()["messages"])]
+        return [read_saved_message(entry) for entry in cast("list[Json]", answer.json()["messages"])]
 
     def _path(self, session_id: str, rest: str = "") -> str:
         return f"{self.prefix}/{quote(session_id, safe='')}{rest}"
@@ -166,33 +118,3 @@ class Visitor:
                 raise FaultError(fault)
             raise AssertionError(f"GET {path} was answered with {answer.status}: {answer.body[:500]!r}")
         return answer
-
-
-def _stream(raw: Json) -> StreamStatus | None:
-    if not isinstance(raw, dict):
-        return None
-    known = {name: None if raw[name] is None else str(raw[name]) for name in ("message_id", "cursor")}
-    return StreamStatus(
-        stream_id=str(raw["stream_id"]),
-        message_id=known["message_id"],
-        outcome=None if raw["outcome"] is None else Outcome(str(raw["outcome"])),
-        persisted=None if raw["persisted"] is None else Persisted(str(raw["persisted"])),
-        quota=None if raw["quota"] is None else QuotaState(str(raw["quota"])),
-        cursor=known["cursor"],
-    )
-
-
-def _saved(raw: dict[str, Json]) -> SavedMessage:
-    position, stream_id, outcome, replies_to = raw["position"], raw["stream_id"], raw["outcome"], raw["replies_to"]
-    return SavedMessage(
-        id=str(raw["id"]),
-        role=str(raw["role"]),
-        parts=tuple(cast("list[dict[str, Json]]", raw["parts"])),
-        metadata=cast("dict[str, Json] | None", raw.get("metadata")),
-        status=str(raw["status"]),
-        persisted=Persisted(str(raw["persisted"])),
-        outcome=None if outcome is None else Outcome(str(outcome)),
-        stream_id=None if stream_id is None else str(stream_id),
-        position=position if isinstance(position, int) else None,
-        replies_to=None if replies_to is None else str(replies_to),
-    )

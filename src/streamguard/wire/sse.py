@@ -102,10 +102,15 @@ class EventParser:
 
     As the specification asks, an event without its blank line at the stream's end is dropped, with its id: the caller
     just stops feeding. Not thread-safe.
+
+    `on_comment` is called with the text of each comment line, as soon as that is whole.
     """
 
-    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+    def __init__(
+        self, *, max_event_bytes: int = MAX_EVENT_BYTES, on_comment: Callable[[str], None] | None = None
+    ) -> None:
         self._max_bytes = max_event_bytes
+        self._on_comment = on_comment
         self._at_start = True
         self._skip_lf = False
         self._line: list[bytes] = []  # the unfinished line, in pieces
@@ -175,6 +180,8 @@ class EventParser:
                 self._id = value
         elif name == b"retry" and _RETRY.fullmatch(value):
             self.retry_ms = int(value)
+        elif not name and self._on_comment is not None:
+            self._on_comment(value.decode("utf-8", "replace"))
 
     def _dispatch(self, events: list[SseEvent]) -> None:
         self.last_event_id = self._id.decode("utf-8", "replace")
