@@ -13,7 +13,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +50,21 @@ class _Block:
 class Reader:
     """One reader, in `directory`, whose environment is at `environment`."""
 
-    def __init__(self, directory: Path, environment: Path, checkout: Path, *, redis_url: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        environment: Path,
+        checkout: Path,
+        *,
+        redis_url: str,
+        instead: Mapping[str, str] | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self._directory = directory
+        self._instead = dict(instead or {})
+        """Texts of a page, and what this reader has in their place."""
+        self._more_variables = dict(variables or {})
+        """Of the environment, besides those of every reader."""
         self._environment = environment
         self._checkout = checkout
         """What there is to clone."""
@@ -66,8 +79,8 @@ class Reader:
         self.served = 0
         """How many servers came up."""
 
-    def follow(self, page: str) -> None:
-        """Do what the page says, from its first block to its last.
+    def follow(self, page: str, *, until: str | None = None) -> None:
+        """Do what the page says, from its first block to its last, or to the first with the title `until`.
 
         Raises:
             AssertionError: a command failed, or said something else than is shown.
@@ -85,6 +98,16 @@ class Reader:
             elif block.language == "console":
                 for command, shown in _commands(block.body):
                     self._see(command, shown)
+            if until is not None and block.title == until:
+                return
+
+    def do(self, script: str) -> None:
+        """Run commands that no page has, as one of a page's own blocks."""
+        self._do(script)
+
+    def ask(self, command: str) -> str:
+        """What a command says that no page has."""
+        return self._run(self._here(command))
 
     def close(self) -> None:
         """End what was started."""
@@ -98,6 +121,9 @@ class Reader:
         text = text.replace("localhost:8000", f"localhost:{self._port}")
         text = text.replace("redis://localhost:6379/0", self._redis_url)
         text = text.replace("time.sleep(20)", f"time.sleep({_LOCK_SECONDS})")
+        for shown, here in self._instead.items():
+            text = text.replace(shown, here)
+        text = "\n".join(line for line in text.splitlines() if not re.fullmatch(r"export \w+=…", line))
         text = text.replace("git clone REPOSITORY streamguard", f"ln -sfn {self._checkout} streamguard")
         return re.sub(r"^uvicorn .*$", rf"exec \g<0> --port {self._port}", text, flags=re.M)
 
@@ -196,14 +222,18 @@ class Reader:
             for part in os.environ["PATH"].split(os.pathsep)
             if Path(part).resolve() != Path(sys.executable).parent.resolve()
         )
-        return kept | {
-            "PATH": f"{self._environment / 'bin'}{os.pathsep}{path}",
-            "VIRTUAL_ENV": str(self._environment),
-            "NO_PROXY": "localhost,127.0.0.1",
-            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-            "PORT": str(self._port),  # of the demo
-            "XDG_STATE_HOME": str(self._directory / "state"),
-        }
+        return (
+            kept
+            | self._more_variables
+            | {
+                "PATH": f"{self._environment / 'bin'}{os.pathsep}{path}",
+                "VIRTUAL_ENV": str(self._environment),
+                "NO_PROXY": "localhost,127.0.0.1",
+                "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+                "PORT": str(self._port),  # of the demo
+                "XDG_STATE_HOME": str(self._directory / "state"),
+            }
+        )
 
 
 def matches(said: str, shown: str) -> bool:
