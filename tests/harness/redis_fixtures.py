@@ -1,4 +1,4 @@
-"""Fixtures for the kinds of Redis beside the plain one: a cluster, sentinels, Redis 6.2, Valkey, TLS, an account."""
+"""Fixtures for the other kinds of Redis: a cluster, sentinels, Redis 6.2 and 8, Valkey, TLS, an account."""
 
 from __future__ import annotations
 
@@ -12,15 +12,25 @@ import redis
 
 from .certificates import Certificates
 from .redis import DATABASES, RedisServer
-from .redis_binaries import redis_6_2_binary, redis_binary, valkey_binary
+from .redis_binaries import redis_6_2_binary, redis_8_binary, redis_binary, valkey_binary
 from .redis_cluster import RedisCluster
-from .redis_kinds import AccountRedisServer, TlsRedisServer
+from .redis_kinds import AccountRedisServer, TlsRedisCluster, TlsRedisServer
 from .redis_sentinel import RedisSentinels
 
-__all__ = ["KINDS", "RedisOfKind", "RedisPlace"]
+__all__ = ["CLUSTER_KINDS", "KINDS", "RedisOfKind", "RedisPlace"]
 
-KINDS: Final = ("redis_cluster", "redis_sentinels", "redis_6_2", "redis_valkey", "redis_tls", "redis_account")
+KINDS: Final = (
+    "redis_cluster",
+    "redis_sentinels",
+    "redis_6_2",
+    "redis_8",
+    "redis_valkey",
+    "redis_tls",
+    "redis_account",
+)
 """The fixtures of the kinds, each the run's shared one: for reading and writing only, though slots may move."""
+CLUSTER_KINDS: Final = ("redis_valkey_cluster", "redis_6_2_cluster", "redis_8_cluster", "redis_tls_cluster")
+"""Other clusters, likewise: three servers each."""
 
 
 class RedisOfKind(Protocol):
@@ -66,6 +76,13 @@ def redis_6_2() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="session")
+def redis_8() -> Iterator[RedisServer]:
+    """A Redis of the newest version."""
+    with RedisServer(binary=redis_8_binary) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def redis_valkey() -> Iterator[RedisServer]:
     """A Valkey."""
     with RedisServer(binary=valkey_binary) as server:
@@ -83,6 +100,34 @@ def redis_tls(certificates: Certificates) -> Iterator[TlsRedisServer]:
     """A Redis behind TLS that asks for a client's certificate."""
     with TlsRedisServer(certificates, ask_clients=True) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def redis_valkey_cluster() -> Iterator[RedisCluster]:
+    """A cluster of Valkeys."""
+    with RedisCluster(binary=valkey_binary) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def redis_6_2_cluster() -> Iterator[RedisCluster]:
+    """A cluster of the oldest version that is supported."""
+    with RedisCluster(binary=redis_6_2_binary) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def redis_8_cluster() -> Iterator[RedisCluster]:
+    """A cluster of the newest version."""
+    with RedisCluster(binary=redis_8_binary) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def redis_tls_cluster(certificates: Certificates) -> Iterator[TlsRedisCluster]:
+    """A cluster behind TLS."""
+    with TlsRedisCluster(certificates) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A Redis behind TLS, and one whose account may do what the documentation lists and nothing else."""
+"""A Redis and a cluster behind TLS, and a Redis whose account may do what the documentation lists and nothing else."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Final
 from .certificates import Certificates
 from .redis import RedisServer, free_port
 from .redis_binaries import has_tls, redis_binary
+from .redis_cluster import RedisCluster
 from .tools import missing
 
-__all__ = ["PASSWORD", "AccountRedisServer", "TlsRedisServer", "documented_account"]
+__all__ = ["PASSWORD", "AccountRedisServer", "TlsRedisCluster", "TlsRedisServer", "documented_account"]
 
 PASSWORD: Final = "se/cret:with@marks"
 """Of the account, with characters that a URL has to encode."""
@@ -37,6 +38,14 @@ class AccountRedisServer(RedisServer):
         return f"redis://streamguard:{_ENCODED}@127.0.0.1:{self.port}/{database}"
 
 
+def _files(certificates: Certificates) -> dict[str, str]:
+    return {
+        "tls-cert-file": str(certificates.server.path),
+        "tls-key-file": str(certificates.server.key),
+        "tls-ca-cert-file": str(certificates.authority.path),
+    }
+
+
 class TlsRedisServer(RedisServer):
     """Its URLs speak TLS and name the authority that signed the server's certificate. `client` does without TLS.
 
@@ -56,10 +65,8 @@ class TlsRedisServer(RedisServer):
             binary=binary,
             config={
                 "tls-port": str(self.tls_port),
-                "tls-cert-file": str(certificates.server.path),
-                "tls-key-file": str(certificates.server.key),
-                "tls-ca-cert-file": str(certificates.authority.path),
                 "tls-auth-clients": "yes" if ask_clients else "no",
+                **_files(certificates),
             },
         )
 
@@ -74,3 +81,31 @@ class TlsRedisServer(RedisServer):
         identity = f"&ssl_certfile={own.path}&ssl_keyfile={own.key}" if self._asks else ""
         authority = self._certificates.authority.path
         return f"rediss://127.0.0.1:{self.tls_port}/{database}?ssl_ca_certs={authority}{identity}"
+
+
+class TlsRedisCluster(RedisCluster):
+    """A cluster whose URL and nodes speak TLS. `client` does without. Its slots cannot be moved."""
+
+    def __init__(self, certificates: Certificates) -> None:
+        super().__init__()
+        self._authority = certificates.authority.path
+        self._ports = [free_port() for _ in self.nodes]
+        for node, port in zip(self.nodes, self._ports, strict=True):
+            node.config |= {"tls-port": str(port), "tls-auth-clients": "no", **_files(certificates)}
+            # Nodes tell clients the ports for TLS only if they speak it among themselves.
+            node.config |= {
+                "tls-cluster": "yes",
+                "cluster-port": str(node.port + 10_000),
+                "cluster-announce-tls-port": str(port),
+            }
+
+    def _start(self) -> None:
+        if not has_tls(self.nodes[0].binary()):
+            missing("this redis-server has no TLS: `apt-get install redis-server`")
+        super()._start()
+
+    @property
+    def url(self) -> str:
+        """`rediss+cluster://` URL that names every node."""
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports)
+        return f"rediss+cluster://{hosts}?ssl_ca_certs={self._authority}"

@@ -1,4 +1,4 @@
-"""The three contracts on every kind of Redis: a cluster, Sentinel, Redis 6.2, Valkey, TLS, an account of its own."""
+"""The three contracts on every kind of Redis: a cluster, Sentinel, Redis 6.2 and 8, Valkey, TLS, an own account."""
 
 from __future__ import annotations
 
