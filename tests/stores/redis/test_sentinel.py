@@ -13,6 +13,7 @@ from streamguard.errors import NoMasterError, StoreError, StoreUnavailableError
 from streamguard.stores import RedisClient
 from streamguard.stores.appends import AppendReply
 from streamguard.stores.redis import RedisStore
+from streamguard.stores.redis import sentinel as sentinel_module
 from streamguard.stores.redis.sentinel import SentinelAddress
 from streamguard.testing._stream_store.steps import Hints, begin, log, payloads, put
 from streamguard.values import StreamRef
@@ -50,13 +51,13 @@ async def append(store: RedisStore, ref: StreamRef, seq: int, payload: bytes) ->
 
 def listeners(sentinels: RedisSentinels) -> list[Sentinel]:
     """The running sentinels that somebody listens to, once for each who does."""
-    found = []
-    for sentinel in sentinels.sentinels:
-        if sentinel.running:
-            answer = sentinel.command("CLIENT", "LIST")
-            assert isinstance(answer, bytes)
-            found += [sentinel for line in answer.decode().splitlines() if " sub=1 " in line]
-    return found
+    return [sentinel for sentinel in sentinels.sentinels if sentinel.running for _ in range(listeners_at(sentinel))]
+
+
+def listeners_at(sentinel: Sentinel) -> int:
+    answer = sentinel.command("CLIENT", "LIST")
+    assert isinstance(answer, bytes)
+    return sum(" sub=1 " in line for line in answer.decode().splitlines())
 
 
 # -- finding the master -----------------------------------------------------------------------------------------------
@@ -229,6 +230,30 @@ async def test_a_sentinel_may_go_before_the_master_does(own_redis_sentinels: Cal
         await asyncio.to_thread(sentinels.kill)
         await append(store, ref, 3, b"c")
         assert payloads(await log(store, ref))[-1] == b"c"
+
+
+@pytest.mark.long
+async def test_a_sentinel_that_falls_silent_is_left(
+    own_redis_sentinels: Callable[..., RedisSentinels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection stays open, but nobody would hear of a new master on it."""
+    monkeypatch.setattr(sentinel_module, "_PROBE_SECONDS", 0.1)
+    sentinels = own_redis_sentinels()
+    async with opened(sentinels.url) as store:
+        await store.ping()
+        (silent,) = listeners(sentinels)
+        others = [sentinel for sentinel in sentinels.sentinels if sentinel is not silent]
+        silent.pause()
+        try:
+
+            async def heard_elsewhere() -> bool:
+                await store.ping()
+                return any(listeners_at(sentinel) for sentinel in others)
+
+            is_heard: Callable[[], Awaitable[bool] | bool] = heard_elsewhere
+            await wait_until_async(is_heard, description="another sentinel is listened to")
+        finally:
+            silent.resume()
 
 
 async def test_a_server_that_is_no_master_is_not_used(redis_sentinels: RedisSentinels) -> None:

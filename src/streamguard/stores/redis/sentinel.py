@@ -2,15 +2,17 @@
 
 Every connection first asks a sentinel where the master is, and is used only if that server says that it is one. One
 further connection for each event loop stays subscribed to that sentinel: when it tells of a new master, connections to
-the old one end at once. An old master that nobody told takes itself for one for about ten seconds more, and everything
-written to it in that time is lost.
+the old one end at once. A sentinel that falls silent is left for another one. An old master that nobody told takes
+itself for one for about ten seconds more, and everything written to it in that time is lost.
 
 Protocol: https://redis.io/docs/latest/develop/reference/sentinel-clients/
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, cast
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -27,6 +29,10 @@ _ASK_SECONDS: Final = 0.25
 """How long one sentinel may take at first, connecting included: three that are silent must fit into the time of one
 command. It doubles while none answers."""
 _LONGEST_ASK_SECONDS: Final = 4.0
+
+_PROBE_SECONDS: Final = 2.0
+"""A sentinel that is listened to, and brought nothing for this long, gets a PING; after as long again, it is gone."""
+_PING: Final = pack(("PING",))
 
 _SWITCHED: Final = b"+switch-master"
 _LOGIN_CODES: Final = frozenset({"NOAUTH", "NOPERM", "WRONGPASS"})
@@ -47,6 +53,9 @@ class _Watch:
         self._service = service
         self._places: dict[RawConnection, tuple[str, int]] = {}
         self._listener: _SentinelConnection | None = None
+        self._probe: asyncio.TimerHandle | None = None
+        self._heard = True
+        """Something came since the last probe."""
         self.told: tuple[int, tuple[str, int] | None] = (0, None)
         """How often a new master was told of, and the last one."""
 
@@ -59,6 +68,28 @@ class _Watch:
         self._listener = connection
         connection.on_message = self.heard
         connection.on_end = self._deaf
+        self._heard = True
+        self._probe_later()
+
+    def _probe_later(self) -> None:
+        self._probe = asyncio.get_running_loop().call_later(_PROBE_SECONDS, self._probed)
+
+    def _probed(self) -> None:
+        """A sentinel that is silent, or out of reach, could not tell of a new master."""
+        listener, heard, self._heard = self._listener, self._heard, False
+        if listener is None:
+            return
+        if not heard:
+            listener.close()
+            return
+        self._probe_later()
+        with suppress(ConnectionResetError):
+            listener.write(_PING)
+
+    def _no_more_probes(self) -> None:
+        if self._probe is not None:
+            self._probe.cancel()
+            self._probe = None
 
     def add(self, raw: RawConnection, place: tuple[str, int]) -> None:
         """Watch a connection to a master until it ends."""
@@ -70,11 +101,13 @@ class _Watch:
         listener = self._listener
         if listener is not None and not self._places:
             self._listener = listener.on_end = None
+            self._no_more_probes()
             listener.close()
 
     def abandon(self) -> None:
         """Give up without the event loop, which is closed."""
         listener, self._listener = self._listener, None
+        self._no_more_probes()
         if listener is not None:
             listener.on_end = None
             listener.abandon()
@@ -85,6 +118,7 @@ class _Watch:
 
     def heard(self, message: object) -> None:
         """A message to a subscribed connection."""
+        self._heard = True
         match message:
             case [b"message", bytes() as channel, bytes() as text] if channel == _SWITCHED:
                 name, *words = text.split(b" ")
@@ -100,6 +134,7 @@ class _Watch:
     def _deaf(self) -> None:
         """The sentinel is gone. Whoever connects next finds another one to listen to."""
         self._listener = None
+        self._no_more_probes()
         for raw in self._places:
             raw.retired = True
 
