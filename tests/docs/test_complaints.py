@@ -23,7 +23,7 @@ def rows() -> list[list[str]]:
 
 
 @cache
-def tests_of(file: str) -> frozenset[str]:
+def names_in(file: str) -> frozenset[str]:
     text = (TESTS / file).read_text()
     if file.endswith(".mjs"):
         return frozenset(title for _, title in re.findall(r"""^ *test\((["'`])(.*?)\1""", text, re.MULTILINE))
@@ -47,6 +47,6 @@ def test_each_report_is_listed_once() -> None:
 
 def test_each_test_that_is_named_is_there() -> None:
     missing = [
-        f"{file}::{name}" for *_, shown in rows() for file, name in _TEST.findall(shown) if name not in tests_of(file)
+        f"{file}::{name}" for *_, shown in rows() for file, name in _TEST.findall(shown) if name not in names_in(file)
     ]
     assert missing == []
