@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -231,3 +232,23 @@ async def test_a_client_that_leaves_ends_a_send_that_waits() -> None:
         await request  # without waiting for the stream
         assert not viewer_tasks()
         gate.open()
+
+
+async def test_a_send_that_keeps_its_cancellation_to_itself_is_the_last_one() -> None:
+    gate = Gate()
+    guard, app = gated(gate)
+
+    async def deaf(message: Message) -> None:
+        if b"one" in message.get("body", b""):
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    exchange = Exchange(deaf)
+    async with guard, asyncio.timeout(10):
+        request = asyncio.create_task(exchange.run(app))
+        await exchange.has(b"one")
+        exchange.messages.put_nowait({"type": "http.disconnect"})
+        await request  # without waiting for the stream
+        assert not viewer_tasks()
+        gate.open()
+    assert b"two" not in b"".join(exchange.bodies)
