@@ -169,7 +169,7 @@ class Reader:
 
     def _start(self, script: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            ["bash", "-c", script],
+            ["bash", "-ec", script],
             cwd=self._directory,
             env=self._variables,
             start_new_session=True,
