@@ -51,7 +51,7 @@ test("cut at random bytes, again and again, every part arrives once", options, a
   await Promise.all(
     Array.from({ length: 8 }, async () => {
       for (let round = 0; round < 13; round += 1) {
-        const plan = Array.from({ length: 2 }, () => ({ bytes: Math.floor(Math.random() * 3000) }));
+        const plan = [2000, 200].map((most) => ({ bytes: Math.floor(Math.random() * most) }));
         const cuts = await Cuts.open(APP, plan);
         const stream = asked(newcomer(), "tools", { base: cuts.url });
         assert.deepEqual(anonymous(await all(stream)), anonymous(whole), JSON.stringify(plan));
@@ -61,7 +61,8 @@ test("cut at random bytes, again and again, every part arrives once", options, a
       }
     }),
   );
-  assert.ok(count >= 100, `${count} cuts`);
+  assert.equal(count, 2 * 8 * 13);
+
 });
 
 test("several readers of one answer, from its start and from a cursor", options, async () => {
@@ -283,7 +284,7 @@ describe("ends", () => {
 
   test("a silent connection counts as broken", options, async () => {
     const { base, seen } = await scripted(streaming(start, { end: false }), streaming(finish));
-    await all(resumed(who, { base, reconnect: { ...reconnect, idleTimeoutMs: 50 } }));
+    await all(resumed(who, { base, reconnect: { ...reconnect, idleTimeoutMs: 500 } }));
     assert.equal(seen.length, 2);
   });
 
