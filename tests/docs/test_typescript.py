@@ -5,6 +5,8 @@ By hand: `npm ci --prefix tests/docs/typescript`, then `pytest tests/docs/test_t
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import re
 import shutil
@@ -75,15 +77,20 @@ def node() -> str:
     found, npm = shutil.which("node"), shutil.which("npm")
     if found is None or npm is None:
         missing("no Node.js 20 or later found: `apt-get install nodejs npm`, or see https://nodejs.org/")
-    # npm writes this file last: older than the lock file means missing, half installed or out of date.
-    installed, lock = PACKAGES / "node_modules" / ".package-lock.json", PACKAGES / "package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--omit=optional"]
-        done = subprocess.run(command, cwd=PACKAGES, capture_output=True, timeout=240)
-        if done.returncode != 0:
-            said = done.stderr.decode(errors="replace")[-2000:]
-            missing(f"the packages could not be installed: `npm ci --prefix tests/docs/typescript`\n{said}")
-        installed.touch()
+    # Once for each lock file, by one of the processes that run tests.
+    stamp, wanted = (
+        PACKAGES / "node_modules" / ".installed",
+        hashlib.sha256((PACKAGES / "package-lock.json").read_bytes()),
+    )
+    with (PACKAGES / "package.json").open() as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        if not stamp.exists() or stamp.read_text() != wanted.hexdigest():
+            command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--omit=optional"]
+            done = subprocess.run(command, cwd=PACKAGES, capture_output=True, timeout=240)
+            if done.returncode != 0:
+                said = done.stderr.decode(errors="replace")[-2000:]
+                missing(f"the packages could not be installed: `npm ci --prefix tests/docs/typescript`\n{said}")
+            stamp.write_text(wanted.hexdigest())
     return found
 
 
