@@ -103,7 +103,7 @@ class ShardSubscriptions:
                     raise
         self._homes[subscriber] = home
         if self._task is None:
-            self._task = asyncio.create_task(self._settle())
+            self._task = asyncio.create_task(self._place_all())
         try:
             yield
         finally:
@@ -133,17 +133,17 @@ class ShardSubscriptions:
         shard, subscriptions = found
         return self.plain if time.monotonic() < shard.plain_until else subscriptions
 
-    async def _settle(self) -> None:
+    async def _place_all(self) -> None:
         """Whenever something may have moved, find a place for every subscriber, until all have one."""
         while True:
             await self._doubted.wait()
             self._doubted.clear()
-            settled = [await self._settled(subscriber) for subscriber in tuple(self._homes)]
-            if not all(settled):
+            placed = [await self._placed(subscriber) for subscriber in tuple(self._homes)]
+            if not all(placed):
                 await asyncio.sleep(self._seconds / 8)
                 self._doubted.set()
 
-    async def _settled(self, subscriber: Subscriber) -> bool:
+    async def _placed(self, subscriber: Subscriber) -> bool:
         """Whether a subscriber is where its channels are, now. It goes on to hear where it was, until it does there."""
         before = self._homes.get(subscriber)
         if before is None:
