@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from ..harness.tools import missing
 from .samples import ROOT
 
 SEARCHED: Final[Mapping[str, str]] = {
@@ -57,7 +58,7 @@ _LINK: Final = re.compile(r"\]\((https?:[^)\s]+)\)|<(https?:[^>\s]+)>")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `mkdocs build --strict` makes. Dead links and anchors between pages are warnings, and so errors."""
     if shutil.which("mkdocs", path=str(Path(sys.executable).parent)) is None:
-        pytest.skip("mkdocs is not installed here: `pip install --group check`")
+        missing("no mkdocs found: `pip install --group test`")
     built = tmp_path_factory.mktemp("site")
     ran = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(built)],
