@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -77,16 +78,20 @@ def _installed(environment: Environment) -> str:
 
 
 def _once(place: Path, pins: Path, *commands: list[str]) -> None:
+    """Run `commands` unless they ran for these pins. Of several processes that want it at a time, one does it."""
     stamp = place / ".installed"
     wanted = hashlib.sha256(pins.read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text() == wanted:
-        return
-    for command in commands:
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False)
-        except (OSError, subprocess.TimeoutExpired) as exc:
-            raise NotInstallableError(f"{command[0]}: {exc}") from exc
-        if done.returncode:
-            said = (done.stderr or done.stdout).strip().splitlines()
-            raise NotInstallableError(f"{' '.join(command[:3])} failed: {said[-1] if said else done.returncode}")
-    stamp.write_text(wanted)
+    _BUILT.mkdir(parents=True, exist_ok=True)
+    with (_BUILT / ".turn").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        if stamp.exists() and stamp.read_text() == wanted:
+            return
+        for command in commands:
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False)
+            except (OSError, subprocess.TimeoutExpired) as exc:
+                raise NotInstallableError(f"{command[0]}: {exc}") from exc
+            if done.returncode:
+                said = (done.stderr or done.stdout).strip().splitlines()
+                raise NotInstallableError(f"{' '.join(command[:3])} failed: {said[-1] if said else done.returncode}")
+        stamp.write_text(wanted)
