@@ -43,6 +43,7 @@ KNOWN: Final = {
     "stores.redis.permissions.Permissions.lacks": "awaited by its caller",
     "stores.redis.pipelined_connection.PipelinedConnection._wake_task": "fails callers (stores/redis/test_tasks.py)",
     "stores.redis.server_facts.inspect_servers": "awaited by its caller",
+    "stores.redis.shard_subscriptions.ShardSubscriptions.entered": "begun again with the next subscriber",
     "stores.redis.subscriptions.Subscriptions._join": "fails the new, hints to others (stores/redis/test_tasks.py)",
     "web.middleware.application_call.ApplicationCall.__init__": "resolves `wait` when done (test_application_call.py)",
     "web.endpoint.called_response.CalledResponse._receive": "awaited beside what it is about, and cancelled",
@@ -69,6 +70,7 @@ UNCONTAINED: Final = {
     "runtime.upkeep.tasks.Tasks.open": "only waits",
     "runtime.upkeep.tasks.Tasks.supervise": "observes what is raised",
     "stores.redis.pipelined_connection.PipelinedConnection._wake_task": "hands what the driver raises to its callers",
+    "stores.redis.shard_subscriptions.ShardSubscriptions.entered": "keeps what the store raises, and tries again",
     "stores.redis.subscriptions.Subscriptions._join": "hands what the driver raises to its subscribers",
     "telemetry.audit.line_writer.LineWriter._start": "catches what the file system raises, and works on ids alone",
     "web.endpoint.called_response.CalledResponse._receive": "reads the request, of which all errors are the server's",
@@ -95,6 +97,7 @@ KNOWN_LOOP_BOUND: Final = frozenset(
         "messages.sql.loops.Engines._begin",  # for a `PerLoop`
         "stores.breaker.Breaker.__init__",  # one runtime's, made in its loop
         "stores.log_reads.LogReads.paced",  # likewise
+        "stores.redis.shard_subscriptions.ShardSubscriptions.__init__",  # in a `PerLoop`
         "stores.redis.subscriptions.Subscriptions.__init__",  # in a `PerLoop`
         "stores.redis.subscriptions._Channel.__init__",  # in a `Subscriptions`
     }

@@ -102,7 +102,7 @@ class ShardSubscriptions:
                 if home is refused_by:
                     raise
         self._homes[subscriber] = home
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._place_all())
         try:
             yield
