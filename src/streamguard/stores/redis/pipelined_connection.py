@@ -40,21 +40,21 @@ class Request:
         only_on: int = 0,
         usual: Usual | None = None,
     ) -> None:
-        self.operation = operation
-        self.packed = packed
-        self.count = len(packed) if count is None else count
+        self.operation: str = operation
+        self.packed: Sequence[bytes] = packed
+        self.count: int = len(packed) if count is None else count
         """How many commands these are. All but those that may call a script may be in pieces."""
-        self.scripts = scripts
+        self.scripts: Sequence[str | None] = scripts
         """The scripts that the last commands call, if any."""
-        self.replies = replies
+        self.replies: asyncio.Future[list[Reply]] | None = replies
         """None when the caller does not wait for them."""
-        self.deadline = deadline
+        self.deadline: Deadline = deadline
         """By when the replies must be there; the wait for the connection counts."""
-        self.only_on = only_on
+        self.only_on: int = only_on
         """The number of the connection that it is meant for; 0 for any."""
-        self.usual = usual
+        self.usual: Usual | None = usual
         """What its replies nearly always begin with."""
-        self.number = 0
+        self.number: int = 0
         """That of the connection over which all its replies came, if it was one."""
 
     def call(self, number: int) -> tuple[str, bytes] | None:
@@ -86,10 +86,10 @@ class PipelinedConnection:
     """
 
     def __init__(self, connection: Connection, scripts: Scripts) -> None:
-        self.connection = connection
+        self.connection: Connection = connection
         self.waiting: deque[Request] = deque()
         """Requests that no exchange carries yet."""
-        self.busy = False
+        self.busy: bool = False
         """An exchange is under way."""
         self._batch: list[Request] = []
         """What the exchange under way carries."""
