@@ -9,7 +9,7 @@ from .sources import NOT_OURS, python_files
 
 TESTS = Path(__file__).parent.parent
 PACKAGE = TESTS.parent / "src"
-ELSEWHERE = {"ast", "tmp_path", "PACKAGE", "DIRECTORY", "OPS", "SAMPLE", "SOURCE", "ROOT / 'docs'"}
+ELSEWHERE = {"ast", "tmp_path", "PACKAGE", "DIRECTORY", "OPS", "SAMPLE", "SOURCE", "ROOT / 'docs'", "PACKAGE / 'src'"}
 """What tests walk beside the tests: syntax trees, and folders that nobody else changes."""
 
 

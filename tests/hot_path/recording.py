@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -17,6 +18,9 @@ __all__ = ["CASES", "RECORD", "Case", "Load", "measured"]
 RECORD: Final = Path(__file__).parent / "calls.json"
 RUNS: Final = 4
 """Of which the fewest calls count: the guard's own tasks run beside, whenever their time has come."""
+MOST_RUNS: Final = 16
+"""On a busy machine they run beside more often, and replies come in pieces: until there were so many runs, one may
+still show that an event makes no more calls than it should."""
 
 
 class Load(StrEnum):
@@ -48,10 +52,13 @@ _SIZES: Final = {Load.LONE: (1, 100, 1), Load.BURST: (BURST, 12, 1), Load.MANY: 
 """Events of a stream at a time, how many times so many are counted, and streams."""
 
 
-async def measured(case: Case, url: str) -> tuple[Calls, str]:
-    """The calls for one event, and the list of the most frequent."""
+async def measured(case: Case, url: str, enough: Callable[[Calls], bool] = lambda _: True) -> tuple[Calls, str]:
+    """The calls for one event, and the list of the most frequent. There are more runs while it is not `enough`."""
     size, groups, streams = _SIZES[case.load]
-    return min([await calls_per_event(case.kind, url, size=size, groups=groups, streams=streams) for _ in range(RUNS)])
+    runs: list[tuple[Calls, str]] = []
+    while len(runs) < RUNS or (len(runs) < MOST_RUNS and not enough(min(runs)[0])):
+        runs.append(await calls_per_event(case.kind, url, size=size, groups=groups, streams=streams))
+    return min(runs)
 
 
 async def _record(redis: RedisServer) -> None:

@@ -46,6 +46,7 @@ __all__ = ["look", "memory", "stores"]
 
 READ_THE_WALL_CLOCK = {
     "cli/audit.py",  # the time of a record, for people
+    "client/responses.py",  # until when a `Retry-After` says to wait, which may be a date
     "event_times.py",  # to put lines of several processes side by side
     "faults.py",  # a fault's timestamp, for people
     "messages/memory.py",
