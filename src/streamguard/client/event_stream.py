@@ -92,6 +92,8 @@ class EventStream:
         """How many events of this connection were seen before."""
         self._received = False
         """Whether an event came."""
+        self._received_here = False
+        """Whether a new event came over this connection."""
         self._retry_seconds = 0.0
         self._fault_ids: set[str] = set()
         self.session_id: str | None = session_id
@@ -151,7 +153,7 @@ class EventStream:
     # -- connecting ---------------------------------------------------------------------------------------------------
 
     async def begin(self, *, ask: bool) -> NoStream | None:
-        """Send the first request; None once there is a response to read.
+        """Send the first request, which is the question with `ask`; None once there is a response to read.
 
         Raises:
             StreamClientError: there is none.
@@ -177,7 +179,8 @@ class EventStream:
         await self._close_response()
         from_the_start = self.cursor is None and not self._behind
         if from_the_start and self._received:
-            raise self._lost("not_resumable", "the connection broke, and the events of this answer have no ids")
+            text = "the connection broke, and the events of this answer have no ids"
+            raise self._lost("not_resumable", text) from cause
         least = min(self._retry_seconds, self._longest_seconds)
         while True:
             if pause:
@@ -190,7 +193,7 @@ class EventStream:
                 cause = exc.cause
                 continue
             if response.status_code == _NO_CONTENT:
-                await self._nothing_follows(response)
+                await self._nothing_follows(response, cause)
             else:
                 await self._take(response)
             return
@@ -245,14 +248,15 @@ class EventStream:
         self._reader.reconnected()
         self._parser = EventParser(on_comment=self._comment)
         self._skip = self._behind
+        self._received_here = False
         self._chunks = cast("AsyncGenerator[bytes, None]", response.aiter_bytes())
 
-    async def _nothing_follows(self, response: httpx.Response) -> None:
+    async def _nothing_follows(self, response: httpx.Response, cause: Exception) -> None:
         await response.aclose()
         reason = response.headers.get("x-resume-reason", "finished")
         if self.cursor is None:
             text = "the connection broke before an event came, and there is nothing to resume"
-            raise self._lost(reason, text, response.status_code)
+            raise self._lost(reason, text, response.status_code) from cause
         self._over = True
         if self._reader.outcome is None:
             self._reader.outcome = await self._requests.outcome(self._session, self.stream_id)
@@ -283,15 +287,19 @@ class EventStream:
         if (fault := self._reader.connection_fault) is not None:
             await self._reconnect_after(fault)
             return
-        assert self._chunks is not None  # noqa: S101 -- there is a connection until the stream is over
+        chunks, self._chunks = self._chunks, None  # a read that is cancelled closes its connection
+        if chunks is None:
+            await self._reconnect(StreamClientError("the last read was cancelled"))
+            return
         try:
-            chunk = await anext(self._chunks, None)
+            chunk = await anext(chunks, None)
         except httpx.RequestError as exc:
             if self._reader.ended:
                 await self.aclose()
             else:
                 await self._reconnect(exc)
             return
+        self._chunks = chunks
         if chunk is None:
             await self._body_ended()
             return
@@ -310,11 +318,18 @@ class EventStream:
         cause = MalformedAnswerError("the response ended before the answer did")
         if self._reader.ui_message:
             await self._reconnect(cause)
-        elif self.cursor is not None:
-            await self._reconnect(cause, pause=False)  # of an upstream's stream the server alone knows the end
-        else:
+        elif self.cursor is None:
             self._reader.outcome = self._reader.outcome or Outcome.COMPLETED
             await self.aclose()
+        elif self._received_here:
+            await self._reconnect(cause, pause=False)  # of an upstream's stream the server alone knows the end
+        else:  # all of it had been seen: no cursor names the last events, whose ids are the upstream's
+            outcome = self._reader.outcome or await self._requests.outcome(self._session, self.stream_id)
+            if outcome is None:
+                await self._reconnect(cause)
+            else:
+                self._reader.outcome = outcome
+                await self.aclose()
 
     async def _reconnect_after(self, fault: Fault) -> None:
         text = f"{fault.code}: {fault.message}"
@@ -342,13 +357,15 @@ class EventStream:
             elif sse.last_event_id and self._reader.is_foreign_id(sse.last_event_id):
                 self._behind += 1
             self._ready.append(event)
-            self._received = True
+            self._received = self._received_here = True
             self._reconnection.progressed()
             if self._reader.over:
                 return
 
     def _comment(self, text: str) -> None:
-        self._reconnection.progressed()
+        if not self._reader.is_notice(text):
+            self._reconnection.progressed()  # a keep-alive
+            return
         notice = self._reader.notice_in(text)
         if notice is None:
             return

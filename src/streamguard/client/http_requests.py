@@ -40,7 +40,13 @@ class HttpRequests:
             await self._client.aclose()
 
     def path_of(self, session: str, rest: str = "") -> str:
-        """The path of a session's route."""
+        """The path of a session's route.
+
+        Raises:
+            ConfigurationError: no session has this id, which would name another path.
+        """
+        if session in ("", ".", ".."):
+            raise ConfigurationError(f"{session!r} is no session's id")
         return f"{self.prefix}/{quote(session, safe='')}{rest}"
 
     async def send(

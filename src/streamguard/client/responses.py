@@ -119,6 +119,6 @@ def _retry_after(value: str | None) -> float | None:
         return None
     if value.isascii() and value.isdigit():
         return float(value[:15])
-    with suppress(TypeError, ValueError):
+    with suppress(OverflowError, TypeError, ValueError):
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -35,6 +36,7 @@ BACKOFF: Final = Backoff(0.25, 8.0)
 SILENCE_SECONDS: Final = 45.0
 """Three of the server's keep-alives."""
 _PAGE: Final = 500
+_KEY: Final = re.compile("[!-~]{1,255}")
 
 
 class StreamClient:
@@ -126,7 +128,10 @@ class StreamClient:
             UnansweredError: the connection broke before an answer, and there is no key.
             GaveUpError: no connection could be made within the bound.
             MalformedAnswerError: the response is no stream of events.
+            ConfigurationError: there is no such idempotency key.
         """
+        if idempotency_key is not None and not _KEY.fullmatch(idempotency_key):
+            raise ConfigurationError("an idempotency key is 1 to 255 visible ASCII characters")
         named = body.get("id") if session is None else session
         requests = _Requests(
             self._http,
@@ -178,6 +183,11 @@ class StreamClient:
         """Stop the running answer; name it, so that a late stop does not end the next one. None if there is none, or
         not the named one.
 
+        Args:
+            session: the session's id.
+            stream_id: stop this answer only.
+            message_id: the same, by the id of its message.
+
         Raises:
             RefusedError: the server refused; so do the methods below. None of them repeats its request.
             UnansweredError: the connection broke before the response.
@@ -189,12 +199,12 @@ class StreamClient:
         return None if document is None else _read(read_stopped_stream, document)
 
     async def status(self, session: str) -> SessionStatus:
-        """The session's running and last answer."""
+        """The running and last answer of `session`."""
         document = await self._document("GET", self._http.path_of(session))
         return _read(read_session_status, document or {})
 
     async def messages(self, session: str, *, after: int = 0) -> AsyncIterator[SavedMessage]:
-        """The session's saved messages past position `after`, in order, read page by page."""
+        """The saved messages of `session` past position `after`, in order, read page by page."""
         position: Json = after
         while position is not None:
             query = f"/messages?after={position}&limit={_PAGE}"
@@ -207,7 +217,7 @@ class StreamClient:
             position = document.get("next")
 
     async def delete(self, session: str) -> None:
-        """End the running answer and erase the session."""
+        """End the running answer and erase `session`."""
         await self._document("DELETE", self._http.path_of(session))
 
     async def _document(self, method: str, path: str) -> Mapping[str, Json] | None:

@@ -139,10 +139,14 @@ class ReplyReader:
             return True
         return False
 
+    def is_notice(self, comment: str) -> bool:
+        """Whether a comment is more than a keep-alive."""
+        return comment.startswith(_NOTICE_COMMENT)
+
     def notice_in(self, comment: str) -> StreamEvent | None:
         """The notice in a comment: how streams that are passed on carry one. A fault that ends the answer is told by an
         event too, which says less of it; the comment is remembered for that."""
-        if not comment.startswith(_NOTICE_COMMENT):
+        if not self.is_notice(comment):
             return None
         data = comment.removeprefix("streamguard ")
         with suppress(ValueError):
