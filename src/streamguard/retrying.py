@@ -58,11 +58,11 @@ class Backoff:
             raise ValueError(f"jitter is between 0.0 and 1.0, not {self.jitter}")
 
     def bound_seconds(self, failures: int) -> float:
-        """The pause after so many failures in a row, at least one, without jitter."""
+        """The pause after `failures` in a row, at least one, without jitter."""
         return min(self.first_seconds * 2.0 ** min(failures - 1, _MOST_DOUBLINGS), self.longest_seconds)
 
     def pause_seconds(self, failures: int) -> float:
-        """The pause after so many failures in a row, at least one."""
+        """The pause after `failures` in a row, at least one."""
         return jittered(self.bound_seconds(failures), self.jitter)
 
     def retries(self, deadline: Deadline | None = None, *, most: int | None = None) -> Retries:

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.anyio
 PAGES: Final = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs/reference").glob("*.md"))
 MODULES: Final = (
     "streamguard",
+    "streamguard.client",
     "streamguard.testing",
     "streamguard.contrib.anthropic",
     "streamguard.contrib.fastapi",
@@ -41,7 +42,9 @@ STORES: Final = (
     "streamguard.quota.Quota",
     "streamguard.quota.RedisQuotaStore",
 )
-NOT_MADE_BY_USERS: Final = frozenset({"Answer", "Endpoint", "Run", "StartedRun", "StoreFaults", "Visitor"})
+NOT_MADE_BY_USERS: Final = frozenset(
+    {"Answer", "Endpoint", "EventStream", "NoStream", "Run", "StartedRun", "StoreFaults", "Visitor"}
+)
 """Classes whose constructor is no user's."""
 ELSEWHERE: Final = {
     "Settings": "docs/reference/settings.md",

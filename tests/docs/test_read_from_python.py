@@ -56,6 +56,18 @@ async def test_the_test_on_the_page_passes(page: ModuleType) -> None:
         await client.aclose()
 
 
+async def test_the_examples_of_the_reference(page: ModuleType, port: int, redis_url: str) -> None:
+    with run_page("docs/reference/client.md", redis_url=redis_url) as reference:
+        async with StreamClient(f"http://127.0.0.1:{port}", headers=ANN) as chat:
+            assert await reference.answer_to(chat, "c4", "text") == "an answer to 1 messages"
+            whole = await reference.rest_of(chat, "c4", None)
+            assert "".join(event.text for event in whole) == "an answer to 1 messages"
+            assert await reference.rest_of(chat, "c4", whole[2].id) == whole[3:]
+            assert await reference.stop(chat, "c4") is False
+    for client in (reference.chat, page.chat, page.patient):
+        await client.aclose()
+
+
 async def test_without_asyncio(page: ModuleType, port: int) -> None:
     answer = await anyio.to_thread.run_sync(page.ask_and_wait, f"http://127.0.0.1:{port}", "c3", "text")
     assert answer == "an answer to 1 messages"
