@@ -2,6 +2,7 @@
 // test can give.
 
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { createServer } from "node:http";
 import { after, describe, test } from "node:test";
 import { Cuts } from "./cuts.mjs";
@@ -261,9 +262,10 @@ describe("ends", () => {
 
   test("204 to a cursor: all was seen, only the end was cut off", options, async () => {
     const { base } = await scripted(streaming(start), (response) => response.writeHead(204).end());
-    const stream = resumed(who, { base });
+    const told = [];
+    const stream = resumed(who, { base, onReconnect: () => told.push("cut"), onReconnected: () => told.push("again") });
     assert.equal((await all(stream)).length, 1);
-    assert.equal(stream.outcome, "completed");
+    assert.deepEqual([stream.outcome, told], ["completed", ["cut", "again"]]);
   });
 
   test("a callback that throws ends nothing", options, async (t) => {
@@ -305,6 +307,177 @@ describe("ends", () => {
   });
 });
 
+describe("what an attempt may cost", () => {
+  const notResumable = { "x-streamguard-notice": "not_resumable" };
+  const unlogged = (response) => {
+    response.writeHead(200, { "content-type": "text/event-stream", "x-vercel-ai-ui-message-stream": "v1", "x-stream-id": "s1", ...notResumable });
+    response.write('data: {"type":"start"}\n\n', () => response.destroy());
+  };
+
+  test("an answer that is in no log is not asked for a second time", options, async () => {
+    const { base, seen } = await scripted(unlogged, streaming(finish));
+    await assert.rejects(all(asked(who, "one", { base })), { name: "ResumeFailedError", code: "not_resumable" });
+    assert.equal(seen.length, 1);
+  });
+
+  test("204 without a cursor, after a cut: the answer is gone, not complete", options, async () => {
+    const { base, seen } = await scripted(streaming(": hb\n"), (response) => response.writeHead(204).end());
+    const stream = resumed(who, { base });
+    await assert.rejects(all(stream), { name: "ResumeFailedError", code: "resume_failed" });
+    assert.deepEqual([stream.outcome, seen.length], [null, 2]);
+  });
+
+  test("a log that cannot be read for a while is read again, and one that is gone is an error", options, async () => {
+    const told = [];
+    const fault = { code: "store_unavailable", phase: "resume", severity: "fatal", message: "Away.", fault_id: "f", retryable: true, status: 503 };
+    const part = (data) => `data: ${JSON.stringify({ type: "data-streamguard-error", id: "f", transient: true, data })}\n\n`;
+    const broken = (data) => `${start}${part(data)}data: {"type":"error","errorText":"x"}\n\ndata: [DONE]\n\n`;
+    const onFault = ({ code }) => told.push(code);
+    const { base, seen } = await scripted(streaming(broken(fault)), streaming(finish));
+    const events = await all(resumed(who, { base, onFault }));
+    assert.deepEqual([events.map(({ type }) => type), told, seen.length], [["start", "finish"], [], 2]);
+    const away = await scripted(streaming(broken(fault)));
+    await assert.rejects(all(resumed(who, { base: away.base, onFault })), { name: "RequestRefusedError", code: "store_unavailable" });
+    assert.deepEqual([told, away.seen.length], [["store_unavailable"], 1 + reconnect.maxAttempts]);
+    const gone = await scripted(streaming(broken({ ...fault, code: "resume_failed" })));
+    await assert.rejects(all(resumed(who, { base: gone.base })), { name: "ResumeFailedError" });
+    assert.equal(gone.seen.length, 1);
+  });
+
+  test("events with ids of an upstream's own are not repeated, and are no cursor", options, async () => {
+    const foreign = 'id: 2\ndata: {"type":"start-step"}\n\n';
+    const { base, seen } = await scripted(streaming(start + foreign), streaming(foreign + finish));
+    const events = await all(resumed(who, { base }));
+    assert.deepEqual(events.map(({ type }) => type), ["start", "start-step", "finish"]);
+    assert.equal(seen[1].headers["last-event-id"], "1.s.1.1");
+  });
+
+  test("bounds that are not given are the defaults, and infinite ones never pass", options, async () => {
+    const { base } = await scripted(streaming(start, { end: false }));
+    const stream = resumed(who, { base, reconnect: { maxAttempts: 0, idleTimeoutMs: Infinity } });
+    assert.equal((await all(stream, () => stream.close())).length, 1);
+    const cut = await scripted((response) => response.destroy());
+    const told = [];
+    const onReconnect = (how) => (told.push(how), unset.close());
+    const unset = resumed(who, { base: cut.base, reconnect: { maxAttempts: undefined, initialDelayMs: undefined }, onReconnect });
+    await assert.rejects(unset.open(), { name: "AbortError" });
+    assert.equal(told[0].maxAttempts, 8);
+    assert.ok(told[0].delayMs >= 150 && told[0].delayMs <= 300);
+    assert.throws(() => resumed(who, { base, reconnect: { maxAttempts: NaN } }), RangeError);
+  });
+
+  test("a request that there cannot be is an error at once", options, async () => {
+    await assert.rejects(resumed({ user: "u", chatId: ".." }).open(), { name: "StreamguardError", code: "session_invalid" });
+    const circular = {};
+    circular.body = circular;
+    const stream = openStream({ api: APP, sessionId: "c", question: { body: circular }, reconnect });
+    await assert.rejects(stream.open(), { code: "request_invalid" });
+  });
+
+  test("the body of a refusal that never ends is not waited for", options, async () => {
+    const { base } = await scripted((response) => response.writeHead(403).write("<html>"));
+    await assert.rejects(resumed(who, { base, reconnect: { ...reconnect, idleTimeoutMs: 100 } }).open(), { code: "http_403" });
+  });
+
+  test("a browser of 2022, and a page without TLS, lack two functions", options, async (t) => {
+    const size = Object.getOwnPropertyDescriptor(URLSearchParams.prototype, "size");
+    delete URLSearchParams.prototype.size;
+    Object.defineProperty(crypto, "randomUUID", { value: undefined, configurable: true });
+    t.after(() => (Object.defineProperty(URLSearchParams.prototype, "size", size), delete crypto.randomUUID));
+    const { base, seen } = await scripted(streaming(start + finish));
+    await all(asked(who, "one", { base }));
+    await all(resumed(who, { base }));
+    assert.match(seen[0].headers["idempotency-key"], /^[0-9a-f]{32}$/);
+    assert.ok(seen[1].url.endsWith("/stream?ids=1"));
+  });
+
+  test("a plain endpoint that was not named does not pass for one that succeeds", options, async () => {
+    const end = 'event: streamguard.end\ndata: {"outcome":"failed"}\n\n';
+    const { base } = await scripted(streaming(`data: half\n\n${end}`, { ui: false }));
+    await assert.rejects(all(resumed(who, { base })), AnswerFailedError);
+  });
+
+  test("a signal is let go of when nothing follows, and an aborted one ends no further stream", options, async () => {
+    const { signal } = new AbortController();
+    const listeners = () => getEventListeners(signal, "abort").length;
+    const { base } = await scripted((response) => response.writeHead(204).end(), refusing(403, "forbidden_origin"), streaming(start + finish));
+    assert.equal(await resumed(who, { base, signal }).open(), false);
+    await assert.rejects(resumed(who, { base, signal }).open(), { status: 403 });
+    assert.equal(listeners(), 0);
+    await all(resumed(who, { base, signal }));
+    assert.equal(listeners(), 0);
+
+    const controller = new AbortController();
+    const long = await scripted(streaming(start, { end: false }), streaming(finish));
+    const left = resumed(who, { base: long.base, signal: controller.signal });
+    await assert.rejects(all(left, () => controller.abort()), { name: "AbortError" });
+    assert.deepEqual((await all(left.resume())).map(({ type }) => type), ["finish"]);
+  });
+
+  test("a page in place of JSON is a protocol error", options, async () => {
+    const { base } = await scripted((response) => response.writeHead(200, { "content-type": "text/html" }).end("<html>"));
+    for (const ask of [client.sessionStatus, client.savedMessages]) {
+      await assert.rejects(ask({ api: `${base}/api/chat`, sessionId: "c" }), ProtocolError);
+    }
+  });
+});
+
+describe("the transport's answers", () => {
+  const asking = { trigger: "submit-message", chatId: "c", messageId: undefined, messages: [], abortSignal: undefined };
+
+  async function chunks(stream) {
+    const read = [];
+    const failure = await stream.pipeTo(new WritableStream({ write: (chunk) => void read.push(chunk.type) })).catch((error) => error);
+    return [read, failure];
+  }
+
+  test("one that is resumed late does not take the place of a newer question", options, async () => {
+    let asked, answer;
+    const held = new Promise((resolve) => (asked = resolve));
+    const { base } = await scripted(
+      (response) => ((answer = () => streaming(start + finish)(response)), asked()),
+      (response) => (response.writeHead(200, { "content-type": "text/event-stream", "x-stream-id": "s2" }), response.write(start)),
+    );
+    const transport = new client.StreamguardTransport({ api: `${base}/api/chat`, reconnect });
+    const late = transport.reconnectToStream({ chatId: "c" });
+    await held;
+    const stream = await transport.sendMessages(asking);
+    answer();
+    assert.equal(await late, null);
+    assert.equal(transport.streamId("c"), "s2");
+    await stream.cancel();
+  });
+
+  test("a resend that does not reach it is not made up for by a later resume", options, async () => {
+    const { base, seen } = await scripted(streaming(start, { end: false }), streaming(start + finish));
+    const transport = new client.StreamguardTransport({ api: `${base}/api/chat`, reconnect });
+    await transport.sendMessages(asking);
+    await transport.resend({ id: "c", resumeStream: async () => {} });
+    await (await transport.reconnectToStream({ chatId: "c", abortSignal: undefined })).cancel();
+    assert.deepEqual(seen.map(({ method }) => method), ["POST", "GET"]);
+  });
+
+  test("after a cursor that is refused for good, the next resume is one without", options, async () => {
+    const { base, seen } = await scripted(streaming(start), refusing(410, "resume_failed"), streaming(start + finish));
+    const transport = new client.StreamguardTransport({ api: `${base}/api/chat`, reconnect: { maxAttempts: 0 } });
+    await chunks(await transport.sendMessages(asking));
+    const again = () => transport.reconnectToStream({ chatId: "c", abortSignal: undefined });
+    await assert.rejects(again(), { name: "ResumeFailedError" });
+    assert.deepEqual(await chunks(await again()), [["start", "finish"], undefined]);
+    assert.deepEqual(seen.map(({ headers }) => headers["last-event-id"]), [undefined, "1.s.1.1", undefined]);
+  });
+
+  test("when all of one was seen, a call that waits for the page's own tool goes on waiting", options, async () => {
+    const call = 'id: 1.s.1.2\ndata: {"type":"tool-input-available","toolCallId":"t","toolName":"ask","input":{}}\n\n';
+    const { base } = await scripted(streaming(start + call), (response) => response.writeHead(204).end());
+    const transport = new client.StreamguardTransport({ api: `${base}/api/chat`, reconnect: { maxAttempts: 0 } });
+    const [, lost] = await chunks(await transport.sendMessages(asking));
+    assert.ok(lost instanceof ConnectionLostError);
+    const again = await chunks(await transport.reconnectToStream({ chatId: "c", abortSignal: undefined }));
+    assert.deepEqual(again, [["start", "tool-input-available"], undefined]);
+  });
+});
+
 // -- the parser --------------------------------------------------------------------------------------------------------
 
 const bytes = (text) => new TextEncoder().encode(text);
@@ -337,3 +510,10 @@ test("a second byte order mark is part of a field's name", options, () => {
   assert.deepEqual(parse([bytes("\uFEFF\uFEFFdata: a\n\ndata: b\n\n")]).events.map(({ data }) => data), ["b"]);
 });
 
+test("a line without an end is bounded, and read in linear time", options, () => {
+  const parser = new EventSourceParser();
+  const chunk = new Uint8Array(65_536).fill(120);
+  parser.push(bytes("data: "));
+  for (let count = 0; count < 255; count += 1) assert.deepEqual(parser.push(chunk), []);
+  assert.throws(() => [parser.push(chunk), parser.push(chunk)], ProtocolError);
+});

@@ -25,6 +25,14 @@ export const options: StreamguardTransportOptions<MyMessage> = {
   reconnect: { attempts: 3 },
 };
 
+/** What a page has read from its settings, and may lack. */
+export const perhaps = (api: string | undefined, attempts: number | undefined): StreamguardTransportOptions<MyMessage> => ({
+  api,
+  headers: undefined,
+  clientVersion: undefined,
+  reconnect: { maxAttempts: attempts },
+});
+
 export function Page({ id }: { id: string }) {
   const transport = new StreamguardTransport<MyMessage>();
   const chat = useChat<MyMessage>({

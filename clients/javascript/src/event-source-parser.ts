@@ -3,6 +3,8 @@
  * (https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
  */
 
+import { ProtocolError } from "./errors.js";
+
 /** One event: a block that a blank line ended, with data. */
 export interface ServerSentEvent {
   /** The block's own `id`, or null. The specification remembers the last one; a reader of this package keeps it. */
@@ -11,6 +13,9 @@ export interface ServerSentEvent {
   readonly event: string;
   readonly data: string;
 }
+
+/** The longest event, in characters. The server's own limit, `max_event_bytes`, is 1 MiB by default. */
+const MAX_EVENT_LENGTH = 16_777_216;
 
 /** Reads events from bytes, wherever they are split: in a line, a CRLF, a character or the byte order mark. */
 export class EventSourceParser {
@@ -21,27 +26,33 @@ export class EventSourceParser {
   #rest = "";
   #skipLineFeed = false;
   #data: string[] = [];
+  #dataLength = 0;
   #event = "";
   #id: string | null = null;
 
-  /** The events that end within these bytes. A last block without its blank line is never given. */
+  /**
+   * The events that end within these bytes. A last block without its blank line is never given.
+   *
+   * @throws {ProtocolError} an event is longer than 16 Mi characters. The parser cannot be used afterwards.
+   */
   push(bytes: Uint8Array): ServerSentEvent[] {
     let text = this.#decoder.decode(bytes, { stream: true });
     const events: ServerSentEvent[] = [];
     if (text === "") return events;
     if (this.#skipLineFeed && text.startsWith("\n")) text = text.slice(1);
     this.#skipLineFeed = false;
-    const buffer = this.#rest + text;
     const lineEnd = /\r\n|\r|\n/g;
-    lineEnd.lastIndex = this.#rest.length; // the rest has no line end
     let start = 0;
-    for (let match = lineEnd.exec(buffer); match !== null; match = lineEnd.exec(buffer)) {
-      this.#readLine(buffer.slice(start, match.index), events);
+    for (let match = lineEnd.exec(text); match !== null; match = lineEnd.exec(text)) {
+      const line = this.#rest + text.slice(start, match.index);
+      this.#rest = "";
+      this.#readLine(line, events);
       start = lineEnd.lastIndex;
       // A CR at the very end may be half of a CRLF: the line ends now, and its LF is skipped when it comes.
-      this.#skipLineFeed = match[0] === "\r" && start === buffer.length;
+      this.#skipLineFeed = match[0] === "\r" && start === text.length;
     }
-    this.#rest = buffer.slice(start);
+    this.#rest += text.slice(start);
+    if (this.#rest.length + this.#dataLength > MAX_EVENT_LENGTH) throw new ProtocolError("An event of the stream is too long.");
     return events;
   }
 
@@ -51,6 +62,7 @@ export class EventSourceParser {
         events.push({ id: this.#id, event: this.#event || "message", data: this.#data.join("\n") });
       }
       this.#data = [];
+      this.#dataLength = 0;
       this.#event = "";
       this.#id = null;
       return;
@@ -60,8 +72,11 @@ export class EventSourceParser {
     const field = colon < 0 ? line : line.slice(0, colon);
     let value = colon < 0 ? "" : line.slice(colon + 1);
     if (value.startsWith(" ")) value = value.slice(1);
-    if (field === "data") this.#data.push(value);
-    else if (field === "event") this.#event = value;
+    if (field === "data") {
+      this.#data.push(value);
+      this.#dataLength += value.length + 1;
+    }
+    if (field === "event") this.#event = value;
     else if (field === "id" && !value.includes("\0")) this.#id = value;
     else if (field === "retry" && /^[0-9]+$/.test(value)) this.retryMs = Number(value);
   }

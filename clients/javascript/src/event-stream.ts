@@ -1,12 +1,19 @@
 /** One answer, read to its explicit end through lost connections. */
 
-import { AnswerFailedError, ConnectionLostError, ProtocolError, RequestRefusedError, ResumeFailedError } from "./errors.js";
+import {
+  AnswerFailedError,
+  ConnectionLostError,
+  ProtocolError,
+  RequestRefusedError,
+  ResumeFailedError,
+  StreamguardError,
+} from "./errors.js";
 import { EventSourceParser, type ServerSentEvent } from "./event-source-parser.js";
-import { type Fault, type Persisted, isQuotaFault } from "./faults.js";
+import { type Fault, type Persisted, isOfConnection, isQuotaFault } from "./faults.js";
 import { type Part, faultOf, persistedOf } from "./parts.js";
 import { type PartReader, partReaderOf } from "./protocols.js";
-import { type ReconnectBounds, type ReconnectOptions, backoffMs, boundsOf, pause } from "./reconnection.js";
-import { type HeadersLike, refusal, request, routeOf } from "./requests.js";
+import { MAX_TIMER_MS, type ReconnectBounds, type ReconnectOptions, backoffMs, boundsOf, pause } from "./reconnection.js";
+import { type HeadersLike, randomKey, refusal, request, routeOf } from "./requests.js";
 import { type SessionOptions, type StopResult, stopAnswer } from "./sessions.js";
 
 /** A part with the cursor that names it. */
@@ -104,6 +111,10 @@ export class EventStream implements AsyncIterable<StreamEvent> {
   #connection = new AbortController();
   #reader: PartReader | null = null;
   #delivered = 0;
+  /** How many of them came after the one that `cursor` names: those with ids of an upstream's own. */
+  #behind = 0;
+  /** The server has said that the answer is not in the log. */
+  #notResumable = false;
   #failures = 0;
   #retryMs: number | null = null;
   #inDoubt = false;
@@ -119,7 +130,7 @@ export class EventStream implements AsyncIterable<StreamEvent> {
     this.#told = told;
     this.sessionId = options.sessionId;
     this.cursor = options.cursor ?? null;
-    this.#key = options.question === undefined ? null : (options.question.idempotencyKey ?? crypto.randomUUID());
+    this.#key = options.question === undefined ? null : (options.question.idempotencyKey || randomKey());
     const signal = options.signal;
     if (signal?.aborted) this.#closing.abort(signal.reason);
     else signal?.addEventListener("abort", () => this.#closing.abort(signal.reason), { signal: this.#closing.signal });
@@ -146,7 +157,8 @@ export class EventStream implements AsyncIterable<StreamEvent> {
    * for a tab that left. If nothing had arrived, the question is sent again with its key, so that it is answered once.
    */
   resume(): EventStream {
-    const { question, cursor: _, ...options } = this.#options;
+    const { question, cursor: _, signal, ...rest } = this.#options;
+    const options = signal?.aborted ? rest : { ...rest, signal };
     if (this.cursor !== null) return new EventStream({ ...options, cursor: this.cursor }, this.#told);
     if (question === undefined) return new EventStream(options, this.#told);
     return new EventStream({ ...options, question: { ...question, idempotencyKey: this.#key ?? undefined } }, this.#told);
@@ -167,14 +179,15 @@ export class EventStream implements AsyncIterable<StreamEvent> {
       while (response !== null) {
         let broken: unknown = new Error("The connection ended before the answer did.");
         const messages = this.#messages(response);
-        // What a resumed answer without a cursor repeats from its start.
-        let repeated = this.cursor === null ? this.#delivered : 0;
+        // What a resumed answer repeats: without a cursor from its start, else after the event of the cursor.
+        let repeated = this.cursor === null ? this.#delivered : this.#behind;
         for (;;) {
           let next: IteratorResult<ServerSentEvent, void>;
           try {
             next = await messages.next();
           } catch (error) {
             if (this.#closing.signal.aborted) throw this.#closing.signal.reason;
+            if (error instanceof StreamguardError) throw error;
             broken = error;
             break;
           }
@@ -184,8 +197,9 @@ export class EventStream implements AsyncIterable<StreamEvent> {
             continue;
           }
           const event = this.#accept(next.value);
-          if (event !== null) yield event;
-          if (this.#reader?.ended === true) {
+          if (event instanceof RequestRefusedError) broken = event;
+          else if (event !== null) yield event;
+          if (event === broken || this.#reader?.ended === true) {
             await messages.return();
             break;
           }
@@ -194,9 +208,16 @@ export class EventStream implements AsyncIterable<StreamEvent> {
           this.outcome = this.#reader?.outcome ?? "completed";
           return;
         }
+        if (this.#notResumable && this.cursor === null && this.#delivered > 0) {
+          throw this.#lost("not_resumable", "The connection was lost, and this answer cannot be resumed.", broken);
+        }
         response = await this.#connect(broken);
+        if (response !== null) continue;
+        if (this.cursor === null && (this.#reader?.outcome ?? null) === null) {
+          throw this.#lost("resume_failed", "The connection was lost, and the rest of the answer is gone.", broken);
+        }
         // Everything was seen: only the end itself was cut off.
-        if (response === null) this.outcome = this.#reader?.outcome ?? "completed";
+        this.outcome = this.#reader?.outcome ?? "completed";
       }
     } catch (error) {
       if (this.#left) return;
@@ -207,7 +228,16 @@ export class EventStream implements AsyncIterable<StreamEvent> {
   }
 
   #first(): Promise<Response | null> {
-    this.#opened ??= this.#connect(null);
+    this.#opened ??= this.#connect(null).then(
+      (response) => {
+        if (response === null) this.#closing.abort(); // nothing follows: the caller's signal is let go of
+        return response;
+      },
+      (error: unknown) => {
+        this.#closing.abort(error);
+        throw error;
+      },
+    );
     return this.#opened;
   }
 
@@ -228,23 +258,29 @@ export class EventStream implements AsyncIterable<StreamEvent> {
       this.#connection = new AbortController();
       const idle = this.#idleTimer();
       let response: Response;
+      let refused: RequestRefusedError | null = null;
       try {
         response = await this.#request();
+        if (response.status === 204) {
+          if (failure !== null) report(this.#options.onReconnected, this.#names());
+          return null;
+        }
+        if (!response.ok) refused = await refusal(response, this.sessionId);
       } catch (error) {
         if (this.#closing.signal.aborted) throw this.#closing.signal.reason;
+        if (error instanceof StreamguardError) throw error; // there can be no such request
         this.#inDoubt = true;
         failure = error;
         continue;
       } finally {
         clearTimeout(idle);
       }
-      if (response.status === 204) return null;
-      if (response.ok) {
+      if (refused === null) {
         this.#note(response);
         if (failure !== null) report(this.#options.onReconnected, this.#names());
         return response;
       }
-      const refused = await refusal(response, this.sessionId);
+      if (this.#closing.signal.aborted) throw this.#closing.signal.reason;
       if (!this.#mayAskAgain(refused)) throw this.#toldOf(refused);
       failure = refused;
     }
@@ -265,7 +301,7 @@ export class EventStream implements AsyncIterable<StreamEvent> {
     const headers = new Headers({ accept: "text/event-stream", "idempotency-key": this.#key ?? "" });
     new Headers(question.headers).forEach((value, name) => headers.set(name, value));
     headers.set("content-type", "application/json");
-    return request(this.#options, url, { method: "POST", headers, body: JSON.stringify(question.body), signal });
+    return request(this.#options, url, { method: "POST", headers, body: jsonOf(question, this.sessionId), signal });
   }
 
   #note(response: Response): void {
@@ -278,14 +314,18 @@ export class EventStream implements AsyncIterable<StreamEvent> {
     const streamId = response.headers.get("x-stream-id");
     if (this.streamId !== null && streamId !== null && streamId !== this.streamId && this.#delivered > 0) {
       void response.body.cancel().catch(() => {});
-      const details = { retryable: false, sessionId: this.sessionId, streamId: this.streamId };
-      throw new ResumeFailedError("resume_failed", "Another answer has taken the place of this one.", details);
+      throw this.#lost("resume_failed", "Another answer has taken the place of this one.", undefined);
     }
     this.streamId = streamId ?? this.streamId;
     this.messageId = response.headers.get("x-message-id") ?? this.messageId;
     const isUiMessage = response.headers.has("x-vercel-ai-ui-message-stream");
     this.#reader ??= partReaderOf(isUiMessage ? "ui-message" : (this.#options.protocol ?? "auto"));
     this.#endedCleanly = false;
+    this.#notResumable = response.headers.get("x-streamguard-notice") === "not_resumable";
+  }
+
+  #lost(code: string, message: string, cause: unknown): ResumeFailedError {
+    return new ResumeFailedError(code, message, { sessionId: this.sessionId, streamId: this.streamId ?? undefined, cause });
   }
 
   /** Whether a refusal may be temporary. A refused question is not repeated, unless nobody knows if it had arrived. */
@@ -324,7 +364,7 @@ export class EventStream implements AsyncIterable<StreamEvent> {
   #idleTimer(): ReturnType<typeof setTimeout> | undefined {
     const limit = this.#bounds.idleTimeoutMs;
     const connection = this.#connection;
-    if (limit <= 0) return undefined;
+    if (limit <= 0 || limit > MAX_TIMER_MS) return undefined;
     return setTimeout(() => connection.abort(new Error(`Nothing arrived for ${limit} ms.`)), limit);
   }
 
@@ -348,33 +388,50 @@ export class EventStream implements AsyncIterable<StreamEvent> {
     }
   }
 
-  #accept(message: ServerSentEvent): StreamEvent | null {
+  /** The event of a message. Null: it only tells of the end. An error: the connection fails, though not the answer. */
+  #accept(message: ServerSentEvent): StreamEvent | RequestRefusedError | null {
     const reader = this.#reader!;
-    const id = message.id !== null && (reader.idsAreCursors || CURSOR.test(message.id)) ? message.id : null;
+    const id = message.id !== null && CURSOR.test(message.id) ? message.id : null;
     if (id !== null && id === this.cursor) return null;
     const part = reader.read(message);
+    const fault = reader.failure?.fault ?? (part === null ? null : faultOf(part));
+    if (fault !== null && id === null && isOfConnection(fault)) {
+      reader.failure = null;
+      return this.#connectionFailed(fault);
+    }
     if (id !== null) this.cursor = id;
+    if (message.id !== null) this.#behind = id === null ? this.#behind + 1 : 0;
     this.#failures = 0;
     this.#delivered += 1;
     if (reader.failure !== null) {
-      const fault = reader.failure.fault ?? this.#fatal;
-      if (fault !== null) this.#tell(fault);
-      throw new AnswerFailedError(fault?.code ?? "answer_failed", reader.failure.message, {
-        fault,
-        retryable: fault?.retryable ?? false,
+      const reason = fault ?? this.#fatal;
+      if (reason !== null) this.#tell(reason);
+      throw new AnswerFailedError(reason?.code ?? "answer_failed", reader.failure.message, {
+        fault: reason,
+        retryable: reason?.retryable ?? false,
         sessionId: this.sessionId,
         streamId: this.streamId ?? undefined,
       });
     }
     if (part === null) return null;
-    const fault = faultOf(part);
     if (fault !== null) {
+      if (fault.code === "not_resumable") this.#notResumable = true;
       if (fault.severity === "fatal") this.#fatal = fault;
       this.#tell(fault);
     }
     const saved = persistedOf(part);
     if (saved !== null) report(this.#options.onPersisted, saved, this.#names());
     return { id, type: part.type, part } as StreamEvent;
+  }
+
+  /** The server could not read on in the log. Throws if that is for good. */
+  #connectionFailed(fault: Fault): RequestRefusedError {
+    const { sessionId, streamId } = this;
+    const details = { status: fault.status, sessionId, streamId: streamId ?? undefined, fault };
+    if (fault.code === "resume_failed") throw this.#toldOf(new ResumeFailedError(fault.code, fault.message, details));
+    const refused = new RequestRefusedError(fault.code, fault.message, { ...details, retryable: true });
+    if ((refused.retryAfterSeconds ?? 0) * 1000 > this.#bounds.maxRetryAfterMs) throw this.#toldOf(refused);
+    return refused;
   }
 
   #tell(fault: Fault): void {
@@ -391,6 +448,14 @@ function report<ARGUMENTS extends unknown[]>(callback: ((...given: ARGUMENTS) =>
     callback?.(...given);
   } catch (error) {
     console.error("A callback of streamguard-client threw:", error);
+  }
+}
+
+function jsonOf({ body }: Question, sessionId: string): string {
+  try {
+    return JSON.stringify(body);
+  } catch (cause) {
+    throw new StreamguardError("request_invalid", "The body of the question is no JSON.", { sessionId, cause });
   }
 }
 

@@ -80,6 +80,11 @@ export function isQuotaFault(fault: Fault): boolean {
   return fault.phase === "quota" || fault.code.startsWith("quota_");
 }
 
+/** Whether a fault without an id says that the server could not read the log: this ends a connection, not the answer. */
+export function isOfConnection({ code, phase = "resume", severity = "fatal" }: Partial<Fault>): boolean {
+  return (code === "resume_failed" || code === "store_unavailable") && phase === "resume" && severity === "fatal";
+}
+
 /** The fault in the text of an HTTP error, or null if its body is not streamguard's (a proxy's page, for example). */
 export function faultInBody(text: string): Fault | null {
   let body: unknown;

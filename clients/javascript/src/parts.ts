@@ -61,7 +61,7 @@ export type Part =
 
 /** The fault that a part carries, or null. For the parts of AI SDK's `onData` too. */
 export function faultOf(part: { readonly type: string }): Fault | null {
-  return part.type === "data-streamguard-error" ? (part as FaultPart).data : null;
+  return part.type === "data-streamguard-error" ? ((part as FaultPart).data ?? null) : null;
 }
 
 /** What a part says of the saved answer, or null. For the parts of AI SDK's `onData` too. */

@@ -3,7 +3,7 @@
 import { ProtocolError } from "./errors.js";
 import type { ServerSentEvent } from "./event-source-parser.js";
 import type { Fault } from "./faults.js";
-import type { Part } from "./parts.js";
+import type { FaultPart, Part } from "./parts.js";
 
 /** Reads the events of one answer. */
 export interface PartReader {
@@ -12,11 +12,9 @@ export interface PartReader {
   /** What the parts said of the end so far. */
   readonly outcome: "completed" | "stopped" | null;
   /** The answer ended with a failure. */
-  readonly failure: { readonly message: string; readonly fault: Fault | null } | null;
+  failure: { readonly message: string; readonly fault: Fault | null } | null;
   /** A clean end of the connection is the end of the answer. */
   readonly endsWithConnection: boolean;
-  /** Every id is a cursor. Streams that are passed on may have ids of their upstream's own. */
-  readonly idsAreCursors: boolean;
   /** The part of an event, or null for what only tells of the end. */
   read(message: ServerSentEvent): Part | null;
 }
@@ -31,14 +29,24 @@ abstract class Reader implements PartReader {
   outcome: "completed" | "stopped" | null = null;
   failure: { message: string; fault: Fault | null } | null = null;
   abstract readonly endsWithConnection: boolean;
-  abstract readonly idsAreCursors: boolean;
   abstract read(message: ServerSentEvent): Part | null;
+
+  /** What the terminal record of a `plain` endpoint says. */
+  protected end(data: string): Part | null {
+    this.ended = true;
+    const { outcome, fault } = (json(data) ?? {}) as { outcome?: string; fault?: Fault };
+    if (outcome !== "completed" && outcome !== "stopped") {
+      this.failure = { message: fault?.message ?? `The answer was ${outcome ?? "interrupted"}.`, fault: fault ?? null };
+      return null;
+    }
+    this.outcome = outcome;
+    return outcome === "stopped" ? { type: "abort" } : { type: "finish" };
+  }
 }
 
 /** AI SDK's UI message stream. */
 class UiMessageReader extends Reader {
   readonly endsWithConnection = false;
-  readonly idsAreCursors = true;
 
   read({ data }: ServerSentEvent): Part | null {
     if (data === "[DONE]") {
@@ -62,35 +70,25 @@ class UiMessageReader extends Reader {
 /** Text as unnamed events, everything else under names of streamguard's. */
 class PlainReader extends Reader {
   readonly endsWithConnection = false;
-  readonly idsAreCursors = true;
 
   read({ event, data }: ServerSentEvent): Part | null {
-    if (event === "streamguard.notice" || event === "streamguard.error") {
-      const fault = json(data) as Fault;
-      return { type: "data-streamguard-error", id: fault.fault_id, data: fault, transient: true };
-    }
-    if (event !== "streamguard.end") return { type: "text-delta", id: "t0", delta: data };
-    this.ended = true;
-    const { outcome, fault } = json(data) as { outcome?: string; fault?: Fault };
-    if (outcome === "failed" || outcome === "interrupted") {
-      this.failure = { message: fault?.message ?? `The answer was ${outcome}.`, fault: fault ?? null };
-      return null;
-    }
-    this.outcome = outcome === "stopped" ? "stopped" : "completed";
-    return this.outcome === "stopped" ? { type: "abort" } : { type: "finish" };
+    if (event === "streamguard.notice" || event === "streamguard.error") return faultPart(data);
+    return event === "streamguard.end" ? this.end(data) : { type: "text-delta", id: "t0", delta: data };
   }
 }
 
 /** The events of a provider or another upstream, passed on. */
 class EventsReader extends Reader {
   readonly endsWithConnection = true;
-  readonly idsAreCursors = false;
 
   read({ event, data }: ServerSentEvent): Part | null {
     if (data === "[DONE]") {
       this.ended = true;
       return null;
     }
+    // A plain endpoint that was not named is at least not taken for one that succeeds.
+    if (event === "streamguard.notice" || event === "streamguard.error") return faultPart(data);
+    if (event === "streamguard.end") return this.end(data);
     const value = json(data);
     if (event === "error") {
       const { error, errorText } = (value ?? {}) as { error?: unknown; errorText?: unknown };
@@ -102,6 +100,12 @@ class EventsReader extends Reader {
     }
     return { type: "message", event, data: value === undefined ? data : value };
   }
+}
+
+function faultPart(data: string): FaultPart {
+  const fault = json(data) as Fault | null | undefined;
+  if (typeof fault?.code !== "string") throw new ProtocolError("A fault in the answer cannot be read.");
+  return { type: "data-streamguard-error", id: fault.fault_id, data: fault, transient: true };
 }
 
 function json(text: string): unknown {

@@ -13,15 +13,15 @@ export type HeadersLike = Record<string, string> | Headers;
 /** How to reach the server. */
 export interface ConnectionOptions {
   /** The endpoint's address, which is also the prefix of the guard's routes. Default `/api/chat`. */
-  readonly api?: string;
+  readonly api?: string | undefined;
   /** The prefix of the guard's routes, if the endpoint is elsewhere. Default: `api`. */
-  readonly routes?: string;
+  readonly routes?: string | undefined;
   /** Headers of every request, or a function that gives them for each. */
-  readonly headers?: Resolvable<HeadersLike | undefined>;
+  readonly headers?: Resolvable<HeadersLike | undefined> | undefined;
   /** `include` sends cookies to another origin. */
-  readonly credentials?: Resolvable<RequestCredentials | undefined>;
+  readonly credentials?: Resolvable<RequestCredentials | undefined> | undefined;
   /** Used instead of the global `fetch`. */
-  readonly fetch?: typeof globalThis.fetch;
+  readonly fetch?: typeof globalThis.fetch | undefined;
 }
 
 export async function resolved<T>(value: Resolvable<T>): Promise<T> {
@@ -36,8 +36,14 @@ export function routeOf(options: ConnectionOptions, sessionId: string, path: str
   const [prefix = "", kept] = (options.routes ?? options.api ?? "/api/chat").split("#", 1)[0]!.split("?", 2);
   const parameters = new URLSearchParams(kept);
   for (const [name, value] of Object.entries(query)) parameters.set(name, value);
-  const search = parameters.size > 0 ? `?${parameters}` : "";
-  return `${prefix.replace(/\/+$/, "")}/${encodeURIComponent(sessionId)}${path}${search}`;
+  const search = String(parameters); // its `size` came to browsers in 2023
+  return `${prefix.replace(/\/+$/, "")}/${encodeURIComponent(sessionId)}${path}${search && `?${search}`}`;
+}
+
+/** A random id for a question. A page that came by plain HTTP has no `crypto.randomUUID`. */
+export function randomKey(): string {
+  const hex = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0"));
+  return crypto.randomUUID?.() ?? hex().join("");
 }
 
 /** Sends a request with the options' headers and credentials; `headers` come last. */

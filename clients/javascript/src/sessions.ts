@@ -1,6 +1,6 @@
 /** What can be asked of a session besides its stream. */
 
-import { StreamguardError } from "./errors.js";
+import { ProtocolError, StreamguardError } from "./errors.js";
 import { type ConnectionOptions, refusal, request, routeOf } from "./requests.js";
 
 /** One answer, as `GET /{session}` describes it. */
@@ -49,13 +49,17 @@ export interface SavedMessage {
   readonly stream_id: string | null;
   readonly replies_to: string | null;
   readonly position: number | null;
+  /** RFC 3339, UTC. */
+  readonly created_at: string;
+  readonly updated_at: string;
+  readonly usage: Readonly<Record<string, number>>;
 }
 
 /** Names one session of a server. */
 export interface SessionOptions extends ConnectionOptions {
   /** The conversation: `useChat`'s `id`. */
   readonly sessionId: string;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** What a Stop did: `stopping`, or `nothing_runs` if the named answer (or any) is not being written. */
@@ -79,7 +83,7 @@ export async function stopAnswer(options: SessionOptions & { readonly streamId?:
 /** The session's running and last answer, and what is left of the owner's quota. */
 export async function sessionStatus(options: SessionOptions): Promise<SessionStatus> {
   const response = await ask(options, routeOf(options, options.sessionId, ""), "GET");
-  return (await response.json()) as SessionStatus;
+  return jsonOf<SessionStatus>(response, options, "session_id");
 }
 
 /**
@@ -92,9 +96,9 @@ export async function savedMessages(options: SessionOptions): Promise<SavedMessa
   do {
     const query: Record<string, string> = after === null ? {} : { after: String(after) };
     const response = await ask(options, routeOf(options, options.sessionId, "/messages", query), "GET");
-    const page = (await response.json()) as { messages: SavedMessage[]; next: number | null };
+    const page = await jsonOf<{ messages: SavedMessage[]; next: number | null }>(response, options, "messages");
     messages.push(...page.messages.filter(({ position }) => position !== null));
-    after = page.next;
+    after = page.next ?? null;
   } while (after !== null);
   return messages;
 }
@@ -104,10 +108,27 @@ async function ask(options: SessionOptions, url: string, method: string): Promis
   try {
     response = await request(options, url, { method, signal: options.signal });
   } catch (error) {
-    if (options.signal?.aborted) throw error;
-    const details = { retryable: true, sessionId: options.sessionId, cause: error };
-    throw new StreamguardError("connection_lost", "The server could not be reached.", details);
+    throw unanswered(error, options);
   }
   if (!response.ok) throw await refusal(response, options.sessionId);
   return response;
+}
+
+/** The JSON of a response, which has this field. */
+async function jsonOf<DOCUMENT>(response: Response, options: SessionOptions, field: string): Promise<DOCUMENT> {
+  let document: unknown;
+  try {
+    document = await response.json();
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw unanswered(error, options);
+  }
+  if (typeof document === "object" && document !== null && field in document) return document as DOCUMENT;
+  const details = { status: response.status, sessionId: options.sessionId };
+  throw new ProtocolError("The response is not a streamguard server's.", details);
+}
+
+function unanswered(error: unknown, options: SessionOptions): unknown {
+  if (error instanceof StreamguardError || options.signal?.aborted) return error;
+  const details = { retryable: true, sessionId: options.sessionId, cause: error };
+  return new StreamguardError("connection_lost", "The server could not be reached.", details);
 }

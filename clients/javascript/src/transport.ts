@@ -1,10 +1,10 @@
 /** A transport for AI SDK's `useChat`, of versions 5, 6 and 7. It needs nothing of the package `ai`. */
 
-import { ConnectionLostError } from "./errors.js";
+import { ConnectionLostError, ResumeFailedError } from "./errors.js";
 import { EventStream, type OpenStreamOptions, type Question, type StreamCallbacks } from "./event-stream.js";
 import { OpenParts } from "./open-parts.js";
 import type { ReconnectOptions } from "./reconnection.js";
-import { type ConnectionOptions, type HeadersLike, type Resolvable, resolved } from "./requests.js";
+import { type ConnectionOptions, type HeadersLike, type Resolvable, randomKey, resolved } from "./requests.js";
 import { type SavedMessage, type SessionStatus, type StopResult, savedMessages, sessionStatus, stopAnswer } from "./sessions.js";
 
 /** What the transport reads of a UI message. */
@@ -30,18 +30,24 @@ export interface PreparedRequest<MESSAGE> {
 /** Options of {@link StreamguardTransport}. */
 export interface StreamguardTransportOptions<MESSAGE> extends ConnectionOptions, StreamCallbacks {
   /** More fields of the request's JSON, or a function that gives them. */
-  readonly body?: Resolvable<object | undefined>;
+  readonly body?: Resolvable<object | undefined> | undefined;
   /** Send only the last message: the server has saved the others. Default: all of them. */
-  readonly onlyLastMessage?: boolean;
+  readonly onlyLastMessage?: boolean | undefined;
   /** The release of `ai` that the page uses, such as `7.0.173`; the server leaves out what it does not know. */
-  readonly clientVersion?: string;
+  readonly clientVersion?: string | undefined;
   /** `useChat`'s own `stop()` stops the answer on the server too. Default: it only leaves it. */
-  readonly stopOnAbort?: boolean;
+  readonly stopOnAbort?: boolean | undefined;
   /** Replaces the JSON of the request, or adds headers to it. */
-  readonly prepareRequest?: (
-    request: PreparedRequest<MESSAGE>,
-  ) => { body?: object; headers?: HeadersLike } | Promise<{ body?: object; headers?: HeadersLike }>;
-  readonly reconnect?: ReconnectOptions;
+  readonly prepareRequest?:
+    | ((request: PreparedRequest<MESSAGE>) => RequestChanges | Promise<RequestChanges>)
+    | undefined;
+  readonly reconnect?: ReconnectOptions | undefined;
+}
+
+/** What `prepareRequest` gives. */
+interface RequestChanges {
+  body?: object | undefined;
+  headers?: HeadersLike | undefined;
 }
 
 /** What AI SDK gives a transport with each request. */
@@ -111,7 +117,7 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
     const prepared = await this.#options.prepareRequest?.({ chatId, messages, trigger, messageId, body: base, metadata });
     const headers = new Headers(options.headers);
     new Headers(prepared?.headers).forEach((value, name) => headers.set(name, value));
-    const idempotencyKey = headers.get("idempotency-key") ?? crypto.randomUUID();
+    const idempotencyKey = headers.get("idempotency-key") || randomKey();
     const question = { body: prepared?.body ?? base, headers: this.#versioned(headers), idempotencyKey };
     const stream = await this.#ask(chatId, question, abortSignal);
     if (stream !== null) return stream;
@@ -132,7 +138,7 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
     if (this.#resending.delete(chatId) && known?.question) {
       known.replaced = true;
       known.stream.close();
-      return this.#ask(chatId, known.question, abortSignal);
+      return this.#ask(chatId, known.question, abortSignal, known.told);
     }
     const goesOn = known !== undefined && known.lost && known.stream.cursor !== null;
     const headers = Object.fromEntries(this.#versioned(new Headers(options.headers)));
@@ -141,8 +147,15 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
       cursor: goesOn ? (known.stream.cursor ?? undefined) : undefined,
       headers: async () => ({ ...Object.fromEntries(new Headers(await resolved(this.#options.headers))), ...headers }),
     });
-    const found = await stream.open();
-    if (!found && !goesOn) return null;
+    const found = await stream.open().catch((error: unknown) => {
+      if (goesOn && error instanceof ResumeFailedError) known.lost = false; // the next resume does without the cursor
+      throw error;
+    });
+    const newest = this.#answers.get(chatId);
+    if ((newest !== known && newest?.question) || (!found && !goesOn)) {
+      stream.close(); // a question that was asked meanwhile has taken its place, or there is nothing
+      return null;
+    }
     if (goesOn) stream.streamId ??= known.stream.streamId;
     // The first release of each major version (they give no signal) appends a replay to the message that it repeats.
     if (!("abortSignal" in options) && this.#loaded.get(chatId)?.has(stream.streamId ?? "")) {
@@ -172,7 +185,11 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
    */
   async resend(chat: { readonly id: string; readonly resumeStream: () => Promise<void> }): Promise<void> {
     if (this.#answers.get(chat.id)?.question) this.#resending.add(chat.id);
-    await chat.resumeStream();
+    try {
+      await chat.resumeStream();
+    } finally {
+      this.#resending.delete(chat.id); // also where it did not get as far as the transport
+    }
   }
 
   /** The id of the chat's answer, as far as this tab knows. */
@@ -217,8 +234,13 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
     return new EventStream(given as unknown as OpenStreamOptions, told);
   }
 
-  async #ask(chatId: string, question: Question, signal: AbortSignal | undefined): Promise<ReadableStream<CHUNK> | null> {
-    const told = new Set<string>();
+  async #ask(
+    chatId: string,
+    question: Question,
+    signal: AbortSignal | undefined,
+    told = new Set<string>(),
+  ): Promise<ReadableStream<CHUNK> | null> {
+    this.#forget(chatId); // an answer that was resumed while the question was prepared
     const stream = this.#stream(chatId, told, signal, { question });
     const answer: Answer = { stream, question, told, parts: [], lost: false, replaced: false };
     this.#answers.set(chatId, answer);
@@ -269,7 +291,7 @@ async function* chunksOf(
     for (const part of before) yield keep(part);
     for await (const { part } of stream) yield keep(part);
     if (answer.replaced) return; // a page would show one more part of the old answer below the new question
-    yield* open.ends(stream.outcome === "completed");
+    yield* open.ends(stream.outcome !== "stopped"); // `nothing` follows what was seen to its end
     answer.parts = [];
     answer.question = null;
   } catch (error) {

@@ -52,6 +52,7 @@ var ProtocolError = class extends StreamguardError {
 };
 
 // dist/event-source-parser.js
+var MAX_EVENT_LENGTH = 16777216;
 var EventSourceParser = class {
   /** The last valid `retry:` in milliseconds, or null. */
   retryMs = null;
@@ -60,9 +61,14 @@ var EventSourceParser = class {
   #rest = "";
   #skipLineFeed = false;
   #data = [];
+  #dataLength = 0;
   #event = "";
   #id = null;
-  /** The events that end within these bytes. A last block without its blank line is never given. */
+  /**
+   * The events that end within these bytes. A last block without its blank line is never given.
+   *
+   * @throws {ProtocolError} an event is longer than 16 Mi characters. The parser cannot be used afterwards.
+   */
   push(bytes) {
     let text = this.#decoder.decode(bytes, { stream: true });
     const events = [];
@@ -71,16 +77,18 @@ var EventSourceParser = class {
     if (this.#skipLineFeed && text.startsWith("\n"))
       text = text.slice(1);
     this.#skipLineFeed = false;
-    const buffer = this.#rest + text;
     const lineEnd = /\r\n|\r|\n/g;
-    lineEnd.lastIndex = this.#rest.length;
     let start = 0;
-    for (let match = lineEnd.exec(buffer); match !== null; match = lineEnd.exec(buffer)) {
-      this.#readLine(buffer.slice(start, match.index), events);
+    for (let match = lineEnd.exec(text); match !== null; match = lineEnd.exec(text)) {
+      const line = this.#rest + text.slice(start, match.index);
+      this.#rest = "";
+      this.#readLine(line, events);
       start = lineEnd.lastIndex;
-      this.#skipLineFeed = match[0] === "\r" && start === buffer.length;
+      this.#skipLineFeed = match[0] === "\r" && start === text.length;
     }
-    this.#rest = buffer.slice(start);
+    this.#rest += text.slice(start);
+    if (this.#rest.length + this.#dataLength > MAX_EVENT_LENGTH)
+      throw new ProtocolError("An event of the stream is too long.");
     return events;
   }
   #readLine(line, events) {
@@ -89,6 +97,7 @@ var EventSourceParser = class {
         events.push({ id: this.#id, event: this.#event || "message", data: this.#data.join("\n") });
       }
       this.#data = [];
+      this.#dataLength = 0;
       this.#event = "";
       this.#id = null;
       return;
@@ -100,9 +109,11 @@ var EventSourceParser = class {
     let value = colon < 0 ? "" : line.slice(colon + 1);
     if (value.startsWith(" "))
       value = value.slice(1);
-    if (field === "data")
+    if (field === "data") {
       this.#data.push(value);
-    else if (field === "event")
+      this.#dataLength += value.length + 1;
+    }
+    if (field === "event")
       this.#event = value;
     else if (field === "id" && !value.includes("\0"))
       this.#id = value;
@@ -114,6 +125,9 @@ var EventSourceParser = class {
 // dist/faults.js
 function isQuotaFault(fault) {
   return fault.phase === "quota" || fault.code.startsWith("quota_");
+}
+function isOfConnection({ code, phase = "resume", severity = "fatal" }) {
+  return (code === "resume_failed" || code === "store_unavailable") && phase === "resume" && severity === "fatal";
 }
 function faultInBody(text) {
   let body;
@@ -128,7 +142,7 @@ function faultInBody(text) {
 
 // dist/parts.js
 function faultOf(part) {
-  return part.type === "data-streamguard-error" ? part.data : null;
+  return part.type === "data-streamguard-error" ? part.data ?? null : null;
 }
 function persistedOf(part) {
   return part.type === "data-streamguard-persisted" ? part.data : null;
@@ -144,10 +158,20 @@ var Reader = class {
   ended = false;
   outcome = null;
   failure = null;
+  /** What the terminal record of a `plain` endpoint says. */
+  end(data) {
+    this.ended = true;
+    const { outcome, fault } = json(data) ?? {};
+    if (outcome !== "completed" && outcome !== "stopped") {
+      this.failure = { message: fault?.message ?? `The answer was ${outcome ?? "interrupted"}.`, fault: fault ?? null };
+      return null;
+    }
+    this.outcome = outcome;
+    return outcome === "stopped" ? { type: "abort" } : { type: "finish" };
+  }
 };
 var UiMessageReader = class extends Reader {
   endsWithConnection = false;
-  idsAreCursors = true;
   read({ data }) {
     if (data === "[DONE]") {
       this.ended = true;
@@ -170,32 +194,23 @@ var UiMessageReader = class extends Reader {
 };
 var PlainReader = class extends Reader {
   endsWithConnection = false;
-  idsAreCursors = true;
   read({ event, data }) {
-    if (event === "streamguard.notice" || event === "streamguard.error") {
-      const fault2 = json(data);
-      return { type: "data-streamguard-error", id: fault2.fault_id, data: fault2, transient: true };
-    }
-    if (event !== "streamguard.end")
-      return { type: "text-delta", id: "t0", delta: data };
-    this.ended = true;
-    const { outcome, fault } = json(data);
-    if (outcome === "failed" || outcome === "interrupted") {
-      this.failure = { message: fault?.message ?? `The answer was ${outcome}.`, fault: fault ?? null };
-      return null;
-    }
-    this.outcome = outcome === "stopped" ? "stopped" : "completed";
-    return this.outcome === "stopped" ? { type: "abort" } : { type: "finish" };
+    if (event === "streamguard.notice" || event === "streamguard.error")
+      return faultPart(data);
+    return event === "streamguard.end" ? this.end(data) : { type: "text-delta", id: "t0", delta: data };
   }
 };
 var EventsReader = class extends Reader {
   endsWithConnection = true;
-  idsAreCursors = false;
   read({ event, data }) {
     if (data === "[DONE]") {
       this.ended = true;
       return null;
     }
+    if (event === "streamguard.notice" || event === "streamguard.error")
+      return faultPart(data);
+    if (event === "streamguard.end")
+      return this.end(data);
     const value = json(data);
     if (event === "error") {
       const { error, errorText } = value ?? {};
@@ -208,6 +223,12 @@ var EventsReader = class extends Reader {
     return { type: "message", event, data: value === void 0 ? data : value };
   }
 };
+function faultPart(data) {
+  const fault = json(data);
+  if (typeof fault?.code !== "string")
+    throw new ProtocolError("A fault in the answer cannot be read.");
+  return { type: "data-streamguard-error", id: fault.fault_id, data: fault, transient: true };
+}
 function json(text) {
   try {
     return JSON.parse(text);
@@ -220,8 +241,15 @@ function ours(error) {
 }
 
 // dist/reconnection.js
+var MAX_TIMER_MS = 2 ** 31 - 1;
 function boundsOf(options = {}) {
-  return { maxAttempts: 8, initialDelayMs: 300, maxDelayMs: 1e4, maxRetryAfterMs: 6e4, idleTimeoutMs: 45e3, ...options };
+  const { maxAttempts = 8, initialDelayMs = 300, maxDelayMs = 1e4, maxRetryAfterMs = 6e4, idleTimeoutMs = 45e3 } = options;
+  const bounds = { maxAttempts, initialDelayMs, maxDelayMs, maxRetryAfterMs, idleTimeoutMs };
+  for (const [name, value] of Object.entries(bounds)) {
+    if (!(value >= 0))
+      throw new RangeError(`reconnect.${name} is a number from 0, not ${value}.`);
+  }
+  return bounds;
 }
 function backoffMs(attempt, bounds, retryMs) {
   const base = Math.min(Math.max(bounds.initialDelayMs, retryMs ?? 0), bounds.maxDelayMs);
@@ -243,14 +271,14 @@ function pause(milliseconds, signal, { exactly = false } = {}) {
     const settle = (end) => {
       clearTimeout(timer);
       signal?.removeEventListener("abort", aborted);
-      page?.removeEventListener("visibilitychange", shown);
-      scope?.removeEventListener("online", done);
+      page?.removeEventListener?.("visibilitychange", shown);
+      scope?.removeEventListener?.("online", done);
       end();
     };
     const done = () => settle(resolve);
     const aborted = () => settle(() => reject(signal?.reason));
     const shown = () => page?.visibilityState === "visible" && done();
-    const timer = setTimeout(done, milliseconds);
+    const timer = setTimeout(done, Math.min(milliseconds, MAX_TIMER_MS));
     if (signal?.aborted)
       return aborted();
     signal?.addEventListener("abort", aborted);
@@ -273,8 +301,12 @@ function routeOf(options, sessionId, path, query = {}) {
   const parameters = new URLSearchParams(kept);
   for (const [name, value] of Object.entries(query))
     parameters.set(name, value);
-  const search = parameters.size > 0 ? `?${parameters}` : "";
-  return `${prefix.replace(/\/+$/, "")}/${encodeURIComponent(sessionId)}${path}${search}`;
+  const search = String(parameters);
+  return `${prefix.replace(/\/+$/, "")}/${encodeURIComponent(sessionId)}${path}${search && `?${search}`}`;
+}
+function randomKey() {
+  const hex = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0"));
+  return crypto.randomUUID?.() ?? hex().join("");
 }
 async function request(options, url, init) {
   const headers = new Headers(await resolved(options.headers));
@@ -316,7 +348,7 @@ async function stopAnswer(options) {
 }
 async function sessionStatus(options) {
   const response = await ask(options, routeOf(options, options.sessionId, ""), "GET");
-  return await response.json();
+  return jsonOf(response, options, "session_id");
 }
 async function savedMessages(options) {
   const messages = [];
@@ -324,9 +356,9 @@ async function savedMessages(options) {
   do {
     const query = after === null ? {} : { after: String(after) };
     const response = await ask(options, routeOf(options, options.sessionId, "/messages", query), "GET");
-    const page = await response.json();
+    const page = await jsonOf(response, options, "messages");
     messages.push(...page.messages.filter(({ position }) => position !== null));
-    after = page.next;
+    after = page.next ?? null;
   } while (after !== null);
   return messages;
 }
@@ -335,14 +367,30 @@ async function ask(options, url, method) {
   try {
     response = await request(options, url, { method, signal: options.signal });
   } catch (error) {
-    if (options.signal?.aborted)
-      throw error;
-    const details = { retryable: true, sessionId: options.sessionId, cause: error };
-    throw new StreamguardError("connection_lost", "The server could not be reached.", details);
+    throw unanswered(error, options);
   }
   if (!response.ok)
     throw await refusal(response, options.sessionId);
   return response;
+}
+async function jsonOf(response, options, field) {
+  let document2;
+  try {
+    document2 = await response.json();
+  } catch (error) {
+    if (!(error instanceof SyntaxError))
+      throw unanswered(error, options);
+  }
+  if (typeof document2 === "object" && document2 !== null && field in document2)
+    return document2;
+  const details = { status: response.status, sessionId: options.sessionId };
+  throw new ProtocolError("The response is not a streamguard server's.", details);
+}
+function unanswered(error, options) {
+  if (error instanceof StreamguardError || options.signal?.aborted)
+    return error;
+  const details = { retryable: true, sessionId: options.sessionId, cause: error };
+  return new StreamguardError("connection_lost", "The server could not be reached.", details);
 }
 
 // dist/event-stream.js
@@ -364,6 +412,10 @@ var EventStream = class _EventStream {
   #connection = new AbortController();
   #reader = null;
   #delivered = 0;
+  /** How many of them came after the one that `cursor` names: those with ids of an upstream's own. */
+  #behind = 0;
+  /** The server has said that the answer is not in the log. */
+  #notResumable = false;
   #failures = 0;
   #retryMs = null;
   #inDoubt = false;
@@ -378,7 +430,7 @@ var EventStream = class _EventStream {
     this.#told = told;
     this.sessionId = options.sessionId;
     this.cursor = options.cursor ?? null;
-    this.#key = options.question === void 0 ? null : options.question.idempotencyKey ?? crypto.randomUUID();
+    this.#key = options.question === void 0 ? null : options.question.idempotencyKey || randomKey();
     const signal = options.signal;
     if (signal?.aborted)
       this.#closing.abort(signal.reason);
@@ -406,7 +458,8 @@ var EventStream = class _EventStream {
    * for a tab that left. If nothing had arrived, the question is sent again with its key, so that it is answered once.
    */
   resume() {
-    const { question, cursor: _, ...options } = this.#options;
+    const { question, cursor: _, signal, ...rest } = this.#options;
+    const options = signal?.aborted ? rest : { ...rest, signal };
     if (this.cursor !== null)
       return new _EventStream({ ...options, cursor: this.cursor }, this.#told);
     if (question === void 0)
@@ -429,7 +482,7 @@ var EventStream = class _EventStream {
       while (response !== null) {
         let broken = new Error("The connection ended before the answer did.");
         const messages = this.#messages(response);
-        let repeated = this.cursor === null ? this.#delivered : 0;
+        let repeated = this.cursor === null ? this.#delivered : this.#behind;
         for (; ; ) {
           let next;
           try {
@@ -437,6 +490,8 @@ var EventStream = class _EventStream {
           } catch (error) {
             if (this.#closing.signal.aborted)
               throw this.#closing.signal.reason;
+            if (error instanceof StreamguardError)
+              throw error;
             broken = error;
             break;
           }
@@ -447,9 +502,11 @@ var EventStream = class _EventStream {
             continue;
           }
           const event = this.#accept(next.value);
-          if (event !== null)
+          if (event instanceof RequestRefusedError)
+            broken = event;
+          else if (event !== null)
             yield event;
-          if (this.#reader?.ended === true) {
+          if (event === broken || this.#reader?.ended === true) {
             await messages.return();
             break;
           }
@@ -458,9 +515,16 @@ var EventStream = class _EventStream {
           this.outcome = this.#reader?.outcome ?? "completed";
           return;
         }
+        if (this.#notResumable && this.cursor === null && this.#delivered > 0) {
+          throw this.#lost("not_resumable", "The connection was lost, and this answer cannot be resumed.", broken);
+        }
         response = await this.#connect(broken);
-        if (response === null)
-          this.outcome = this.#reader?.outcome ?? "completed";
+        if (response !== null)
+          continue;
+        if (this.cursor === null && (this.#reader?.outcome ?? null) === null) {
+          throw this.#lost("resume_failed", "The connection was lost, and the rest of the answer is gone.", broken);
+        }
+        this.outcome = this.#reader?.outcome ?? "completed";
       }
     } catch (error) {
       if (this.#left)
@@ -471,7 +535,14 @@ var EventStream = class _EventStream {
     }
   }
   #first() {
-    this.#opened ??= this.#connect(null);
+    this.#opened ??= this.#connect(null).then((response) => {
+      if (response === null)
+        this.#closing.abort();
+      return response;
+    }, (error) => {
+      this.#closing.abort(error);
+      throw error;
+    });
     return this.#opened;
   }
   #names() {
@@ -491,26 +562,35 @@ var EventStream = class _EventStream {
       this.#connection = new AbortController();
       const idle = this.#idleTimer();
       let response;
+      let refused = null;
       try {
         response = await this.#request();
+        if (response.status === 204) {
+          if (failure !== null)
+            report(this.#options.onReconnected, this.#names());
+          return null;
+        }
+        if (!response.ok)
+          refused = await refusal(response, this.sessionId);
       } catch (error) {
         if (this.#closing.signal.aborted)
           throw this.#closing.signal.reason;
+        if (error instanceof StreamguardError)
+          throw error;
         this.#inDoubt = true;
         failure = error;
         continue;
       } finally {
         clearTimeout(idle);
       }
-      if (response.status === 204)
-        return null;
-      if (response.ok) {
+      if (refused === null) {
         this.#note(response);
         if (failure !== null)
           report(this.#options.onReconnected, this.#names());
         return response;
       }
-      const refused = await refusal(response, this.sessionId);
+      if (this.#closing.signal.aborted)
+        throw this.#closing.signal.reason;
       if (!this.#mayAskAgain(refused))
         throw this.#toldOf(refused);
       failure = refused;
@@ -532,7 +612,7 @@ var EventStream = class _EventStream {
     const headers = new Headers({ accept: "text/event-stream", "idempotency-key": this.#key ?? "" });
     new Headers(question.headers).forEach((value, name) => headers.set(name, value));
     headers.set("content-type", "application/json");
-    return request(this.#options, url, { method: "POST", headers, body: JSON.stringify(question.body), signal });
+    return request(this.#options, url, { method: "POST", headers, body: jsonOf2(question, this.sessionId), signal });
   }
   #note(response) {
     const type = response.headers.get("content-type") ?? "";
@@ -546,14 +626,17 @@ var EventStream = class _EventStream {
     if (this.streamId !== null && streamId !== null && streamId !== this.streamId && this.#delivered > 0) {
       void response.body.cancel().catch(() => {
       });
-      const details = { retryable: false, sessionId: this.sessionId, streamId: this.streamId };
-      throw new ResumeFailedError("resume_failed", "Another answer has taken the place of this one.", details);
+      throw this.#lost("resume_failed", "Another answer has taken the place of this one.", void 0);
     }
     this.streamId = streamId ?? this.streamId;
     this.messageId = response.headers.get("x-message-id") ?? this.messageId;
     const isUiMessage = response.headers.has("x-vercel-ai-ui-message-stream");
     this.#reader ??= partReaderOf(isUiMessage ? "ui-message" : this.#options.protocol ?? "auto");
     this.#endedCleanly = false;
+    this.#notResumable = response.headers.get("x-streamguard-notice") === "not_resumable";
+  }
+  #lost(code, message, cause) {
+    return new ResumeFailedError(code, message, { sessionId: this.sessionId, streamId: this.streamId ?? void 0, cause });
   }
   /** Whether a refusal may be temporary. A refused question is not repeated, unless nobody knows if it had arrived. */
   #mayAskAgain(refused) {
@@ -592,7 +675,7 @@ var EventStream = class _EventStream {
   #idleTimer() {
     const limit = this.#bounds.idleTimeoutMs;
     const connection = this.#connection;
-    if (limit <= 0)
+    if (limit <= 0 || limit > MAX_TIMER_MS)
       return void 0;
     return setTimeout(() => connection.abort(new Error(`Nothing arrived for ${limit} ms.`)), limit);
   }
@@ -616,31 +699,40 @@ var EventStream = class _EventStream {
       });
     }
   }
+  /** The event of a message. Null: it only tells of the end. An error: the connection fails, though not the answer. */
   #accept(message) {
     const reader = this.#reader;
-    const id = message.id !== null && (reader.idsAreCursors || CURSOR.test(message.id)) ? message.id : null;
+    const id = message.id !== null && CURSOR.test(message.id) ? message.id : null;
     if (id !== null && id === this.cursor)
       return null;
     const part = reader.read(message);
+    const fault = reader.failure?.fault ?? (part === null ? null : faultOf(part));
+    if (fault !== null && id === null && isOfConnection(fault)) {
+      reader.failure = null;
+      return this.#connectionFailed(fault);
+    }
     if (id !== null)
       this.cursor = id;
+    if (message.id !== null)
+      this.#behind = id === null ? this.#behind + 1 : 0;
     this.#failures = 0;
     this.#delivered += 1;
     if (reader.failure !== null) {
-      const fault2 = reader.failure.fault ?? this.#fatal;
-      if (fault2 !== null)
-        this.#tell(fault2);
-      throw new AnswerFailedError(fault2?.code ?? "answer_failed", reader.failure.message, {
-        fault: fault2,
-        retryable: fault2?.retryable ?? false,
+      const reason = fault ?? this.#fatal;
+      if (reason !== null)
+        this.#tell(reason);
+      throw new AnswerFailedError(reason?.code ?? "answer_failed", reader.failure.message, {
+        fault: reason,
+        retryable: reason?.retryable ?? false,
         sessionId: this.sessionId,
         streamId: this.streamId ?? void 0
       });
     }
     if (part === null)
       return null;
-    const fault = faultOf(part);
     if (fault !== null) {
+      if (fault.code === "not_resumable")
+        this.#notResumable = true;
       if (fault.severity === "fatal")
         this.#fatal = fault;
       this.#tell(fault);
@@ -649,6 +741,17 @@ var EventStream = class _EventStream {
     if (saved !== null)
       report(this.#options.onPersisted, saved, this.#names());
     return { id, type: part.type, part };
+  }
+  /** The server could not read on in the log. Throws if that is for good. */
+  #connectionFailed(fault) {
+    const { sessionId, streamId } = this;
+    const details = { status: fault.status, sessionId, streamId: streamId ?? void 0, fault };
+    if (fault.code === "resume_failed")
+      throw this.#toldOf(new ResumeFailedError(fault.code, fault.message, details));
+    const refused = new RequestRefusedError(fault.code, fault.message, { ...details, retryable: true });
+    if ((refused.retryAfterSeconds ?? 0) * 1e3 > this.#bounds.maxRetryAfterMs)
+      throw this.#toldOf(refused);
+    return refused;
   }
   #tell(fault) {
     if (this.#told.has(fault.fault_id))
@@ -664,6 +767,13 @@ function report(callback, ...given) {
     callback?.(...given);
   } catch (error) {
     console.error("A callback of streamguard-client threw:", error);
+  }
+}
+function jsonOf2({ body }, sessionId) {
+  try {
+    return JSON.stringify(body);
+  } catch (cause) {
+    throw new StreamguardError("request_invalid", "The body of the question is no JSON.", { sessionId, cause });
   }
 }
 var CURSOR = /^\d+\.[^.]+\.\d+\.\d+$/;
@@ -754,7 +864,7 @@ var StreamguardTransport = class {
     const prepared = await this.#options.prepareRequest?.({ chatId, messages, trigger, messageId, body: base, metadata });
     const headers = new Headers(options.headers);
     new Headers(prepared?.headers).forEach((value, name) => headers.set(name, value));
-    const idempotencyKey = headers.get("idempotency-key") ?? crypto.randomUUID();
+    const idempotencyKey = headers.get("idempotency-key") || randomKey();
     const question = { body: prepared?.body ?? base, headers: this.#versioned(headers), idempotencyKey };
     const stream = await this.#ask(chatId, question, abortSignal);
     if (stream !== null)
@@ -773,7 +883,7 @@ var StreamguardTransport = class {
     if (this.#resending.delete(chatId) && known?.question) {
       known.replaced = true;
       known.stream.close();
-      return this.#ask(chatId, known.question, abortSignal);
+      return this.#ask(chatId, known.question, abortSignal, known.told);
     }
     const goesOn = known !== void 0 && known.lost && known.stream.cursor !== null;
     const headers = Object.fromEntries(this.#versioned(new Headers(options.headers)));
@@ -782,9 +892,16 @@ var StreamguardTransport = class {
       cursor: goesOn ? known.stream.cursor ?? void 0 : void 0,
       headers: async () => ({ ...Object.fromEntries(new Headers(await resolved(this.#options.headers))), ...headers })
     });
-    const found = await stream.open();
-    if (!found && !goesOn)
+    const found = await stream.open().catch((error) => {
+      if (goesOn && error instanceof ResumeFailedError)
+        known.lost = false;
+      throw error;
+    });
+    const newest = this.#answers.get(chatId);
+    if (newest !== known && newest?.question || !found && !goesOn) {
+      stream.close();
       return null;
+    }
     if (goesOn)
       stream.streamId ??= known.stream.streamId;
     if (!("abortSignal" in options) && this.#loaded.get(chatId)?.has(stream.streamId ?? "")) {
@@ -813,7 +930,11 @@ var StreamguardTransport = class {
   async resend(chat) {
     if (this.#answers.get(chat.id)?.question)
       this.#resending.add(chat.id);
-    await chat.resumeStream();
+    try {
+      await chat.resumeStream();
+    } finally {
+      this.#resending.delete(chat.id);
+    }
   }
   /** The id of the chat's answer, as far as this tab knows. */
   streamId(chatId) {
@@ -853,8 +974,8 @@ var StreamguardTransport = class {
     const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== void 0));
     return new EventStream(given, told);
   }
-  async #ask(chatId, question, signal) {
-    const told = /* @__PURE__ */ new Set();
+  async #ask(chatId, question, signal, told = /* @__PURE__ */ new Set()) {
+    this.#forget(chatId);
     const stream = this.#stream(chatId, told, signal, { question });
     const answer = { stream, question, told, parts: [], lost: false, replaced: false };
     this.#answers.set(chatId, answer);
@@ -905,7 +1026,7 @@ async function* chunksOf(answer, before, signal) {
       yield keep(part);
     if (answer.replaced)
       return;
-    yield* open.ends(stream.outcome === "completed");
+    yield* open.ends(stream.outcome !== "stopped");
     answer.parts = [];
     answer.question = null;
   } catch (error) {
