@@ -17,6 +17,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import pytest
+import yaml  # type: ignore[import-untyped] # has none
 
 from ..harness.tools import missing
 from .samples import ROOT
@@ -92,6 +93,21 @@ def test_the_search_finds_what_readers_look_for(site: Path) -> None:
     assert len(SEARCHED) == 20
     found = {query: ranked(sections, query)[:SHOWN] for query in SEARCHED}
     assert [(query, found[query]) for query, page in SEARCHED.items() if page not in found[query]] == []
+
+
+def test_the_how_to_index_lists_the_pages_as_the_navigation_does() -> None:
+    """Under the same headings, in the same order."""
+    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    (guides,) = (one["How-to guides"] for one in nav if "How-to guides" in one)
+    groups = {name: pages for group in guides[1:] for name, pages in group.items()}
+    text = (ROOT / "docs/how-to/index.md").read_text()
+    listed: dict[str, list[str]] = {}
+    for section in text.split("\n## ")[1:]:
+        pages = re.findall(r"^- \[.+?\]\((.+?)\)$", section, re.M)
+        if pages:
+            listed[section.partition("\n")[0]] = [f"how-to/{page}" for page in pages]
+    assert guides[0] == "how-to/index.md"
+    assert list(listed.items()) == list(groups.items())
 
 
 def test_links_to_elsewhere_have_the_form_of_one() -> None:
