@@ -11,6 +11,7 @@ import jwt
 import pytest
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from streamguard import ConfigurationError, StreamGuard
@@ -172,6 +173,19 @@ async def test_without_the_second_switch_cookies_are_refused_and_tokens_pass(
         assert (await ann.post({"id": "c1"}, headers={"Authorization": "Bearer x"})).status == 200
 
 
+async def test_a_wildcard_with_credentials_lets_any_page_read() -> None:
+    """So the page says: never."""
+    guard = StreamGuard("memory://", authenticate=lambda connection: connection.cookies.get("user"))
+    app = with_a_chat(FastAPI(lifespan=guard.lifespan), guard)
+    app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_credentials=True)
+    async with GuardedApp(app, guard, headers={"Cookie": "user=ann"}) as ann:
+        await (await ann.post({"id": "c1"})).rest()
+        read = await ann.resume("c1", headers={"Origin": "https://evil.example"})
+        assert read.status == 200
+        assert read.headers["access-control-allow-origin"] == "https://evil.example"
+        assert read.headers["access-control-allow-credentials"] == "true"
+
+
 async def test_an_embedded_session_is_partitioned(sections: dict[str, dict[str, object]]) -> None:
     names = sections["Pages embedded in other sites"]
     app = names["embedded"]
@@ -194,7 +208,7 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def bearer(shop: ModuleType, **claims: object) -> dict[str, str]:
-    whole = {"sub": "ann", "iss": shop.ISSUER, "exp": int(time.time()) + 60} | claims
+    whole = {"sub": "ann", "iss": shop.ISSUER, "aud": shop.AUDIENCE, "exp": int(time.time()) + 60} | claims
     kept = {name: value for name, value in whole.items() if value is not None}
     return {"Authorization": f"Bearer {jwt.encode(kept, shop.SECRET, algorithm='HS256')}"}
 
@@ -210,8 +224,9 @@ async def test_a_token_names_the_owner(shop: ModuleType) -> None:
         bob = ann.visitor(bearer(shop, sub="bob"))
         assert (await bob.resume("c1")).status == 204
         assert (await bob.resume("c1", after=answer.cursor)).status == 410
-        other_key = jwt.encode({"sub": "ann"}, "another key, which also has 32 bytes", algorithm="HS256")
-        unsigned = jwt.encode({"sub": "ann", "iss": shop.ISSUER, "exp": int(time.time()) + 60}, "", algorithm="none")
+        claims = {"sub": "ann", "iss": shop.ISSUER, "aud": shop.AUDIENCE, "exp": int(time.time()) + 60}
+        other_key = jwt.encode(claims, "another key, which also has 32 bytes", algorithm="HS256")
+        unsigned = jwt.encode(claims, "", algorithm="none")
         for headers in (
             {},
             {"Authorization": "Basic YW5uOng="},
@@ -220,6 +235,8 @@ async def test_a_token_names_the_owner(shop: ModuleType) -> None:
             bearer(shop, exp=int(time.time()) - 60),
             bearer(shop, exp=None),
             bearer(shop, iss="https://evil.example"),
+            bearer(shop, aud="https://other.example"),
+            bearer(shop, aud=None),
         ):
             stranger = ann.visitor(headers)
             assert (await stranger.resume("c1")).status == 401

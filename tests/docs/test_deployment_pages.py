@@ -17,6 +17,8 @@ from typing import Any, Final
 import httpx
 import pytest
 import yaml  # type: ignore[import-untyped] # has none
+from starlette.types import Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from streamguard.settings import Settings
 from tests.harness.redis import free_port
@@ -38,6 +40,8 @@ TIMEOUTS: Final = "docs/how-to/deploy/timeouts.md"
 URL: Final = '"redis://localhost:6379/0"'
 INSTRUCTIONS: Final = re.compile("FROM|WORKDIR|COPY|RUN|ENV|USER|EXPOSE|STOPSIGNAL|HEALTHCHECK|CMD")
 DRAIN_SECONDS: Final = Settings().drain_seconds
+TRUSTED: Final = "FORWARDED_ALLOW_IPS"
+"""uvicorn's variable of the proxies that it believes."""
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -143,6 +147,29 @@ def test_manifests_name_each_other() -> None:
         assert container()[probe]["httpGet"]["port"] == port["name"]
 
 
+async def test_the_worker_believes_the_proxy_and_nobody_before_it() -> None:
+    """A visitor who names another address is still known by the one that the proxy saw."""
+    (of_pods,) = (one["value"] for one in container()["env"] if one["name"] == TRUSTED)
+    of_containers = compose()["shop"]["environment"][TRUSTED]
+    assert of_pods == of_containers
+    seen: list[tuple[str, str]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append((scope["client"][0], scope["scheme"]))
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        raise AssertionError
+
+    headers = [(b"x-forwarded-for", b"192.0.2.66, 203.0.113.7"), (b"x-forwarded-proto", b"https")]
+    for address in ("172.18.0.4", "10.42.1.9", "198.51.100.8"):
+        scope = {"type": "http", "scheme": "http", "client": (address, 40_000), "headers": headers}
+        await ProxyHeadersMiddleware(app, trusted_hosts=of_pods)(scope, receive, send)  # type: ignore[arg-type]
+    assert seen == [("203.0.113.7", "https"), ("203.0.113.7", "https"), ("198.51.100.8", "http")]
+
+
 def test_the_composition_s_redis_starts_with_these_options(tmp_path: Path) -> None:
     """Which `doctor` then finds fit for streams."""
     port = free_port()
@@ -178,7 +205,7 @@ def image(tmp_path: Path, redis_url: str) -> Iterator[tuple[subprocess.Popen[byt
     (tmp_path / "shop.py").write_text(SHOP.replace(URL, 'os.environ["REDIS_URL"]'))
     port = free_port()
     environment = compose()["shop"]["environment"]
-    assert set(environment) == {"REDIS_URL", "CHAT_SECRET"} == {one["name"] for one in container()["env"]}
+    assert set(environment) == {"REDIS_URL", "CHAT_SECRET", TRUSTED} == {one["name"] for one in container()["env"]}
     env = {**os.environ, "REDIS_URL": redis_url, "CHAT_SECRET": "made once for all workers"}
     command = exec_form(last("CMD"))
     command[command.index("--port") + 1] = str(port)
