@@ -40,4 +40,7 @@ async function all(pieces) {
 const pieces = await all(answer(api, "c1", { messages: [{}] }));
 const requests = asked.splice(0);
 const nothing = await all(answer(api, "never asked"));
-console.log(JSON.stringify({ pieces, requests, nothing }));
+asked.push(...CUTS); // nothing is cut any more
+const begun = asked.length;
+const refused = await all(answer(api, "c2", {})).catch(({ code }) => code);
+console.log(JSON.stringify({ pieces, requests, nothing, refused, repeated: asked.length - begun }));
