@@ -110,6 +110,14 @@ def test_the_how_to_index_lists_the_pages_as_the_navigation_does() -> None:
     assert list(listed.items()) == list(groups.items())
 
 
+@pytest.mark.parametrize(("title", "folder"), [("Explanation", "explanation"), ("Reference", "reference")])
+def test_an_index_lists_the_pages_in_the_order_of_the_navigation(title: str, folder: str) -> None:
+    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    (pages,) = (one[title] for one in nav if title in one)
+    listed = re.findall(r"^- \[.+?\]\((.+?)\)", (ROOT / f"docs/{folder}/index.md").read_text(), re.M)
+    assert [f"{folder}/{page}" for page in ("index.md", *listed)] == pages
+
+
 def test_links_to_elsewhere_have_the_form_of_one() -> None:
     """Nothing is asked: whether they answer is looked at by hand."""
     seen = 0
