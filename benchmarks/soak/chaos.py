@@ -141,7 +141,7 @@ def _as_markdown(record: ChaosRecord) -> str:
             f"| answers ({outcomes}) | {record.streams:,} |",
             f"| faults injected | {len(record.injected)} |",
             f"| failovers to a lagging replica | {record.failovers} |",
-            f"| answers of which those took something that Redis had confirmed | {record.failover_streams:,} |",
+            f"| answers from which these took events that Redis had confirmed | {record.failover_streams:,} |",
             f"| messages in the database at the end | {record.saved:,} |",
             f"| events that clients saw, compared with the log one by one | {record.events:,} |",
             f"| **lost, repeated or reordered without the client being told** | **{_of(record, 'I1', 'I2', 'I3')}** |",
