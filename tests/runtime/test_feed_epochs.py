@@ -111,3 +111,18 @@ def test_a_window_with_two_writers_gives_each_event_its_own_id(ids: bool) -> Non
     assert [window.position(seq).epoch for seq in range(4, 9)] == [7, 8, 8, 9, 9]
     window.clear()
     assert [window.position(seq).epoch for seq in range(4, 9)] == [7, 8, 8, 9, 9], "also of what left the window"
+
+
+def test_a_frame_at_hand_is_given_to_nobody_from_before_the_window() -> None:
+    """Whether it follows the event that such a viewer has, only the log can tell."""
+    protocol = protocol_named("plain")
+    ids = protocol.ids_by_default
+    window = Feed(protocol, "0" * 24, start=START, limit_bytes=10_000)
+    window.push(EventKind.DATA, b"one")
+    window.push(EventKind.DATA, b"two")
+    window.show(2)
+    assert window.newest(1, ids) == window.frame(2, ids=ids)
+    window.end(complete=True)
+    window.clear()
+    assert window.continues(Position(9, 1)), "as far as it can tell"
+    assert window.newest(1, ids) is None

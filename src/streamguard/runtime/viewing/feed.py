@@ -288,13 +288,11 @@ class Feed:
         """Hot path: the frame of the last visible event, if it is the only one after number `after`; otherwise None,
         and `take` knows what to do. Empty for an event without a wire form."""
         seq = after + 1
-        if seq != self.visible or ids is not self._simple:
+        index = after - self.base
+        if seq != self.visible or index < 0 or ids is not self._simple:
             return None
         if seq == self._newest_seq:
             return self._newest
-        index = after - self.base
-        if index < 0:
-            return None
         kinds = self.kinds
         kind = kinds.get(seq, _DATA) if kinds else _DATA
         self._newest_seq = seq
