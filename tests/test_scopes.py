@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import FrozenInstanceError
 
 import pytest
 from fastapi import FastAPI, Request
@@ -55,6 +56,12 @@ def test_a_scope_is_left_with_what_it_was_entered() -> None:
         fail()
     assert current_stream.get() is None
     assert sink.seen == ["enter save", "leave save"]
+
+
+def test_no_sink_changes_what_the_others_and_the_logs_are_told() -> None:
+    """All get the same object."""
+    with pytest.raises(FrozenInstanceError):
+        ABOUT.owner = "bob"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("fails", ["enter", "leave"])

@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar, Token
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import TracebackType
 from typing import Final, Protocol, Self, runtime_checkable
 
-from .facts import facts
 from .observations import Observation
 from .values import SessionKey, StreamRef, Subject, short_hash
 
@@ -66,7 +65,7 @@ class Work(StrEnum):
     """Answers a request to stop or erase a session, whose stream is not known yet."""
 
 
-@facts
+@dataclass(frozen=True, slots=True)
 class StreamContext:
     """The stream that a piece of work is about. Holds ids only, no content."""
 
