@@ -252,3 +252,34 @@ async def test_a_send_that_keeps_its_cancellation_to_itself_is_the_last_one() ->
         assert not viewer_tasks()
         gate.open()
     assert b"two" not in b"".join(exchange.bodies)
+
+
+async def test_cancelling_the_request_ends_a_sending_that_keeps_its_cancellation_to_itself() -> None:
+    gate = Gate()
+    guard, app = gated(gate)
+    tasks: list[asyncio.Task[object]] = []
+
+    async def deaf(message: Message) -> None:
+        if b"one" in message.get("body", b""):
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    def layered(inner: ASGIApp) -> ASGIApp:
+        async def call(asgi: Scope, receive: Receive, send: Send) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            tasks.append(task)
+            await inner(asgi, receive, send)
+
+        return call
+
+    app.add_middleware(layered)
+    exchange = Exchange(deaf)
+    async with guard, asyncio.timeout(10):
+        request = asyncio.create_task(exchange.run(app))
+        await exchange.has(b"one")
+        tasks[0].cancel()
+        await asyncio.wait([request])  # without waiting for the stream
+        assert not viewer_tasks()
+        gate.open()
+    assert b"two" not in b"".join(exchange.bodies)

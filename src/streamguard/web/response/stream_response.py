@@ -137,6 +137,7 @@ class StreamResponse(Response):
                 if not work.task.done():
                     await asyncio.wait({work.task})
             except asyncio.CancelledError:
+                viewer.cut(LEFT)  # as in `leave`
                 await cancelled(work)
                 raise
             state = work.result()
