@@ -16,6 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from streamguard.testing import GuardedApp
+from streamguard.web.endpoint.called_response import CalledResponse
 
 from ..serving import USER, calling
 from .test_returned_responses import SSE, Counting, Own, Pinging, app_of, guard_of, guarded
@@ -157,3 +158,31 @@ async def test_one_that_breaks_off_has_failed(make: Callable[[], Response]) -> N
     assert status["last"]["outcome"] == "failed"
     assert answer.status_code == 500 or b'"code":"internal"' in answer.content
     assert b"secret" not in answer.content
+
+
+class Helped(Response):
+    """Another task sends the rest of it."""
+
+    helper: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        self.helper = asyncio.create_task(self._help(send))
+        await asyncio.Event().wait()
+
+    async def _help(self, send: Send) -> None:
+        await send({"type": "http.response.body", "body": b"data: one\n\n", "more_body": True})
+
+
+async def test_a_task_beside_it_that_sends_hears_of_its_end() -> None:
+    response = Helped()
+    chunks = CalledResponse(response, Request({"type": "http"}))
+    await chunks.start()
+    await wait_all_tasks_blocked()
+    helper = response.helper
+    assert helper is not None
+    assert not helper.done()
+    await chunks.aclose()
+    async with asyncio.timeout(5):
+        with pytest.raises(anyio.ClosedResourceError):
+            await helper

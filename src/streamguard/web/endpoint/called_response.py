@@ -87,6 +87,10 @@ class CalledResponse(DivertedItems):
         if task is not None and not task.done():
             task.cancel()
             await asyncio.wait({task})
+        while self._waiting:  # sent by other tasks than that of the call
+            _, taken = self._waiting.popleft()
+            if not taken.done():
+                taken.set_exception(anyio.ClosedResourceError())
 
     @property
     def _name(self) -> str:
