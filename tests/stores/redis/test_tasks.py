@@ -226,3 +226,48 @@ async def test_the_caretaker_begins_anew(
             await hints.until(lambda seen: seen[-1].first_seq == 1, description="a hint again")
     finally:
         await store.aclose()
+
+
+async def test_requests_go_out_that_wait_behind_those_for_another_connection(redis_url: str) -> None:
+    scripts = Scripts.load()
+    connection = pipelined_connection.PipelinedConnection(driver.Connection(Address(redis_url)), scripts)
+
+    def asked(times: int, *, only_on: int = 0) -> asyncio.Future[list[driver.Reply]]:
+        replies = connection.future()
+        packed = [driver.pack(("PING",))] * times
+        request = pipelined_connection.Request(
+            "ask", packed, (None,) * times, replies, connection.deadline(5), only_on=only_on
+        )
+        connection.submit(request)
+        return replies
+
+    try:
+        async with asyncio.timeout(5):
+            await asked(1)
+            elsewhere = asked(pipelined_connection.EXCHANGE_COMMANDS, only_on=connection.connection.number + 1)
+            other = asked(1)
+            with pytest.raises(pipelined_connection.OtherConnectionError):
+                await elsewhere
+            assert await other == [b"PONG"]
+    finally:
+        await connection.aclose()
+
+
+async def test_a_reply_that_nobody_asked_for_is_given_to_nobody() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1_000)
+        writer.write(b"+PONG\r\n+MORE\r\n")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    address = Address(f"redis://{host}:{port}")
+    connections = pipeline.PipelinedConnections(address, Scripts.load(), count=1, command_seconds=5)
+    try:
+        for _ in range(2):  # each over a connection of its own
+            assert await connections.run("ask", [driver.Command.of("PING")]) == [b"PONG"]
+            assert connections.number == 0
+    finally:
+        await connections.aclose()
+        server.close()

@@ -170,6 +170,8 @@ class PipelinedConnection:
         try:
             batch = self._batch = self._meant_for(raw.number, self._next_batch())
             if not batch:
+                if self.waiting:  # more than one exchange takes
+                    self._send_soon()
                 return
             self.busy, self._over = True, raw
             self._limit.set(batch[0].deadline.at)
@@ -230,7 +232,7 @@ class PipelinedConnection:
             request.number = number
             end = at + request.count
             if request.replies is not None and not request.replies.done():
-                request.replies.set_result(replies if len(batch) == 1 else replies[at:end])
+                request.replies.set_result(replies if len(replies) == request.count else replies[at:end])
             at = end
 
     @staticmethod
