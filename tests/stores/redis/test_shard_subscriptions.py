@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
 
+from streamguard.deadlines import Deadline
 from streamguard.stores.redis import RedisStore
+from streamguard.stores.redis.address import ClusterAddress
+from streamguard.stores.redis.cluster import Cluster
 from streamguard.stores.redis.keys import Keys
+from streamguard.stores.redis.scripts import Scripts
+from streamguard.stores.redis.shard_subscriptions import ShardSubscriptions
+from streamguard.stores.redis.slot_map import SLOTS, Place
+from streamguard.stores.redis.subscriptions import Subscriber
 from streamguard.testing._stream_store.steps import Hints, new_stream, put, registered, try_register
 from streamguard.values import SessionKey, StreamRef
 
@@ -123,6 +131,58 @@ async def test_a_viewer_follows_a_failover(own_redis_cluster: Callable[..., Redi
             await wait_until_async(is_found, description="the store knows the new master")
             await put(store, ref, 1, b"a")
             await heard(hints, 1)
+
+
+async def test_a_server_that_comes_back_is_doubted_when_it_is_lost_again() -> None:
+    """The cluster knows it as another object then. Nothing is connected here."""
+    cluster = Cluster(ClusterAddress("redis+cluster://127.0.0.1:7001"), Scripts.load(), command_seconds=5)
+    shards = ShardSubscriptions(cluster, command_seconds=5, mark_watched=nobody)
+    here, there = Place("127.0.0.1", 7001), Place("127.0.0.1", 7002)
+    subscriber = Subscriber([b"{a}:d"], lambda _: None, lambda: None)
+    for place in (here, there, here):  # a failover, and one back
+        cluster._take([place] * SLOTS)
+        await shards._home(subscriber, Deadline.after(5))
+    assert list(shards._shards) == [here], "what nobody uses is given up"
+    shard, _ = shards._shards[here]
+    assert not cluster._doubted
+    shard.lost()
+    assert cluster.known(b"{a}:d") in cluster._doubted
+    await shards.aclose()
+
+
+async def test_a_viewer_follows_a_slot_that_moves_before_it_has_begun(
+    redis_cluster: RedisCluster, redis_cluster_url: str
+) -> None:
+    ref = StreamRef(SessionKey("ann", "b"), "2")
+    first, second = KEYS.stream(StreamRef(SessionKey("ann", "a"), "1")), KEYS.stream(ref)
+    cluster = Cluster(ClusterAddress(redis_cluster_url), Scripts.load(), command_seconds=5)
+    home = redis_cluster.master_of(second.data)
+    target, moved = redis_cluster.another_master(home), False
+
+    async def moving(refs: Sequence[StreamRef]) -> None:
+        nonlocal moved
+        if refs == [ref] and not moved:
+            moved = True
+            before = cluster.known(second.data)
+            await asyncio.to_thread(redis_cluster.migrate, second.data, target=target)
+            await wait_until_async(lambda: cluster.known(second.data) is not before, description="that is known")
+            await wait_until_async(lambda: not shards._doubted.is_set(), description="all others have their places")
+
+    shards = ShardSubscriptions(cluster, command_seconds=5, mark_watched=moving)
+    try:
+        async with (
+            shards.entered(Subscriber([first.data], lambda _: None, lambda: None)),
+            shards.entered(Subscriber([second.data], lambda _: None, lambda: None, watched=ref)),
+        ):
+            await wait_until_async(
+                lambda: at_shards(redis_cluster, second.data) == [target], description="the viewer follows"
+            )
+    finally:
+        await shards.aclose()
+
+
+async def nobody(_: Sequence[StreamRef]) -> None:
+    """Marks nothing as watched."""
 
 
 async def test_an_older_cluster_has_plain_channels(own_redis_cluster: Callable[..., RedisCluster]) -> None:

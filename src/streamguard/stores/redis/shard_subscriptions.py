@@ -37,7 +37,8 @@ class _Shard:
 
     def __init__(self, cluster: Cluster, server: ClusterServer, doubted: asyncio.Event) -> None:
         self._cluster = cluster
-        self._server = server
+        self.server: ClusterServer = server
+        """As the cluster knows it now: one that was without slots for a time is another object afterwards."""
         self._doubted = doubted
         self.plain_until = 0.0
         """`time.monotonic` until when its channels are plain ones."""
@@ -45,19 +46,19 @@ class _Shard:
     def refused(self, error: CommandError) -> Sequence[int] | None:
         """See `ShardEvents`."""
         self._doubted.set()
-        said = read_redirection(error, self._server.place)
+        said = read_redirection(error, self.server.place)
         if said is None:
             self.plain_until = time.monotonic() + _PLAIN_SECONDS
         elif said.kind is Redirect.MOVED and said.place is not None:
             self._cluster.moved(said.slot, said.place)
             return [said.slot]
         else:
-            self._cluster.doubt(self._server)
+            self._cluster.doubt(self.server)
         return None
 
     def lost(self) -> None:
         """See `ShardEvents`."""
-        self._cluster.doubt(self._server)
+        self._cluster.doubt(self.server)
         self._doubted.set()
 
 
@@ -94,6 +95,7 @@ class ShardSubscriptions:
         deadline = Deadline.after(self._seconds)
         home = await self._home(subscriber, deadline)
         while True:
+            version = self._cluster.version
             try:
                 await home.enter(subscriber)
                 break
@@ -102,6 +104,8 @@ class ShardSubscriptions:
                 if home is refused_by:
                     raise
         self._homes[subscriber] = home
+        if self._cluster.version != version:  # its slot may have left that place before it was known to be there
+            self._doubted.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._place_all())
         try:
@@ -120,6 +124,7 @@ class ShardSubscriptions:
         server = await self._cluster.server_of("subscribe", subscriber.channels[0], deadline)
         found = self._shards.get(server.place)
         if found is None:
+            self._give_up_others()
             shard = _Shard(self._cluster, server, self._doubted)
             found = self._shards[server.place] = (
                 shard,
@@ -131,7 +136,16 @@ class ShardSubscriptions:
                 ),
             )
         shard, subscriptions = found
+        shard.server = server
         return self.plain if time.monotonic() < shard.plain_until else subscriptions
+
+    def _give_up_others(self) -> None:
+        """End what is left of servers that the cluster does without: all subscribers have gone elsewhere."""
+        kept = {server.place for server in self._cluster.known_servers()}
+        for place, (_, subscriptions) in tuple(self._shards.items()):
+            if place not in kept and not subscriptions.subscribers:
+                del self._shards[place]
+                subscriptions.close_soon()
 
     async def _place_all(self) -> None:
         """Whenever something may have moved, find a place for every subscriber, until all have one."""

@@ -115,7 +115,8 @@ class Subscriptions:
         self._seconds = command_seconds
         self._mark_watched = mark_watched
         self._channels: dict[bytes, _Channel] = {}
-        self._subscribers: dict[Subscriber, None] = {}
+        self.subscribers: dict[Subscriber, None] = {}
+        """Whoever is subscribed, or about to be."""
         self._unconfirmed: dict[bytes, int] = {}
         """Subscriptions sent on this connection and not confirmed yet: leaving and entering again sends two."""
         self._subscribing = False
@@ -172,7 +173,7 @@ class Subscriptions:
 
     def _join(self, subscriber: Subscriber) -> list[bytes]:
         fresh = []
-        self._subscribers[subscriber] = None
+        self.subscribers[subscriber] = None
         for name in subscriber.channels:
             channel = self._channels.get(name)
             if channel is None:
@@ -192,7 +193,7 @@ class Subscriptions:
 
     async def leave(self, subscriber: Subscriber) -> None:
         """Subscribe no longer."""
-        self._subscribers.pop(subscriber, None)
+        self.subscribers.pop(subscriber, None)
         gone = []
         for name in subscriber.channels:
             channel = self._channels.get(name)
@@ -376,13 +377,13 @@ class Subscriptions:
             self._repair.clear()
             if repair or loop.time() >= renew_at:
                 renew_at = loop.time() + _RENEW_SECONDS
-                followed = {one.watched for one in self._subscribers if one.watched is not None}
+                followed = {one.watched for one in self.subscribers if one.watched is not None}
                 try:
                     await self._mark_watched(list(followed))
                 except StoreError:
                     renew_at = loop.time()
             if repair:
-                for subscriber in list(self._subscribers):
+                for subscriber in list(self.subscribers):
                     self.tell(subscriber.on_doubt)
             elif self._subscribing:
                 await self._probe()
