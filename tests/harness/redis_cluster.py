@@ -312,19 +312,23 @@ class RedisCluster(RedisGroup):
         self._wait(following, "the replicas follow")
 
     def wait_until_replicated(self) -> None:
-        """Wait until every running replica has all that its master has."""
+        """Wait until every running replica has all that its master had when this was called, or, of a new master, when
+        that was first asked."""
+        had: dict[str, int] = {}
 
         def replicated() -> bool:
-            for node in self.nodes:
-                if node.running:
-                    facts = node.info("replication")
-                    if facts["role"] == "slave" and facts["master_link_status"] != "up":
-                        return False
-                    if facts["role"] == "master":
-                        offset = facts["master_repl_offset"]
-                        copies = [text for name, text in facts.items() if name.startswith("slave") and "state=" in text]
-                        if not all(f"state=online,offset={offset}," in text for text in copies):
-                            return False
+            running = [node for node in self.nodes if node.running]
+            for node in running:
+                if node.node_id not in had and (facts := node.info("replication"))["role"] == "master":
+                    had[node.node_id] = int(facts["master_repl_offset"])
+            for node in running:
+                facts = node.info("replication")
+                if facts["role"] == "master":
+                    continue
+                # Its own count: what its master knows of it is a second old.
+                wanted = had.get(node.view()[node.node_id][3])
+                if facts["master_link_status"] != "up" or wanted is None or int(facts["slave_repl_offset"]) < wanted:
+                    return False
             return True
 
         self._wait(replicated, "the replicas have everything")

@@ -20,6 +20,7 @@ _OURS: Final = "an error of ours, raised by us"
 _COMPARED: Final = "looked through for a word; what is found is ours"
 _MISTAKE: Final = "a mistake of ours, with its traceback, for Python's handler of what nobody catches"
 _DECORATED: Final = "while the application is put together: no request has been"
+_CLIENTS: Final = "to the program that reads a stream as a client; nothing of a server's"
 
 KNOWN: Final = {
     "cli.checks.check_life": _OURS,
@@ -27,6 +28,12 @@ KNOWN: Final = {
     "cli.options.Place.opened": "looked through for credentials, to leave it out",
     "cli.options._redis_address": _OURS,
     "cli.reconcile._guard_of": "to the operator whose application cannot be imported",
+    "client.event_stream.EventStream._read": _OURS,
+    "client.event_stream._PassingError.__init__": _CLIENTS,
+    "client.http_requests.HttpRequests.send": _CLIENTS,
+    "client.reconnection.Reconnection.pause": _CLIENTS,
+    "client.stream_client.StreamClient.__init__": _CLIENTS,
+    "client.stream_client._read": _OURS,
     "contrib.litestar.request.StarletteRequest.body": "Litestar's, of a request whose client left; to the endpoint",
     "frames.described": "for the callers that are listed here",
     "frames.traceback_of": "for the callers that are listed here",
@@ -52,7 +59,7 @@ KNOWN: Final = {
     "stores.redis.stream_log.RedisLog.start": _OURS,
     "stores.redis.subscriptions.Subscriptions._confirmed": _OURS,
     "stores.redis.subscriptions.Subscriptions._kept": _MISTAKE,
-    "stores.redis.subscriptions.Subscriptions._tell": _MISTAKE,
+    "stores.redis.subscriptions.Subscriptions.tell": _MISTAKE,
     "stores.schemes._refused": "of another package's store, unless it has credentials; while it is made",
     "stores.schemes._text": "as above",
     "telemetry.metrics.prometheus._made": "names of metrics",
