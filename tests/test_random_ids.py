@@ -21,6 +21,7 @@ def test_no_two_are_the_same_in_many_threads() -> None:
     assert len({one for some in made for one in some}) == 4_000
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_process_makes_others() -> None:
