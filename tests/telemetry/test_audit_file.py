@@ -308,7 +308,7 @@ def test_what_waits_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> 
     with appending("/dev/full") as sink:
         for number in range(100):
             sink.write(one(number))
-        assert sink.dropped > 80
+        assert sink.dropped > 50  # what is being written, and what came meanwhile, is within the bound each
 
 
 def test_records_wait_for_a_file_that_can_be_written_again_and_gaps_are_marked(
