@@ -14,6 +14,8 @@ import uvloop
 
 from streamguard.deadlines import TOLERANCE_SECONDS, Deadline, Interruption, LoopClock, MovableTimer
 
+from .harness.waiting import wait_until_async
+
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 
 
@@ -252,9 +254,11 @@ def test_a_movable_timer_runs_once_at_the_last_time_it_was_set_to(
         for seconds in (0.1, 0.3, 0.05, 0.2):  # later and sooner than before
             timer.set(begun + seconds)
         await ran.wait()
-        timer.set(begun + 0.25)
+        later = asyncio.Event()
+        MovableTimer(clock, later.set).set(clock.time() + 0.1)
+        timer.set(clock.time() + 0.05)
         timer.clear()
-        await asyncio.sleep(0.3)
+        await later.wait()
         assert len(fired) == 1
         assert fired[0] >= 0.2
         ran.clear()
@@ -295,8 +299,7 @@ def test_a_movable_timer_that_is_not_set_lets_the_clock_rest() -> None:
         timer = MovableTimer(clock, lambda: None)
         timer.set(clock.time() + 0.05)
         timer.clear()
-        await asyncio.sleep(0.1)
-        assert clock._users == 0
+        await wait_until_async(lambda: clock._users == 0, description="nobody uses the clock")
         timer.set(clock.time() + 30)
         timer.stop()
         timer.stop()

@@ -22,7 +22,6 @@ def test_no_two_are_the_same_in_many_threads() -> None:
 
 
 @pytest.mark.processes
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_process_makes_others() -> None:
     random_hex()  # others are ready now
