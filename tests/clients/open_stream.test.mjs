@@ -3,10 +3,10 @@
 
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
-import { createServer } from "node:http";
-import { after, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { Cuts } from "./cuts.mjs";
 import { APP, newcomer } from "./harness.mjs";
+import { finish, refusing, scripted, start, streaming, who } from "./scripted.mjs";
 
 const client = await import(process.env.STREAMGUARD_CLIENT);
 const { AnswerFailedError, ConnectionLostError, EventSourceParser, ProtocolError, openStream, stopAnswer } = client;
@@ -159,35 +159,6 @@ test("an aborted signal ends the iteration with its reason, and close() without 
 });
 
 // -- answers that only a test can give ---------------------------------------------------------------------------------
-
-/** A server whose requests are answered by `answers` in turn; the last one stays. */
-async function scripted(...answers) {
-  const seen = [];
-  const server = createServer((request, response) => {
-    seen.push({ method: request.method, url: request.url, headers: request.headers, at: performance.now() });
-    answers[Math.min(seen.length, answers.length) - 1](response, request);
-  });
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  after(() => (server.closeAllConnections(), server.close()));
-  return { base: `http://127.0.0.1:${server.address().port}`, seen };
-}
-
-const refusing = (status, code, { headers = {}, ...more } = {}) => (response) => {
-  response.writeHead(status, { "content-type": "application/json", ...headers });
-  const fault = { code, status, message: "No.", severity: "error", phase: "request", retryable: false, fault_id: "f1", ...more };
-  response.end(code === null ? "<html>" : JSON.stringify({ error: { type: "streamguard_error", param: null, ...fault } }));
-};
-
-const streaming = (text, { ui = true, end = true } = {}) => (response) => {
-  const headers = { "content-type": "text/event-stream; charset=utf-8", ...(ui ? { "x-vercel-ai-ui-message-stream": "v1" } : {}) };
-  response.writeHead(200, { ...headers, "x-stream-id": "s1", "x-message-id": "m" });
-  response.write(text);
-  if (end) response.end();
-};
-
-const who = { user: "u", chatId: "c/1" };
-const finish = 'data: {"type":"finish"}\n\ndata: [DONE]\n\n';
-const start = 'id: 1.s.1.1\ndata: {"type":"start","messageId":"m"}\n\n';
 
 describe("refusals", () => {
   for (const [status, code] of [[400, "cursor_invalid"], [401, "unauthenticated"], [403, "forbidden_origin"], [404, "not_found"],

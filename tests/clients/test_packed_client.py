@@ -52,3 +52,8 @@ def test_as_the_transport_of_use_chat(node: str, client: Path, live: Worker) -> 
 @pytest.mark.parametrize("live", ["memory", "redis"], indirect=True)
 def test_without_ai_sdk(node: str, client: Path, live: Worker) -> None:
     run_script(node, "open_stream.test.mjs", environment_of(live, client))
+
+
+@pytest.mark.parametrize("live", ["memory"], indirect=True)
+def test_its_connections(node: str, client: Path, live: Worker) -> None:
+    run_script(node, "connections.test.mjs", environment_of(live, client))

@@ -29,6 +29,12 @@ export class EventSourceParser {
   #dataLength = 0;
   #event = "";
   #id: string | null = null;
+  readonly #onComment: ((text: string) => void) | undefined;
+
+  /** @param onComment is called with the text of each comment line */
+  constructor(onComment?: (text: string) => void) {
+    this.#onComment = onComment;
+  }
 
   /**
    * The events that end within these bytes. A last block without its blank line is never given.
@@ -68,7 +74,10 @@ export class EventSourceParser {
       return;
     }
     const colon = line.indexOf(":");
-    if (colon === 0) return; // a comment
+    if (colon === 0) {
+      this.#onComment?.(line.slice(line.startsWith(": ") ? 2 : 1));
+      return;
+    }
     const field = colon < 0 ? line : line.slice(0, colon);
     let value = colon < 0 ? "" : line.slice(colon + 1);
     if (value.startsWith(" ")) value = value.slice(1);

@@ -1,88 +1,25 @@
 /** One answer, read to its explicit end through lost connections. */
 
-import {
-  AnswerFailedError,
-  ConnectionLostError,
-  ProtocolError,
-  RequestRefusedError,
-  ResumeFailedError,
-  StreamguardError,
-} from "./errors.js";
-import { EventSourceParser, type ServerSentEvent } from "./event-source-parser.js";
-import { type Fault, type Persisted, isOfConnection, isQuotaFault } from "./faults.js";
-import { type Part, faultOf, persistedOf } from "./parts.js";
+import { Callbacks } from "./callbacks.js";
+import { Connection } from "./connection.js";
+import { AnswerFailedError, ProtocolError, RequestRefusedError, ResumeFailedError, StreamguardError } from "./errors.js";
+import type { ServerSentEvent } from "./event-source-parser.js";
+import { type Fault, isOfConnection } from "./faults.js";
+import { holdConnection } from "./open-connections.js";
+import { shown } from "./page-events.js";
+import { faultOf, persistedOf } from "./parts.js";
 import { type PartReader, partReaderOf } from "./protocols.js";
-import { MAX_TIMER_MS, type ReconnectBounds, type ReconnectOptions, backoffMs, boundsOf, pause } from "./reconnection.js";
-import { type HeadersLike, randomKey, refusal, request, routeOf } from "./requests.js";
-import { type SessionOptions, type StopResult, stopAnswer } from "./sessions.js";
+import { Reconnection, boundsOf } from "./reconnection.js";
+import { refusal } from "./requests.js";
+import { type StopResult, stopAnswer } from "./sessions.js";
+import type { OpenStreamOptions, StreamEvent, StreamNames, StreamOutcome } from "./stream-options.js";
+import { StreamRequests } from "./stream-requests.js";
 
-/** A part with the cursor that names it. */
-export type StreamEvent<PART extends { readonly type: string } = Part> = PART extends unknown
-  ? {
-      /** The event's SSE id: the cursor from which a reader goes on. Null if the event is not in the log. */
-      readonly id: string | null;
-      readonly type: PART["type"];
-      readonly part: PART;
-    }
-  : never;
+/** After so long without an answer, a Stop gets the place of its stream's own connection. */
+const STOP_PATIENCE_MS = 1000;
 
-/** The request that begins an answer. */
-export interface Question {
-  /** Sent as JSON. The endpoint finds its session in it. */
-  readonly body: unknown;
-  readonly headers?: HeadersLike | undefined;
-  /** Default: a random one. With it the server answers a repeated request once. */
-  readonly idempotencyKey?: string | undefined;
-}
-
-/** A connection broke, and another is about to be made. */
-export interface Reconnecting {
-  /** From 1; begins anew with each event that arrives. */
-  readonly attempt: number;
-  readonly maxAttempts: number;
-  readonly delayMs: number;
-  /** Why: what `fetch` threw, or a {@link RequestRefusedError}. */
-  readonly cause: unknown;
-  readonly sessionId: string;
-  readonly streamId: string | null;
-}
-
-/** What a reader tells besides the parts. */
-export interface StreamCallbacks {
-  /** Each fault and notice of the stream, once; a replay does not tell it again. */
-  readonly onFault?: ((fault: Fault, stream: StreamNames) => void) | undefined;
-  /** The answer is saved. */
-  readonly onPersisted?: ((saved: Persisted, stream: StreamNames) => void) | undefined;
-  /** A fault about usage, in the stream or as the answer to the request. Besides `onFault`. */
-  readonly onQuota?: ((fault: Fault, stream: StreamNames) => void) | undefined;
-  readonly onReconnect?: ((reconnecting: Reconnecting) => void) | undefined;
-  /** A connection is there again, after `onReconnect`. */
-  readonly onReconnected?: ((stream: StreamNames) => void) | undefined;
-}
-
-/** The names of an answer, as far as they are known. */
-export interface StreamNames {
-  readonly sessionId: string;
-  readonly streamId: string | null;
-  readonly messageId: string | null;
-}
-
-/** Options of {@link openStream}. */
-export interface OpenStreamOptions extends SessionOptions, StreamCallbacks {
-  /** Begins an answer. Without it, the session's running or last one is read. */
-  readonly question?: Question | undefined;
-  /** Go on after this event. */
-  readonly cursor?: string | undefined;
-  /**
-   * What the endpoint speaks. A `plain` endpoint must be named.
-   * Default `auto`: `ui-message` if its header says so, or else `events`, each as a `message` part.
-   */
-  readonly protocol?: "auto" | "ui-message" | "plain" | "events" | undefined;
-  readonly reconnect?: ReconnectOptions | undefined;
-}
-
-/** How an answer ended: `nothing` if there was none to read. Failures throw instead. */
-export type StreamOutcome = "completed" | "stopped" | "nothing";
+/** Why a connection ends that another request is to have the place of. It is no failure. */
+const GIVEN_UP = new Error("The connection was given up for another request.");
 
 /**
  * An answer as an async iterable of typed events. It may be read once; several readers of one answer, in one tab or
@@ -103,38 +40,42 @@ export class EventStream implements AsyncIterable<StreamEvent> {
   outcome: StreamOutcome | null = null;
 
   readonly #options: OpenStreamOptions;
-  readonly #bounds: ReconnectBounds;
-  readonly #key: string | null;
+  readonly #requests: StreamRequests;
   readonly #told: Set<string>;
+  readonly #callbacks: Callbacks;
+  readonly #reconnection: Reconnection;
   readonly #closing = new AbortController();
   #opened: Promise<Response | null> | null = null;
-  #connection = new AbortController();
+  #connection: Connection;
+  #letGo: () => void = () => {};
+  /** What is waited for before a connection that was given up is made again. */
+  #givenUpUntil: Promise<unknown> | null = null;
   #reader: PartReader | null = null;
   #delivered = 0;
   /** How many of them came after the one that `cursor` names: those with ids of an upstream's own. */
   #behind = 0;
   /** The server has said that the answer is not in the log. */
   #notResumable = false;
-  #failures = 0;
-  #retryMs: number | null = null;
   #inDoubt = false;
   #fatal: Fault | null = null;
   #read = false;
   #left = false;
-  #endedCleanly = false;
 
   /** @internal Use {@link openStream}. `told`: ids of faults that were told of before. */
   constructor(options: OpenStreamOptions, told: Set<string> = new Set()) {
+    const bounds = boundsOf(options.reconnect);
     this.#options = options;
-    this.#bounds = boundsOf(options.reconnect);
+    this.#requests = new StreamRequests(options);
     this.#told = told;
+    this.#callbacks = new Callbacks(options, () => this.#names(), told);
+    this.#reconnection = new Reconnection(bounds, this.#callbacks, this.#closing.signal);
+    this.#connection = new Connection(bounds.idleTimeoutMs);
     this.sessionId = options.sessionId;
     this.cursor = options.cursor ?? null;
-    this.#key = options.question === undefined ? null : (options.question.idempotencyKey || randomKey());
     const signal = options.signal;
     if (signal?.aborted) this.#closing.abort(signal.reason);
     else signal?.addEventListener("abort", () => this.#closing.abort(signal.reason), { signal: this.#closing.signal });
-    this.#closing.signal.addEventListener("abort", () => this.#connection.abort(this.#closing.signal.reason));
+    this.#closing.signal.addEventListener("abort", () => this.#leave(this.#closing.signal.reason));
   }
 
   /**
@@ -161,13 +102,21 @@ export class EventStream implements AsyncIterable<StreamEvent> {
     const options = signal?.aborted ? rest : { ...rest, signal };
     if (this.cursor !== null) return new EventStream({ ...options, cursor: this.cursor }, this.#told);
     if (question === undefined) return new EventStream(options, this.#told);
-    return new EventStream({ ...options, question: { ...question, idempotencyKey: this.#key ?? undefined } }, this.#told);
+    const idempotencyKey = this.#requests.key ?? undefined;
+    return new EventStream({ ...options, question: { ...question, idempotencyKey } }, this.#told);
   }
 
-  /** Stops the answer on the server. This stream then ends with what was written so far. See {@link stopAnswer}. */
-  stop(): Promise<StopResult> {
+  /**
+   * Stops the answer on the server. This stream then ends with what was written so far. See {@link stopAnswer}.
+   *
+   * Where open answers use up the browser's connections, a Stop would wait for one of them to end: after a second this
+   * stream gives up its own, and makes it again when the server has answered.
+   */
+  async stop(): Promise<StopResult> {
     const { signal: _, ...options } = this.#options;
-    return stopAnswer({ ...options, streamId: this.streamId ?? undefined });
+    const stopped = stopAnswer({ ...options, streamId: this.streamId ?? undefined });
+    const timer = setTimeout(() => this.#giveUpConnection(stopped), STOP_PATIENCE_MS);
+    return stopped.finally(() => clearTimeout(timer));
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<StreamEvent, void, undefined> {
@@ -177,53 +126,55 @@ export class EventStream implements AsyncIterable<StreamEvent> {
       let response = await this.#first();
       if (response === null && this.outcome === null) this.outcome = "nothing";
       while (response !== null) {
-        let broken: unknown = new Error("The connection ended before the answer did.");
-        const messages = this.#messages(response);
-        // What a resumed answer repeats: without a cursor from its start, else after the event of the cursor.
-        let repeated = this.cursor === null ? this.#delivered : this.#behind;
-        for (;;) {
-          let next: IteratorResult<ServerSentEvent, void>;
-          try {
-            next = await messages.next();
-          } catch (error) {
-            if (this.#closing.signal.aborted) throw this.#closing.signal.reason;
-            if (error instanceof StreamguardError) throw error;
-            broken = error;
-            break;
-          }
-          if (next.done) break;
-          if (repeated > 0) {
-            repeated -= 1;
-            continue;
-          }
-          const event = this.#accept(next.value);
-          if (event instanceof RequestRefusedError) broken = event;
-          else if (event !== null) yield event;
-          if (event === broken || this.#reader?.ended === true) {
-            await messages.return();
-            break;
-          }
-        }
-        if (this.#isOver()) {
-          this.outcome = this.#reader?.outcome ?? "completed";
-          return;
-        }
+        const broken = yield* this.#eventsOf(response);
+        if (await this.#isOver()) break;
         if (this.#notResumable && this.cursor === null && this.#delivered > 0) {
           throw this.#lost("not_resumable", "The connection was lost, and this answer cannot be resumed.", broken);
         }
-        response = await this.#connect(broken);
-        if (response !== null) continue;
-        if (this.cursor === null && (this.#reader?.outcome ?? null) === null) {
-          throw this.#lost("resume_failed", "The connection was lost, and the rest of the answer is gone.", broken);
-        }
-        // Everything was seen: only the end itself was cut off.
-        this.outcome = this.#reader?.outcome ?? "completed";
+        response = await this.#connect(this.#endedAsUpstreamsDo() ? null : broken);
+        if (response === null) await this.#nothingFollows(broken);
       }
+      if (this.#reader?.upstreamError != null) throw this.#failed(this.#reader.upstreamError, null);
+      this.outcome ??= this.#reader?.outcome ?? "completed";
     } catch (error) {
       if (this.#left) return;
       throw error;
     } finally {
       this.#closing.abort(new DOMException("The stream has ended.", "AbortError"));
+    }
+  }
+
+  /** The new events of one response. Gives why it ended before the answer did, if so. */
+  async *#eventsOf(response: Response): AsyncGenerator<StreamEvent, unknown, undefined> {
+    const messages = this.#connection.events(
+      response,
+      ({ retryMs }) => (this.#reconnection.retryMs = retryMs ?? this.#reconnection.retryMs),
+      (text) => this.#readComment(text),
+    );
+    // What a resumed answer repeats: without a cursor from its start, else after the event of the cursor.
+    let repeated = this.cursor === null ? this.#delivered : this.#behind;
+    try {
+      for (;;) {
+        let next: IteratorResult<ServerSentEvent, void>;
+        try {
+          next = await messages.next();
+        } catch (error) {
+          if (this.#closing.signal.aborted) throw this.#closing.signal.reason;
+          if (error instanceof StreamguardError) throw error;
+          return error;
+        }
+        if (next.done) return new Error("The connection ended before the answer did.");
+        if (repeated > 0) {
+          repeated -= 1;
+          continue;
+        }
+        const event = this.#accept(next.value);
+        if (event instanceof RequestRefusedError) return event;
+        if (event !== null) yield event;
+        if (this.#reader?.over === true) return null;
+      }
+    } finally {
+      await messages.return();
     }
   }
 
@@ -245,63 +196,76 @@ export class EventStream implements AsyncIterable<StreamEvent> {
     return { sessionId: this.sessionId, streamId: this.streamId, messageId: this.messageId };
   }
 
-  #isOver(): boolean {
-    const reader = this.#reader;
-    return reader !== null && (reader.ended || (this.#endedCleanly && (reader.outcome !== null || reader.endsWithConnection)));
+  /** Whether the answer is over, as far as its events or, for an upstream's stream, the server say. */
+  async #isOver(): Promise<boolean> {
+    const reader = this.#reader!;
+    if (reader.ended) return true;
+    if (!this.#connection.endedCleanly) return false;
+    if (reader.outcome !== null) return true;
+    if (!reader.mayLackEndMark || this.#endedAsUpstreamsDo()) return false;
+    const known = await this.#askOutcome();
+    return known === "decided" || (known === "unknown" && this.cursor === null);
+  }
+
+  /** Whether a resume is to tell a clean end without an end mark from a cut: it brings what follows, if anything does. */
+  #endedAsUpstreamsDo(): boolean {
+    const { endedCleanly, broughtEvents } = this.#connection;
+    return this.#reader!.mayLackEndMark && endedCleanly && broughtEvents && this.cursor !== null;
+  }
+
+  /** What the server says of the answer's end: some proxies make a clean end of a connection that broke. */
+  async #askOutcome(): Promise<"decided" | "being written" | "unknown"> {
+    const reader = this.#reader!;
+    if (this.streamId === null) return "unknown";
+    const status = await this.#requests.status(this.streamId, this.#reconnection.bounds.idleTimeoutMs, this.#closing.signal);
+    if (this.#closing.signal.aborted) throw this.#closing.signal.reason;
+    if (status === null) return "unknown";
+    const outcome = status.outcome ?? null;
+    if (outcome === "completed" || outcome === "stopped") reader.outcome = outcome;
+    else if (outcome !== null) throw this.#failed(`The answer was ${outcome}.`, null);
+    return outcome === null ? "being written" : "decided";
+  }
+
+  /** The server has nothing more. Everything was seen, and only the end itself was cut off, or the rest is lost. */
+  async #nothingFollows(broken: unknown): Promise<void> {
+    const reader = this.#reader!;
+    if (reader.outcome !== null) return;
+    if (this.cursor === null) throw this.#lost("resume_failed", "The connection was lost, and the rest of the answer is gone.", broken);
+    await this.#askOutcome();
   }
 
   /** Connects, after `failure` if there was one. Null: the server has nothing (more). */
   async #connect(failure: unknown): Promise<Response | null> {
-    for (;;) {
-      if (failure !== null) await this.#wait(failure);
-      if (this.#closing.signal.aborted) throw this.#closing.signal.reason;
-      this.#connection = new AbortController();
-      const idle = this.#idleTimer();
+    const { signal } = this.#closing;
+    this.#letGo();
+    for (let failed = false; ; ) {
+      if (failure === GIVEN_UP) await this.#givenUpUntil;
+      else if (failure !== null) {
+        failed = true;
+        await this.#pause(failure);
+      }
+      if (signal.aborted) throw signal.reason;
+      const connection = (this.#connection = new Connection(this.#reconnection.bounds.idleTimeoutMs));
       let response: Response;
-      let refused: RequestRefusedError | null = null;
       try {
-        response = await this.#request();
-        if (response.status === 204) {
-          if (failure !== null) report(this.#options.onReconnected, this.#names());
-          return null;
-        }
-        if (!response.ok) refused = await refusal(response, this.sessionId);
+        response = await connection.open((aborting) => this.#requests.send(this.cursor, aborting));
       } catch (error) {
-        if (this.#closing.signal.aborted) throw this.#closing.signal.reason;
+        if (signal.aborted) throw signal.reason;
         if (error instanceof StreamguardError) throw error; // there can be no such request
-        this.#inDoubt = true;
+        if (error !== GIVEN_UP) this.#inDoubt = true;
         failure = error;
         continue;
-      } finally {
-        clearTimeout(idle);
       }
-      if (refused === null) {
-        this.#note(response);
-        if (failure !== null) report(this.#options.onReconnected, this.#names());
-        return response;
+      if (response.ok) {
+        if (response.status !== 204) this.#note(response);
+        if (failed) this.#callbacks.reconnected();
+        return response.status === 204 ? null : response;
       }
-      if (this.#closing.signal.aborted) throw this.#closing.signal.reason;
+      const refused = refusal(response, await connection.textOfRefusal(response), this.sessionId);
+      if (signal.aborted) throw signal.reason;
       if (!this.#mayAskAgain(refused)) throw this.#toldOf(refused);
       failure = refused;
     }
-  }
-
-  #request(): Promise<Response> {
-    const { question, protocol } = this.#options;
-    const signal = this.#connection.signal;
-    if (question === undefined || this.cursor !== null) {
-      const headers: Record<string, string> = { accept: "text/event-stream" };
-      if (this.cursor !== null) headers["last-event-id"] = this.cursor;
-      const url = routeOf(this.#options, this.sessionId, "/stream", { ids: "1" });
-      return request(this.#options, url, { method: "GET", headers, signal });
-    }
-    // Until something has arrived, the question itself is sent again: its key keeps it from being answered twice.
-    let url = this.#options.api ?? "/api/chat";
-    if (protocol === "events") url += `${url.includes("?") ? "&" : "?"}ids=1`;
-    const headers = new Headers({ accept: "text/event-stream", "idempotency-key": this.#key ?? "" });
-    new Headers(question.headers).forEach((value, name) => headers.set(name, value));
-    headers.set("content-type", "application/json");
-    return request(this.#options, url, { method: "POST", headers, body: jsonOf(question, this.sessionId), signal });
   }
 
   #note(response: Response): void {
@@ -320,72 +284,39 @@ export class EventStream implements AsyncIterable<StreamEvent> {
     this.messageId = response.headers.get("x-message-id") ?? this.messageId;
     const isUiMessage = response.headers.has("x-vercel-ai-ui-message-stream");
     this.#reader ??= partReaderOf(isUiMessage ? "ui-message" : (this.#options.protocol ?? "auto"));
-    this.#endedCleanly = false;
     this.#notResumable = response.headers.get("x-streamguard-notice") === "not_resumable";
+    const { maxHiddenConnections } = this.#reconnection.bounds;
+    const giveUp = () => this.#giveUpConnection(shown(this.#closing.signal));
+    this.#letGo = holdConnection(this.#requests.streamUrl, maxHiddenConnections, giveUp);
   }
 
-  #lost(code: string, message: string, cause: unknown): ResumeFailedError {
-    return new ResumeFailedError(code, message, { sessionId: this.sessionId, streamId: this.streamId ?? undefined, cause });
+  /** Ends the connection, and makes it again after `until`; not where the answer could not be resumed then. */
+  #giveUpConnection(until: Promise<unknown>): void {
+    if (this.cursor === null || this.#notResumable) return;
+    this.#givenUpUntil = until.catch(() => {});
+    this.#connection.fail(GIVEN_UP);
+  }
+
+  #leave(reason: unknown): void {
+    this.#connection.fail(reason);
+    this.#letGo();
+  }
+
+  /** Waits before the next attempt, or throws at the bound. */
+  async #pause(cause: unknown): Promise<void> {
+    try {
+      await this.#reconnection.pause(cause, this.#names());
+    } catch (error) {
+      throw error === cause && error instanceof RequestRefusedError ? this.#toldOf(error) : error;
+    }
   }
 
   /** Whether a refusal may be temporary. A refused question is not repeated, unless nobody knows if it had arrived. */
   #mayAskAgain(refused: RequestRefusedError): boolean {
-    const asks = this.#options.question !== undefined && this.cursor === null;
+    const asks = this.#requests.asks(this.cursor);
     if (asks && !this.#inDoubt && this.#delivered === 0 && this.streamId === null) return false;
     if (refused instanceof ResumeFailedError || refused.code.startsWith("quota_")) return false;
-    const wait = (refused.retryAfterSeconds ?? 0) * 1000;
-    return refused.retryable && wait <= this.#bounds.maxRetryAfterMs;
-  }
-
-  #toldOf(refused: RequestRefusedError): RequestRefusedError {
-    if (refused.fault !== null) this.#tell(refused.fault);
-    return refused;
-  }
-
-  /** Waits before the next attempt, or throws at the bound. */
-  async #wait(cause: unknown): Promise<void> {
-    this.#failures += 1;
-    const maxAttempts = this.#bounds.maxAttempts;
-    if (this.#failures > maxAttempts) {
-      if (cause instanceof RequestRefusedError) throw this.#toldOf(cause);
-      throw new ConnectionLostError(this.#failures - 1, {
-        sessionId: this.sessionId,
-        streamId: this.streamId ?? undefined,
-        cause,
-      });
-    }
-    const asked = cause instanceof RequestRefusedError ? (cause.retryAfterSeconds ?? 0) * 1000 : 0;
-    const delayMs = Math.max(asked, backoffMs(this.#failures, this.#bounds, this.#retryMs));
-    const { sessionId, streamId } = this;
-    report(this.#options.onReconnect, { attempt: this.#failures, maxAttempts, delayMs, cause, sessionId, streamId });
-    await pause(delayMs, this.#closing.signal, { exactly: asked > 0 });
-  }
-
-  #idleTimer(): ReturnType<typeof setTimeout> | undefined {
-    const limit = this.#bounds.idleTimeoutMs;
-    const connection = this.#connection;
-    if (limit <= 0 || limit > MAX_TIMER_MS) return undefined;
-    return setTimeout(() => connection.abort(new Error(`Nothing arrived for ${limit} ms.`)), limit);
-  }
-
-  async *#messages(response: Response): AsyncGenerator<ServerSentEvent, void, undefined> {
-    const parser = new EventSourceParser();
-    const reader = response.body!.getReader();
-    try {
-      for (;;) {
-        const idle = this.#idleTimer();
-        const { done, value } = await reader.read().finally(() => clearTimeout(idle));
-        if (done) {
-          this.#endedCleanly = true;
-          return;
-        }
-        const events = parser.push(value);
-        this.#retryMs = parser.retryMs ?? this.#retryMs;
-        yield* events;
-      }
-    } finally {
-      reader.cancel().catch(() => {}); // leaving early ends the request; a broken one has nothing left to cancel
-    }
+    return refused.retryable && this.#reconnection.isPatientFor(refused);
   }
 
   /** The event of a message. Null: it only tells of the end. An error: the connection fails, though not the answer. */
@@ -401,27 +332,25 @@ export class EventStream implements AsyncIterable<StreamEvent> {
     }
     if (id !== null) this.cursor = id;
     if (message.id !== null) this.#behind = id === null ? this.#behind + 1 : 0;
-    this.#failures = 0;
+    this.#reconnection.progressed();
+    this.#connection.broughtEvents = true;
     this.#delivered += 1;
-    if (reader.failure !== null) {
-      const reason = fault ?? this.#fatal;
-      if (reason !== null) this.#tell(reason);
-      throw new AnswerFailedError(reason?.code ?? "answer_failed", reader.failure.message, {
-        fault: reason,
-        retryable: reason?.retryable ?? false,
-        sessionId: this.sessionId,
-        streamId: this.streamId ?? undefined,
-      });
-    }
+    if (reader.failure !== null) throw this.#failed(reader.failure.message, fault ?? this.#fatal);
     if (part === null) return null;
     if (fault !== null) {
       if (fault.code === "not_resumable") this.#notResumable = true;
       if (fault.severity === "fatal") this.#fatal = fault;
-      this.#tell(fault);
+      this.#callbacks.fault(fault);
     }
     const saved = persistedOf(part);
-    if (saved !== null) report(this.#options.onPersisted, saved, this.#names());
+    if (saved !== null) this.#callbacks.persisted(saved);
     return { id, type: part.type, part } as StreamEvent;
+  }
+
+  #readComment(text: string): void {
+    const notice = this.#reader!.readComment(text);
+    if (notice === "keep-alive") this.#reconnection.progressed();
+    else if (notice !== null) this.#callbacks.fault(notice);
   }
 
   /** The server could not read on in the log. Throws if that is for good. */
@@ -430,32 +359,23 @@ export class EventStream implements AsyncIterable<StreamEvent> {
     const details = { status: fault.status, sessionId, streamId: streamId ?? undefined, fault };
     if (fault.code === "resume_failed") throw this.#toldOf(new ResumeFailedError(fault.code, fault.message, details));
     const refused = new RequestRefusedError(fault.code, fault.message, { ...details, retryable: true });
-    if ((refused.retryAfterSeconds ?? 0) * 1000 > this.#bounds.maxRetryAfterMs) throw this.#toldOf(refused);
+    if (!this.#reconnection.isPatientFor(refused)) throw this.#toldOf(refused);
     return refused;
   }
 
-  #tell(fault: Fault): void {
-    if (this.#told.has(fault.fault_id)) return;
-    this.#told.add(fault.fault_id);
-    report(this.#options.onFault, fault, this.#names());
-    if (isQuotaFault(fault)) report(this.#options.onQuota, fault, this.#names());
+  #failed(message: string, fault: Fault | null): AnswerFailedError {
+    if (fault !== null) this.#callbacks.fault(fault);
+    const names = { sessionId: this.sessionId, streamId: this.streamId ?? undefined };
+    return new AnswerFailedError(fault?.code ?? "answer_failed", message, { fault, retryable: fault?.retryable ?? false, ...names });
   }
-}
 
-/** Calls a callback, if there is one. What it throws does not end the answer. */
-function report<ARGUMENTS extends unknown[]>(callback: ((...given: ARGUMENTS) => void) | undefined, ...given: ARGUMENTS): void {
-  try {
-    callback?.(...given);
-  } catch (error) {
-    console.error("A callback of streamguard-client threw:", error);
+  #lost(code: string, message: string, cause: unknown): ResumeFailedError {
+    return new ResumeFailedError(code, message, { sessionId: this.sessionId, streamId: this.streamId ?? undefined, cause });
   }
-}
 
-function jsonOf({ body }: Question, sessionId: string): string {
-  try {
-    return JSON.stringify(body);
-  } catch (cause) {
-    throw new StreamguardError("request_invalid", "The body of the question is no JSON.", { sessionId, cause });
+  #toldOf(refused: RequestRefusedError): RequestRefusedError {
+    if (refused.fault !== null) this.#callbacks.fault(refused.fault);
+    return refused;
   }
 }
 

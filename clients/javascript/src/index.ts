@@ -14,17 +14,7 @@ export {
   StreamguardError,
 } from "./errors.js";
 export { EventSourceParser, type ServerSentEvent } from "./event-source-parser.js";
-export {
-  EventStream,
-  type OpenStreamOptions,
-  type Question,
-  type Reconnecting,
-  type StreamCallbacks,
-  type StreamEvent,
-  type StreamNames,
-  type StreamOutcome,
-  openStream,
-} from "./event-stream.js";
+export { EventStream, openStream } from "./event-stream.js";
 export { type Fault, type FaultCode, type Persisted, isQuotaFault } from "./faults.js";
 export {
   type DataPart,
@@ -48,6 +38,15 @@ export {
   sessionStatus,
   stopAnswer,
 } from "./sessions.js";
+export type {
+  OpenStreamOptions,
+  Question,
+  Reconnecting,
+  StreamCallbacks,
+  StreamEvent,
+  StreamNames,
+  StreamOutcome,
+} from "./stream-options.js";
 export {
   type ChatMessage,
   type PreparedRequest,

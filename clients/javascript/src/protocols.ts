@@ -7,16 +7,22 @@ import type { FaultPart, Part } from "./parts.js";
 
 /** Reads the events of one answer. */
 export interface PartReader {
-  /** The answer's end was read. */
+  /** An end mark, or an upstream's last event, was read: the end of the connection is the end of the answer. */
   readonly ended: boolean;
-  /** What the parts said of the end so far. */
-  readonly outcome: "completed" | "stopped" | null;
+  /** Nothing follows any more. */
+  readonly over: boolean;
+  /** What the parts, or the server besides, said of the end so far. */
+  outcome: "completed" | "stopped" | null;
   /** The answer ended with a failure. */
   failure: { readonly message: string; readonly fault: Fault | null } | null;
-  /** A clean end of the connection is the end of the answer. */
-  readonly endsWithConnection: boolean;
+  /** What an upstream called an error; the answer has failed when it is over. */
+  readonly upstreamError: string | null;
+  /** Whether a response may end cleanly without an end mark. Of an upstream's stream the server alone knows the end. */
+  readonly mayLackEndMark: boolean;
   /** The part of an event, or null for what only tells of the end. */
   read(message: ServerSentEvent): Part | null;
+  /** The notice in a comment: how streams that are passed on carry one. `keep-alive` if it is none. */
+  readComment(text: string): Fault | "keep-alive" | null;
 }
 
 export function partReaderOf(protocol: "auto" | "ui-message" | "plain" | "events"): PartReader {
@@ -26,14 +32,27 @@ export function partReaderOf(protocol: "auto" | "ui-message" | "plain" | "events
 
 abstract class Reader implements PartReader {
   ended = false;
+  over = false;
+  upstreamError: string | null = null;
   outcome: "completed" | "stopped" | null = null;
   failure: { message: string; fault: Fault | null } | null = null;
-  abstract readonly endsWithConnection: boolean;
+  abstract readonly mayLackEndMark: boolean;
+  /** The fatal fault that the last comment told of. The event after it says less of it. */
+  protected lastFault: Fault | null = null;
   abstract read(message: ServerSentEvent): Part | null;
+
+  readComment(text: string): Fault | "keep-alive" | null {
+    if (!text.startsWith("streamguard {")) return "keep-alive";
+    const fault = json(text.slice("streamguard ".length)) as Fault | undefined;
+    if (typeof fault?.code !== "string") return null;
+    if (fault.severity !== "fatal") return fault;
+    this.lastFault = fault;
+    return null;
+  }
 
   /** What the terminal record of a `plain` endpoint says. */
   protected end(data: string): Part | null {
-    this.ended = true;
+    this.ended = this.over = true;
     const { outcome, fault } = (json(data) ?? {}) as { outcome?: string; fault?: Fault };
     if (outcome !== "completed" && outcome !== "stopped") {
       this.failure = { message: fault?.message ?? `The answer was ${outcome ?? "interrupted"}.`, fault: fault ?? null };
@@ -46,11 +65,11 @@ abstract class Reader implements PartReader {
 
 /** AI SDK's UI message stream. */
 class UiMessageReader extends Reader {
-  readonly endsWithConnection = false;
+  readonly mayLackEndMark = false;
 
   read({ data }: ServerSentEvent): Part | null {
     if (data === "[DONE]") {
-      this.ended = true;
+      this.ended = this.over = true;
       return null;
     }
     const part = json(data) as { type?: unknown; errorText?: unknown; error?: unknown } | undefined;
@@ -69,7 +88,7 @@ class UiMessageReader extends Reader {
 
 /** Text as unnamed events, everything else under names of streamguard's. */
 class PlainReader extends Reader {
-  readonly endsWithConnection = false;
+  readonly mayLackEndMark = false;
 
   read({ event, data }: ServerSentEvent): Part | null {
     if (event === "streamguard.notice" || event === "streamguard.error") return faultPart(data);
@@ -77,28 +96,42 @@ class PlainReader extends Reader {
   }
 }
 
+/** The last events of an answer of Anthropic's, and of OpenAI's Responses. */
+const LAST_EVENTS = new Set(["message_stop", "response.completed", "response.incomplete", "response.failed"]);
+
 /** The events of a provider or another upstream, passed on. */
 class EventsReader extends Reader {
-  readonly endsWithConnection = true;
+  readonly mayLackEndMark = true;
+  #onlyJson = true;
 
   read({ event, data }: ServerSentEvent): Part | null {
-    if (data === "[DONE]") {
-      this.ended = true;
-      return null;
-    }
     // A plain endpoint that was not named is at least not taken for one that succeeds.
     if (event === "streamguard.notice" || event === "streamguard.error") return faultPart(data);
     if (event === "streamguard.end") return this.end(data);
+    // A model may say `[DONE]` too: it is an end mark only where everything before it is JSON.
+    if (data.trim() === "[DONE]" && event === "message" && this.#onlyJson) {
+      this.ended = true;
+      this.outcome ??= "completed";
+      return null;
+    }
+    this.#onlyJson &&= data.startsWith("{");
     const value = json(data);
-    if (event === "error") {
-      const { error, errorText } = (value ?? {}) as { error?: unknown; errorText?: unknown };
-      const fault = ours(error);
-      if (fault !== null) {
-        this.failure = { message: String(errorText ?? fault.message), fault };
-        return null;
-      }
+    if (event === "error" || data.startsWith('{"error"')) this.#failed((value ?? {}) as Record<string, unknown>);
+    if (LAST_EVENTS.has(event)) {
+      this.ended = true;
+      if (event === "response.failed") this.upstreamError ??= "The model's answer failed.";
     }
     return { type: "message", event, data: value === undefined ? data : value };
+  }
+
+  #failed({ error, errorText, message }: Record<string, unknown>): void {
+    const sent = ours(error);
+    if (sent !== null) {
+      const fault = this.lastFault?.code === sent.code ? this.lastFault : sent;
+      this.failure = { message: String(errorText ?? fault.message), fault };
+    } else {
+      this.upstreamError = String((error as { message?: unknown } | null)?.message ?? message ?? "The model's answer failed.");
+    }
   }
 }
 

@@ -1,6 +1,10 @@
 /** How long to wait before a connection is made again, and how often. */
 
-/** The bounds of reconnecting. A connection that brings a new event begins the count anew. */
+import type { Callbacks } from "./callbacks.js";
+import { ConnectionLostError, RequestRefusedError } from "./errors.js";
+import { whenBack } from "./page-events.js";
+
+/** The bounds of reconnecting. A connection that brings a new event, or a keep-alive, begins the count anew. */
 export interface ReconnectOptions {
   /** Attempts in a row that may fail before {@link ConnectionLostError}. Default 8; 0: a cut is final. */
   readonly maxAttempts?: number | undefined;
@@ -12,6 +16,11 @@ export interface ReconnectOptions {
   readonly maxRetryAfterMs?: number | undefined;
   /** A connection without a byte for so long counts as broken; keep-alives come every 15 s. Default 45,000; 0: never. */
   readonly idleTimeoutMs?: number | undefined;
+  /**
+   * How many connections the hidden tabs of a browser keep open together, of the six that HTTP/1.1 has for one origin.
+   * Another tab that is hidden closes its own, and goes on after the last event when it is shown. Default 3.
+   */
+  readonly maxHiddenConnections?: number | undefined;
 }
 
 /** All bounds, with their defaults. */
@@ -21,8 +30,9 @@ export type ReconnectBounds = { readonly [NAME in keyof ReconnectOptions]-?: num
 export const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export function boundsOf(options: ReconnectOptions = {}): ReconnectBounds {
-  const { maxAttempts = 8, initialDelayMs = 300, maxDelayMs = 10_000, maxRetryAfterMs = 60_000, idleTimeoutMs = 45_000 } = options;
-  const bounds = { maxAttempts, initialDelayMs, maxDelayMs, maxRetryAfterMs, idleTimeoutMs };
+  const { maxAttempts = 8, initialDelayMs = 300, maxDelayMs = 10_000, maxRetryAfterMs = 60_000 } = options;
+  const { idleTimeoutMs = 45_000, maxHiddenConnections = 3 } = options;
+  const bounds = { maxAttempts, initialDelayMs, maxDelayMs, maxRetryAfterMs, idleTimeoutMs, maxHiddenConnections };
   for (const [name, value] of Object.entries(bounds)) {
     if (!(value >= 0)) throw new RangeError(`reconnect.${name} is a number from 0, not ${value}.`);
   }
@@ -36,12 +46,64 @@ export function backoffMs(attempt: number, bounds: ReconnectBounds, retryMs: num
   return longest * (0.5 + Math.random() / 2);
 }
 
-/** The delay that a `Retry-After` header asks for, in milliseconds: seconds or a date; null without a valid one. */
-export function retryAfterMs(header: string | null): number | null {
+/** Counts the attempts that failed in a row, and pauses before the next one. */
+export class Reconnection {
+  /** What the server asked for by `retry:`. */
+  retryMs: number | null = null;
+  readonly bounds: ReconnectBounds;
+  readonly #callbacks: Callbacks;
+  readonly #signal: AbortSignal;
+  #failures = 0;
+
+  constructor(bounds: ReconnectBounds, callbacks: Callbacks, signal: AbortSignal) {
+    this.bounds = bounds;
+    this.#callbacks = callbacks;
+    this.#signal = signal;
+  }
+
+  /** An event or a keep-alive came: the count begins anew with the next failure. */
+  progressed(): void {
+    this.#failures = 0;
+  }
+
+  /** Whether what a refusal asks to wait is within the bound. */
+  isPatientFor(refused: RequestRefusedError): boolean {
+    return (refused.retryAfterSeconds ?? 0) * 1000 <= this.bounds.maxRetryAfterMs;
+  }
+
+  /**
+   * Waits before the next attempt.
+   *
+   * @throws {RequestRefusedError} `cause` itself, at the bound
+   * @throws {ConnectionLostError} at the bound, if `cause` is something else
+   */
+  async pause(cause: unknown, names: { readonly sessionId: string; readonly streamId: string | null }): Promise<void> {
+    this.#failures += 1;
+    const { maxAttempts } = this.bounds;
+    if (this.#failures > maxAttempts) {
+      if (cause instanceof RequestRefusedError) throw cause;
+      const { sessionId, streamId } = names;
+      throw new ConnectionLostError(this.#failures - 1, { sessionId, streamId: streamId ?? undefined, cause });
+    }
+    const asked = cause instanceof RequestRefusedError ? (cause.retryAfterSeconds ?? 0) * 1000 : 0;
+    const delayMs = Math.max(asked, backoffMs(this.#failures, this.bounds, this.retryMs));
+    this.#callbacks.reconnecting({ attempt: this.#failures, maxAttempts, delayMs, cause });
+    await pause(delayMs, this.#signal, { exactly: asked > 0 });
+  }
+}
+
+/**
+ * The delay that a `Retry-After` header asks for, in milliseconds: seconds or a date; null without a valid one.
+ *
+ * @param now the response's `Date`: the server's clock, which may not be this device's
+ */
+export function retryAfterMs(header: string | null, now: string | null = null): number | null {
   if (header === null) return null;
   if (/^\s*\d+\s*$/.test(header)) return Number(header) * 1000;
+  if (!/[a-z]{3}/i.test(header)) return null; // `Date.parse` takes "-1" for a year
   const date = Date.parse(header);
-  return Number.isNaN(date) ? null : Math.max(0, date - Date.now());
+  const here = now === null ? NaN : Date.parse(now);
+  return Number.isNaN(date) ? null : Math.max(0, date - (Number.isNaN(here) ? Date.now() : here));
 }
 
 /**
@@ -49,25 +111,19 @@ export function retryAfterMs(header: string | null): number | null {
  *
  * @throws the signal's reason, when it is aborted
  */
-export function pause(milliseconds: number, signal: AbortSignal | undefined, { exactly = false } = {}): Promise<void> {
+function pause(milliseconds: number, signal: AbortSignal, { exactly = false } = {}): Promise<void> {
   return new Promise((resolve, reject) => {
-    const page = typeof document === "undefined" ? undefined : document;
-    const scope = typeof window === "undefined" ? undefined : window;
     const settle = (end: () => void) => {
       clearTimeout(timer);
-      signal?.removeEventListener("abort", aborted);
-      page?.removeEventListener?.("visibilitychange", shown);
-      scope?.removeEventListener?.("online", done);
+      signal.removeEventListener("abort", aborted);
+      forget();
       end();
     };
     const done = () => settle(resolve);
-    const aborted = () => settle(() => reject(signal?.reason));
-    const shown = () => page?.visibilityState === "visible" && done();
+    const aborted = () => settle(() => reject(signal.reason));
     const timer = setTimeout(done, Math.min(milliseconds, MAX_TIMER_MS));
-    if (signal?.aborted) return aborted();
-    signal?.addEventListener("abort", aborted);
-    if (exactly) return;
-    page?.addEventListener?.("visibilitychange", shown);
-    scope?.addEventListener?.("online", done);
+    const forget = exactly ? () => {} : whenBack(done);
+    if (signal.aborted) aborted();
+    else signal.addEventListener("abort", aborted);
   });
 }

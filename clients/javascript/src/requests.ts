@@ -65,10 +65,10 @@ export async function request(
   });
 }
 
-/** The error for a response with an error status. Reads its body. */
-export async function refusal(response: Response, sessionId: string): Promise<RequestRefusedError> {
-  const fault = faultInBody(await response.text().catch(() => ""));
-  const wait = retryAfterMs(response.headers.get("retry-after"));
+/** The error for a response with an error status, whose body is `text`. */
+export function refusal(response: Response, text: string, sessionId: string): RequestRefusedError {
+  const fault = faultInBody(text);
+  const wait = retryAfterMs(response.headers.get("retry-after"), response.headers.get("date"));
   const code = fault?.code ?? `http_${response.status}`;
   const failed = code === "resume_failed" || code === "cursor_invalid" ? ResumeFailedError : RequestRefusedError;
   return new failed(code, fault?.message ?? `The server answered ${response.status}.`, {

@@ -1,5 +1,6 @@
 /** What can be asked of a session besides its stream. */
 
+import { Connection } from "./connection.js";
 import { ProtocolError, StreamguardError } from "./errors.js";
 import { type ConnectionOptions, refusal, request, routeOf } from "./requests.js";
 
@@ -76,7 +77,6 @@ export type StopResult = "stopping" | "nothing_runs";
 export async function stopAnswer(options: SessionOptions & { readonly streamId?: string | undefined }): Promise<StopResult> {
   const query: Record<string, string> = options.streamId === undefined ? {} : { stream_id: options.streamId };
   const response = await ask(options, routeOf(options, options.sessionId, "/stop", query), "POST");
-  await response.body?.cancel();
   return response.status === 202 ? "stopping" : "nothing_runs";
 }
 
@@ -96,39 +96,48 @@ export async function savedMessages(options: SessionOptions): Promise<SavedMessa
   do {
     const query: Record<string, string> = after === null ? {} : { after: String(after) };
     const response = await ask(options, routeOf(options, options.sessionId, "/messages", query), "GET");
-    const page = await jsonOf<{ messages: SavedMessage[]; next: number | null }>(response, options, "messages");
+    const page = jsonOf<{ messages: SavedMessage[]; next: number | null }>(response, options, "messages");
     messages.push(...page.messages.filter(({ position }) => position !== null));
     after = page.next ?? null;
   } while (after !== null);
   return messages;
 }
 
-async function ask(options: SessionOptions, url: string, method: string): Promise<Response> {
-  let response: Response;
+/**
+ * What a route answers.
+ *
+ * @throws {RequestRefusedError} the status is an error
+ * @throws {StreamguardError} `connection_lost`
+ * @throws the reason of the signal, also where `fetch` takes no notice of it
+ */
+async function ask(options: SessionOptions, url: string, method: string): Promise<{ status: number; text: string }> {
+  const { signal } = options;
+  const connection = new Connection(0);
+  const end = () => connection.fail(signal?.reason);
+  if (signal?.aborted) end();
+  signal?.addEventListener("abort", end);
   try {
-    response = await request(options, url, { method, signal: options.signal });
+    const response = await connection.open((aborting) => request(options, url, { method, signal: aborting }));
+    if (!response.ok) throw refusal(response, await connection.textOfRefusal(response), options.sessionId);
+    return { status: response.status, text: await connection.text(response) };
   } catch (error) {
-    throw unanswered(error, options);
+    if (error instanceof StreamguardError || signal?.aborted) throw error;
+    const details = { retryable: true, sessionId: options.sessionId, cause: error };
+    throw new StreamguardError("connection_lost", "The server could not be reached.", details);
+  } finally {
+    signal?.removeEventListener("abort", end);
   }
-  if (!response.ok) throw await refusal(response, options.sessionId);
-  return response;
 }
 
 /** The JSON of a response, which has this field. */
-async function jsonOf<DOCUMENT>(response: Response, options: SessionOptions, field: string): Promise<DOCUMENT> {
+function jsonOf<DOCUMENT>(response: { status: number; text: string }, options: SessionOptions, field: string): DOCUMENT {
   let document: unknown;
   try {
-    document = await response.json();
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw unanswered(error, options);
+    document = JSON.parse(response.text);
+  } catch {
+    document = null;
   }
   if (typeof document === "object" && document !== null && field in document) return document as DOCUMENT;
   const details = { status: response.status, sessionId: options.sessionId };
   throw new ProtocolError("The response is not a streamguard server's.", details);
-}
-
-function unanswered(error: unknown, options: SessionOptions): unknown {
-  if (error instanceof StreamguardError || options.signal?.aborted) return error;
-  const details = { retryable: true, sessionId: options.sessionId, cause: error };
-  return new StreamguardError("connection_lost", "The server could not be reached.", details);
 }

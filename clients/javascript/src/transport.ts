@@ -1,11 +1,12 @@
 /** A transport for AI SDK's `useChat`, of versions 5, 6 and 7. It needs nothing of the package `ai`. */
 
 import { ConnectionLostError, ResumeFailedError } from "./errors.js";
-import { EventStream, type OpenStreamOptions, type Question, type StreamCallbacks } from "./event-stream.js";
+import { EventStream } from "./event-stream.js";
 import { OpenParts } from "./open-parts.js";
 import type { ReconnectOptions } from "./reconnection.js";
 import { type ConnectionOptions, type HeadersLike, type Resolvable, randomKey, resolved } from "./requests.js";
 import { type SavedMessage, type SessionStatus, type StopResult, savedMessages, sessionStatus, stopAnswer } from "./sessions.js";
+import type { OpenStreamOptions, Question, StreamCallbacks } from "./stream-options.js";
 
 /** What the transport reads of a UI message. */
 export interface ChatMessage {
@@ -174,7 +175,9 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
    * @throws {RequestRefusedError} 401, 403, 429 or 503: the answer goes on
    */
   stop(chatId: string): Promise<StopResult> {
-    return stopAnswer({ ...this.#options, sessionId: chatId, streamId: this.streamId(chatId) ?? undefined });
+    const stream = this.#answers.get(chatId)?.stream;
+    if (stream !== undefined && stream.streamId !== null) return stream.stop();
+    return stopAnswer({ ...this.#options, sessionId: chatId });
   }
 
   /**

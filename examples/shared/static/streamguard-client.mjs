@@ -64,6 +64,11 @@ var EventSourceParser = class {
   #dataLength = 0;
   #event = "";
   #id = null;
+  #onComment;
+  /** @param onComment is called with the text of each comment line */
+  constructor(onComment) {
+    this.#onComment = onComment;
+  }
   /**
    * The events that end within these bytes. A last block without its blank line is never given.
    *
@@ -103,8 +108,10 @@ var EventSourceParser = class {
       return;
     }
     const colon = line.indexOf(":");
-    if (colon === 0)
+    if (colon === 0) {
+      this.#onComment?.(line.slice(line.startsWith(": ") ? 2 : 1));
       return;
+    }
     const field = colon < 0 ? line : line.slice(0, colon);
     let value = colon < 0 ? "" : line.slice(colon + 1);
     if (value.startsWith(" "))
@@ -140,6 +147,355 @@ function faultInBody(text) {
   return error?.type === "streamguard_error" && typeof error.code === "string" ? error : null;
 }
 
+// dist/callbacks.js
+var Callbacks = class {
+  #callbacks;
+  #names;
+  #told;
+  /** @param told ids of the faults that were told of before; it is shared by the streams of one answer */
+  constructor(callbacks, names, told) {
+    this.#callbacks = callbacks;
+    this.#names = names;
+    this.#told = told;
+  }
+  fault(fault) {
+    if (this.#told.has(fault.fault_id))
+      return;
+    this.#told.add(fault.fault_id);
+    call(this.#callbacks.onFault, fault, this.#names());
+    if (isQuotaFault(fault))
+      call(this.#callbacks.onQuota, fault, this.#names());
+  }
+  persisted(saved) {
+    call(this.#callbacks.onPersisted, saved, this.#names());
+  }
+  reconnecting(reconnecting) {
+    const { sessionId, streamId } = this.#names();
+    call(this.#callbacks.onReconnect, { ...reconnecting, sessionId, streamId });
+  }
+  reconnected() {
+    call(this.#callbacks.onReconnected, this.#names());
+  }
+};
+function call(callback, ...given) {
+  try {
+    callback?.(...given);
+  } catch (error) {
+    console.error("A callback of streamguard-client threw:", error);
+  }
+}
+
+// dist/page-events.js
+function whenBack(listener) {
+  const page = typeof document === "undefined" ? void 0 : document;
+  const scope = typeof window === "undefined" ? void 0 : window;
+  const shown2 = () => void (page?.visibilityState === "visible" && listener());
+  page?.addEventListener?.("visibilitychange", shown2);
+  scope?.addEventListener?.("pageshow", listener);
+  scope?.addEventListener?.("online", listener);
+  return () => {
+    page?.removeEventListener?.("visibilitychange", shown2);
+    scope?.removeEventListener?.("pageshow", listener);
+    scope?.removeEventListener?.("online", listener);
+  };
+}
+function whenHidden(listener) {
+  const page = typeof document === "undefined" ? void 0 : document;
+  const hidden = () => void (isHidden() && listener());
+  page?.addEventListener?.("visibilitychange", hidden);
+  return () => page?.removeEventListener?.("visibilitychange", hidden);
+}
+function isHidden() {
+  return typeof document !== "undefined" && document.visibilityState === "hidden";
+}
+function shown(signal) {
+  return new Promise((resolve) => {
+    const done = () => {
+      if (isHidden() && !signal.aborted)
+        return;
+      forget();
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const forget = whenBack(done);
+    signal.addEventListener("abort", done);
+    done();
+  });
+}
+
+// dist/reconnection.js
+var MAX_TIMER_MS = 2 ** 31 - 1;
+function boundsOf(options = {}) {
+  const { maxAttempts = 8, initialDelayMs = 300, maxDelayMs = 1e4, maxRetryAfterMs = 6e4 } = options;
+  const { idleTimeoutMs = 45e3, maxHiddenConnections = 3 } = options;
+  const bounds = { maxAttempts, initialDelayMs, maxDelayMs, maxRetryAfterMs, idleTimeoutMs, maxHiddenConnections };
+  for (const [name, value] of Object.entries(bounds)) {
+    if (!(value >= 0))
+      throw new RangeError(`reconnect.${name} is a number from 0, not ${value}.`);
+  }
+  return bounds;
+}
+function backoffMs(attempt, bounds, retryMs) {
+  const base = Math.min(Math.max(bounds.initialDelayMs, retryMs ?? 0), bounds.maxDelayMs);
+  const longest = Math.min(base * 2 ** (attempt - 1), bounds.maxDelayMs);
+  return longest * (0.5 + Math.random() / 2);
+}
+var Reconnection = class {
+  /** What the server asked for by `retry:`. */
+  retryMs = null;
+  bounds;
+  #callbacks;
+  #signal;
+  #failures = 0;
+  constructor(bounds, callbacks, signal) {
+    this.bounds = bounds;
+    this.#callbacks = callbacks;
+    this.#signal = signal;
+  }
+  /** An event or a keep-alive came: the count begins anew with the next failure. */
+  progressed() {
+    this.#failures = 0;
+  }
+  /** Whether what a refusal asks to wait is within the bound. */
+  isPatientFor(refused) {
+    return (refused.retryAfterSeconds ?? 0) * 1e3 <= this.bounds.maxRetryAfterMs;
+  }
+  /**
+   * Waits before the next attempt.
+   *
+   * @throws {RequestRefusedError} `cause` itself, at the bound
+   * @throws {ConnectionLostError} at the bound, if `cause` is something else
+   */
+  async pause(cause, names) {
+    this.#failures += 1;
+    const { maxAttempts } = this.bounds;
+    if (this.#failures > maxAttempts) {
+      if (cause instanceof RequestRefusedError)
+        throw cause;
+      const { sessionId, streamId } = names;
+      throw new ConnectionLostError(this.#failures - 1, { sessionId, streamId: streamId ?? void 0, cause });
+    }
+    const asked = cause instanceof RequestRefusedError ? (cause.retryAfterSeconds ?? 0) * 1e3 : 0;
+    const delayMs = Math.max(asked, backoffMs(this.#failures, this.bounds, this.retryMs));
+    this.#callbacks.reconnecting({ attempt: this.#failures, maxAttempts, delayMs, cause });
+    await pause(delayMs, this.#signal, { exactly: asked > 0 });
+  }
+};
+function retryAfterMs(header, now = null) {
+  if (header === null)
+    return null;
+  if (/^\s*\d+\s*$/.test(header))
+    return Number(header) * 1e3;
+  if (!/[a-z]{3}/i.test(header))
+    return null;
+  const date = Date.parse(header);
+  const here = now === null ? NaN : Date.parse(now);
+  return Number.isNaN(date) ? null : Math.max(0, date - (Number.isNaN(here) ? Date.now() : here));
+}
+function pause(milliseconds, signal, { exactly = false } = {}) {
+  return new Promise((resolve, reject) => {
+    const settle = (end) => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", aborted);
+      forget();
+      end();
+    };
+    const done = () => settle(resolve);
+    const aborted = () => settle(() => reject(signal.reason));
+    const timer = setTimeout(done, Math.min(milliseconds, MAX_TIMER_MS));
+    const forget = exactly ? () => {
+    } : whenBack(done);
+    if (signal.aborted)
+      aborted();
+    else
+      signal.addEventListener("abort", aborted);
+  });
+}
+
+// dist/connection.js
+var Connection = class {
+  /** The body ended as HTTP says that it should. */
+  endedCleanly = false;
+  /** A new event came by this connection. */
+  broughtEvents = false;
+  #idleTimeoutMs;
+  #controller = new AbortController();
+  #heardAt = Date.now();
+  /** @param idleTimeoutMs how long it may be silent; 0: for ever */
+  constructor(idleTimeoutMs) {
+    this.#idleTimeoutMs = idleTimeoutMs;
+  }
+  /** Ends the connection. What waits for it gets `reason`. */
+  fail(reason) {
+    this.#controller.abort(reason);
+  }
+  /**
+   * Sends a request.
+   *
+   * @throws what `send` throws, or why the connection failed
+   */
+  async open(send) {
+    this.#controller.signal.throwIfAborted();
+    const sent = send(this.#controller.signal);
+    const endLate = async (response) => void (this.#controller.signal.aborted && await response.body?.cancel());
+    sent.then(endLate).catch(() => {
+    });
+    return this.#unlessItFails(sent);
+  }
+  /**
+   * The text of a response.
+   *
+   * @throws why the connection failed
+   */
+  async text(response, mostBytes = Infinity) {
+    const decoder = new TextDecoder();
+    let text = "";
+    let left = mostBytes;
+    for await (const bytes of this.#bytes(response)) {
+      left -= bytes.length;
+      if (left < 0)
+        return "";
+      text += decoder.decode(bytes, { stream: true });
+    }
+    return text + decoder.decode();
+  }
+  /** The text of a refusal, which is small. Otherwise nothing: the status is known all the same. */
+  async textOfRefusal(response) {
+    return this.text(response, 1048576).catch(() => "");
+  }
+  /**
+   * The events of a response.
+   *
+   * @param heard is called with the connection's reader after each piece of bytes, before its events
+   * @throws why the connection failed
+   */
+  async *events(response, heard, onComment) {
+    const parser = new EventSourceParser(onComment);
+    for await (const bytes of this.#bytes(response)) {
+      const events = parser.push(bytes);
+      heard(parser);
+      yield* events;
+    }
+    this.endedCleanly = true;
+  }
+  async *#bytes(response) {
+    if (response.body === null)
+      return;
+    const { signal } = this.#controller;
+    const reader = response.body.getReader();
+    const cancel = () => void reader.cancel().catch(() => {
+    });
+    signal.addEventListener("abort", cancel);
+    try {
+      for (; ; ) {
+        const { done, value } = await this.#unlessItFails(reader.read());
+        if (done)
+          return;
+        yield value;
+      }
+    } finally {
+      signal.removeEventListener("abort", cancel);
+      cancel();
+    }
+  }
+  /** What `work` gives, within the bound of silence. */
+  #unlessItFails(work) {
+    const { signal } = this.#controller;
+    const limit = this.#idleTimeoutMs;
+    const silent = () => this.fail(new Error(`Nothing arrived for ${limit} ms.`));
+    this.#heardAt = Date.now();
+    return new Promise((resolve, reject) => {
+      const isBounded = limit > 0 && limit <= MAX_TIMER_MS;
+      const timer = isBounded ? setTimeout(silent, limit) : void 0;
+      const forget = isBounded ? whenBack(() => void (Date.now() - this.#heardAt > limit && silent())) : () => {
+      };
+      const settle = () => {
+        clearTimeout(timer);
+        forget();
+        signal.removeEventListener("abort", failed);
+      };
+      const failed = () => {
+        settle();
+        reject(signal.reason);
+      };
+      work.then(resolve, reject).finally(settle);
+      if (signal.aborted)
+        failed();
+      else
+        signal.addEventListener("abort", failed);
+    });
+  }
+};
+
+// dist/open-connections.js
+var ANSWER_MS = 250;
+var Origin = class {
+  connections = 0;
+  #channel;
+  #counts = /* @__PURE__ */ new Map();
+  constructor(name) {
+    this.#channel = new BroadcastChannel(`streamguard-client ${name}`);
+    this.#channel.onmessage = ({ data }) => {
+      if ("question" in data)
+        this.#channel.postMessage({ answer: data.question, connections: this.connections });
+      else if (this.#counts.has(data.answer))
+        this.#counts.set(data.answer, this.#counts.get(data.answer) + data.connections);
+    };
+  }
+  /** How many connections other tabs hold. */
+  async others() {
+    const question = String(Math.random());
+    this.#counts.set(question, 0);
+    this.#channel.postMessage({ question });
+    await new Promise((resolve) => setTimeout(resolve, ANSWER_MS));
+    const count = this.#counts.get(question) ?? 0;
+    this.#counts.delete(question);
+    return count;
+  }
+  close() {
+    this.#channel.close();
+  }
+};
+var origins = /* @__PURE__ */ new Map();
+function holdConnection(url, most, giveUp) {
+  if (most === Infinity || typeof document === "undefined" || typeof BroadcastChannel === "undefined")
+    return () => {
+    };
+  const name = new URL(url, document.baseURI).origin;
+  if (isMultiplexed(name))
+    return () => {
+    };
+  const origin = origins.get(name) ?? new Origin(name);
+  origins.set(name, origin);
+  origin.connections += 1;
+  let held = true;
+  const check = async () => {
+    const others = await origin.others() + origin.connections - 1;
+    if (held && isHidden() && others >= most)
+      giveUp();
+  };
+  const forget = whenHidden(() => void check());
+  if (isHidden())
+    void check();
+  return () => {
+    if (!held)
+      return;
+    held = false;
+    forget();
+    origin.connections -= 1;
+    if (origin.connections > 0)
+      return;
+    origin.close();
+    origins.delete(name);
+  };
+}
+function isMultiplexed(origin) {
+  if (origin !== location.origin)
+    return false;
+  const [page] = performance.getEntriesByType("navigation");
+  return /^h[23]/.test(page?.nextHopProtocol ?? "");
+}
+
 // dist/parts.js
 function faultOf(part) {
   return part.type === "data-streamguard-error" ? part.data ?? null : null;
@@ -156,11 +512,26 @@ function partReaderOf(protocol) {
 }
 var Reader = class {
   ended = false;
+  over = false;
+  upstreamError = null;
   outcome = null;
   failure = null;
+  /** The fatal fault that the last comment told of. The event after it says less of it. */
+  lastFault = null;
+  readComment(text) {
+    if (!text.startsWith("streamguard {"))
+      return "keep-alive";
+    const fault = json(text.slice("streamguard ".length));
+    if (typeof fault?.code !== "string")
+      return null;
+    if (fault.severity !== "fatal")
+      return fault;
+    this.lastFault = fault;
+    return null;
+  }
   /** What the terminal record of a `plain` endpoint says. */
   end(data) {
-    this.ended = true;
+    this.ended = this.over = true;
     const { outcome, fault } = json(data) ?? {};
     if (outcome !== "completed" && outcome !== "stopped") {
       this.failure = { message: fault?.message ?? `The answer was ${outcome ?? "interrupted"}.`, fault: fault ?? null };
@@ -171,10 +542,10 @@ var Reader = class {
   }
 };
 var UiMessageReader = class extends Reader {
-  endsWithConnection = false;
+  mayLackEndMark = false;
   read({ data }) {
     if (data === "[DONE]") {
-      this.ended = true;
+      this.ended = this.over = true;
       return null;
     }
     const part = json(data);
@@ -193,34 +564,46 @@ var UiMessageReader = class extends Reader {
   }
 };
 var PlainReader = class extends Reader {
-  endsWithConnection = false;
+  mayLackEndMark = false;
   read({ event, data }) {
     if (event === "streamguard.notice" || event === "streamguard.error")
       return faultPart(data);
     return event === "streamguard.end" ? this.end(data) : { type: "text-delta", id: "t0", delta: data };
   }
 };
+var LAST_EVENTS = /* @__PURE__ */ new Set(["message_stop", "response.completed", "response.incomplete", "response.failed"]);
 var EventsReader = class extends Reader {
-  endsWithConnection = true;
+  mayLackEndMark = true;
+  #onlyJson = true;
   read({ event, data }) {
-    if (data === "[DONE]") {
-      this.ended = true;
-      return null;
-    }
     if (event === "streamguard.notice" || event === "streamguard.error")
       return faultPart(data);
     if (event === "streamguard.end")
       return this.end(data);
+    if (data.trim() === "[DONE]" && event === "message" && this.#onlyJson) {
+      this.ended = true;
+      this.outcome ??= "completed";
+      return null;
+    }
+    this.#onlyJson &&= data.startsWith("{");
     const value = json(data);
-    if (event === "error") {
-      const { error, errorText } = value ?? {};
-      const fault = ours(error);
-      if (fault !== null) {
-        this.failure = { message: String(errorText ?? fault.message), fault };
-        return null;
-      }
+    if (event === "error" || data.startsWith('{"error"'))
+      this.#failed(value ?? {});
+    if (LAST_EVENTS.has(event)) {
+      this.ended = true;
+      if (event === "response.failed")
+        this.upstreamError ??= "The model's answer failed.";
     }
     return { type: "message", event, data: value === void 0 ? data : value };
+  }
+  #failed({ error, errorText, message }) {
+    const sent = ours(error);
+    if (sent !== null) {
+      const fault = this.lastFault?.code === sent.code ? this.lastFault : sent;
+      this.failure = { message: String(errorText ?? fault.message), fault };
+    } else {
+      this.upstreamError = String(error?.message ?? message ?? "The model's answer failed.");
+    }
   }
 };
 function faultPart(data) {
@@ -238,55 +621,6 @@ function json(text) {
 }
 function ours(error) {
   return error?.type === "streamguard_error" ? error : null;
-}
-
-// dist/reconnection.js
-var MAX_TIMER_MS = 2 ** 31 - 1;
-function boundsOf(options = {}) {
-  const { maxAttempts = 8, initialDelayMs = 300, maxDelayMs = 1e4, maxRetryAfterMs = 6e4, idleTimeoutMs = 45e3 } = options;
-  const bounds = { maxAttempts, initialDelayMs, maxDelayMs, maxRetryAfterMs, idleTimeoutMs };
-  for (const [name, value] of Object.entries(bounds)) {
-    if (!(value >= 0))
-      throw new RangeError(`reconnect.${name} is a number from 0, not ${value}.`);
-  }
-  return bounds;
-}
-function backoffMs(attempt, bounds, retryMs) {
-  const base = Math.min(Math.max(bounds.initialDelayMs, retryMs ?? 0), bounds.maxDelayMs);
-  const longest = Math.min(base * 2 ** (attempt - 1), bounds.maxDelayMs);
-  return longest * (0.5 + Math.random() / 2);
-}
-function retryAfterMs(header) {
-  if (header === null)
-    return null;
-  if (/^\s*\d+\s*$/.test(header))
-    return Number(header) * 1e3;
-  const date = Date.parse(header);
-  return Number.isNaN(date) ? null : Math.max(0, date - Date.now());
-}
-function pause(milliseconds, signal, { exactly = false } = {}) {
-  return new Promise((resolve, reject) => {
-    const page = typeof document === "undefined" ? void 0 : document;
-    const scope = typeof window === "undefined" ? void 0 : window;
-    const settle = (end) => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", aborted);
-      page?.removeEventListener?.("visibilitychange", shown);
-      scope?.removeEventListener?.("online", done);
-      end();
-    };
-    const done = () => settle(resolve);
-    const aborted = () => settle(() => reject(signal?.reason));
-    const shown = () => page?.visibilityState === "visible" && done();
-    const timer = setTimeout(done, Math.min(milliseconds, MAX_TIMER_MS));
-    if (signal?.aborted)
-      return aborted();
-    signal?.addEventListener("abort", aborted);
-    if (exactly)
-      return;
-    page?.addEventListener?.("visibilitychange", shown);
-    scope?.addEventListener?.("online", done);
-  });
 }
 
 // dist/requests.js
@@ -321,9 +655,9 @@ async function request(options, url, init) {
     ...init.signal === void 0 ? {} : { signal: init.signal }
   });
 }
-async function refusal(response, sessionId) {
-  const fault = faultInBody(await response.text().catch(() => ""));
-  const wait = retryAfterMs(response.headers.get("retry-after"));
+function refusal(response, text, sessionId) {
+  const fault = faultInBody(text);
+  const wait = retryAfterMs(response.headers.get("retry-after"), response.headers.get("date"));
   const code = fault?.code ?? `http_${response.status}`;
   const failed = code === "resume_failed" || code === "cursor_invalid" ? ResumeFailedError : RequestRefusedError;
   return new failed(code, fault?.message ?? `The server answered ${response.status}.`, {
@@ -343,7 +677,6 @@ function isTemporary(status) {
 async function stopAnswer(options) {
   const query = options.streamId === void 0 ? {} : { stream_id: options.streamId };
   const response = await ask(options, routeOf(options, options.sessionId, "/stop", query), "POST");
-  await response.body?.cancel();
   return response.status === 202 ? "stopping" : "nothing_runs";
 }
 async function sessionStatus(options) {
@@ -356,44 +689,114 @@ async function savedMessages(options) {
   do {
     const query = after === null ? {} : { after: String(after) };
     const response = await ask(options, routeOf(options, options.sessionId, "/messages", query), "GET");
-    const page = await jsonOf(response, options, "messages");
+    const page = jsonOf(response, options, "messages");
     messages.push(...page.messages.filter(({ position }) => position !== null));
     after = page.next ?? null;
   } while (after !== null);
   return messages;
 }
 async function ask(options, url, method) {
-  let response;
+  const { signal } = options;
+  const connection = new Connection(0);
+  const end = () => connection.fail(signal?.reason);
+  if (signal?.aborted)
+    end();
+  signal?.addEventListener("abort", end);
   try {
-    response = await request(options, url, { method, signal: options.signal });
+    const response = await connection.open((aborting) => request(options, url, { method, signal: aborting }));
+    if (!response.ok)
+      throw refusal(response, await connection.textOfRefusal(response), options.sessionId);
+    return { status: response.status, text: await connection.text(response) };
   } catch (error) {
-    throw unanswered(error, options);
+    if (error instanceof StreamguardError || signal?.aborted)
+      throw error;
+    const details = { retryable: true, sessionId: options.sessionId, cause: error };
+    throw new StreamguardError("connection_lost", "The server could not be reached.", details);
+  } finally {
+    signal?.removeEventListener("abort", end);
   }
-  if (!response.ok)
-    throw await refusal(response, options.sessionId);
-  return response;
 }
-async function jsonOf(response, options, field) {
+function jsonOf(response, options, field) {
   let document2;
   try {
-    document2 = await response.json();
-  } catch (error) {
-    if (!(error instanceof SyntaxError))
-      throw unanswered(error, options);
+    document2 = JSON.parse(response.text);
+  } catch {
+    document2 = null;
   }
   if (typeof document2 === "object" && document2 !== null && field in document2)
     return document2;
   const details = { status: response.status, sessionId: options.sessionId };
   throw new ProtocolError("The response is not a streamguard server's.", details);
 }
-function unanswered(error, options) {
-  if (error instanceof StreamguardError || options.signal?.aborted)
-    return error;
-  const details = { retryable: true, sessionId: options.sessionId, cause: error };
-  return new StreamguardError("connection_lost", "The server could not be reached.", details);
+
+// dist/stream-requests.js
+var StreamRequests = class {
+  /** The question's `Idempotency-Key`, or null without a question. */
+  key;
+  #options;
+  constructor(options) {
+    this.#options = options;
+    this.key = options.question === void 0 ? null : options.question.idempotencyKey || randomKey();
+  }
+  /** Whether the question itself is sent, which is so until something of its answer has arrived. */
+  asks(cursor) {
+    return this.#options.question !== void 0 && cursor === null;
+  }
+  /** Where streams are read. */
+  get streamUrl() {
+    return routeOf(this.#options, this.#options.sessionId, "/stream", { ids: "1" });
+  }
+  /** Asks, or resumes after `cursor`. A question that is sent again is answered once, by its key. */
+  async send(cursor, signal) {
+    const { question, protocol, sessionId } = this.#options;
+    if (question === void 0 || cursor !== null) {
+      const headers2 = { accept: "text/event-stream" };
+      if (cursor !== null)
+        headers2["last-event-id"] = cursor;
+      return request(this.#options, this.streamUrl, { method: "GET", headers: headers2, signal });
+    }
+    let url = this.#options.api ?? "/api/chat";
+    if (protocol !== "ui-message" && protocol !== "plain")
+      url = withIds(url);
+    const headers = new Headers({ accept: "text/event-stream", "idempotency-key": this.key ?? "" });
+    new Headers(question.headers).forEach((value, name) => headers.set(name, value));
+    headers.set("content-type", "application/json");
+    return request(this.#options, url, { method: "POST", headers, body: jsonOf2(question, sessionId), signal });
+  }
+  /** What the server knows of an answer; null if it cannot be asked, or has another one by now. */
+  async status(streamId, idleTimeoutMs, signal) {
+    const connection = new Connection(idleTimeoutMs);
+    const end = () => connection.fail(signal.reason);
+    signal.addEventListener("abort", end);
+    try {
+      const url = routeOf(this.#options, this.#options.sessionId, "");
+      const response = await connection.open((aborting) => request(this.#options, url, { method: "GET", signal: aborting }));
+      const text = await connection.text(response);
+      const { last } = JSON.parse(text);
+      return response.ok && last?.stream_id === streamId ? last : null;
+    } catch {
+      return null;
+    } finally {
+      signal.removeEventListener("abort", end);
+    }
+  }
+};
+function withIds(url) {
+  const [address = "", fragment] = url.split("#", 2);
+  const more = `${address}${address.includes("?") ? "&" : "?"}ids=1`;
+  return fragment === void 0 ? more : `${more}#${fragment}`;
+}
+function jsonOf2({ body }, sessionId) {
+  try {
+    return JSON.stringify(body);
+  } catch (cause) {
+    throw new StreamguardError("request_invalid", "The body of the question is no JSON.", { sessionId, cause });
+  }
 }
 
 // dist/event-stream.js
+var STOP_PATIENCE_MS = 1e3;
+var GIVEN_UP = new Error("The connection was given up for another request.");
 var EventStream = class _EventStream {
   sessionId;
   /** `X-Stream-Id` of the answer; null until the server has answered. */
@@ -404,39 +807,44 @@ var EventStream = class _EventStream {
   /** How the answer ended; null until then, and if it failed. */
   outcome = null;
   #options;
-  #bounds;
-  #key;
+  #requests;
   #told;
+  #callbacks;
+  #reconnection;
   #closing = new AbortController();
   #opened = null;
-  #connection = new AbortController();
+  #connection;
+  #letGo = () => {
+  };
+  /** What is waited for before a connection that was given up is made again. */
+  #givenUpUntil = null;
   #reader = null;
   #delivered = 0;
   /** How many of them came after the one that `cursor` names: those with ids of an upstream's own. */
   #behind = 0;
   /** The server has said that the answer is not in the log. */
   #notResumable = false;
-  #failures = 0;
-  #retryMs = null;
   #inDoubt = false;
   #fatal = null;
   #read = false;
   #left = false;
-  #endedCleanly = false;
   /** @internal Use {@link openStream}. `told`: ids of faults that were told of before. */
   constructor(options, told = /* @__PURE__ */ new Set()) {
+    const bounds = boundsOf(options.reconnect);
     this.#options = options;
-    this.#bounds = boundsOf(options.reconnect);
+    this.#requests = new StreamRequests(options);
     this.#told = told;
+    this.#callbacks = new Callbacks(options, () => this.#names(), told);
+    this.#reconnection = new Reconnection(bounds, this.#callbacks, this.#closing.signal);
+    this.#connection = new Connection(bounds.idleTimeoutMs);
     this.sessionId = options.sessionId;
     this.cursor = options.cursor ?? null;
-    this.#key = options.question === void 0 ? null : options.question.idempotencyKey || randomKey();
     const signal = options.signal;
     if (signal?.aborted)
       this.#closing.abort(signal.reason);
     else
       signal?.addEventListener("abort", () => this.#closing.abort(signal.reason), { signal: this.#closing.signal });
-    this.#closing.signal.addEventListener("abort", () => this.#connection.abort(this.#closing.signal.reason));
+    this.#closing.signal.addEventListener("abort", () => this.#leave(this.#closing.signal.reason));
   }
   /**
    * Sends the request, and resolves when the server has answered: false if there is nothing to read (204).
@@ -464,12 +872,20 @@ var EventStream = class _EventStream {
       return new _EventStream({ ...options, cursor: this.cursor }, this.#told);
     if (question === void 0)
       return new _EventStream(options, this.#told);
-    return new _EventStream({ ...options, question: { ...question, idempotencyKey: this.#key ?? void 0 } }, this.#told);
+    const idempotencyKey = this.#requests.key ?? void 0;
+    return new _EventStream({ ...options, question: { ...question, idempotencyKey } }, this.#told);
   }
-  /** Stops the answer on the server. This stream then ends with what was written so far. See {@link stopAnswer}. */
-  stop() {
+  /**
+   * Stops the answer on the server. This stream then ends with what was written so far. See {@link stopAnswer}.
+   *
+   * Where open answers use up the browser's connections, a Stop would wait for one of them to end: after a second this
+   * stream gives up its own, and makes it again when the server has answered.
+   */
+  async stop() {
     const { signal: _, ...options } = this.#options;
-    return stopAnswer({ ...options, streamId: this.streamId ?? void 0 });
+    const stopped = stopAnswer({ ...options, streamId: this.streamId ?? void 0 });
+    const timer = setTimeout(() => this.#giveUpConnection(stopped), STOP_PATIENCE_MS);
+    return stopped.finally(() => clearTimeout(timer));
   }
   async *[Symbol.asyncIterator]() {
     if (this.#read)
@@ -480,58 +896,59 @@ var EventStream = class _EventStream {
       if (response === null && this.outcome === null)
         this.outcome = "nothing";
       while (response !== null) {
-        let broken = new Error("The connection ended before the answer did.");
-        const messages = this.#messages(response);
-        let repeated = this.cursor === null ? this.#delivered : this.#behind;
-        for (; ; ) {
-          let next;
-          try {
-            next = await messages.next();
-          } catch (error) {
-            if (this.#closing.signal.aborted)
-              throw this.#closing.signal.reason;
-            if (error instanceof StreamguardError)
-              throw error;
-            broken = error;
-            break;
-          }
-          if (next.done)
-            break;
-          if (repeated > 0) {
-            repeated -= 1;
-            continue;
-          }
-          const event = this.#accept(next.value);
-          if (event instanceof RequestRefusedError)
-            broken = event;
-          else if (event !== null)
-            yield event;
-          if (event === broken || this.#reader?.ended === true) {
-            await messages.return();
-            break;
-          }
-        }
-        if (this.#isOver()) {
-          this.outcome = this.#reader?.outcome ?? "completed";
-          return;
-        }
+        const broken = yield* this.#eventsOf(response);
+        if (await this.#isOver())
+          break;
         if (this.#notResumable && this.cursor === null && this.#delivered > 0) {
           throw this.#lost("not_resumable", "The connection was lost, and this answer cannot be resumed.", broken);
         }
-        response = await this.#connect(broken);
-        if (response !== null)
-          continue;
-        if (this.cursor === null && (this.#reader?.outcome ?? null) === null) {
-          throw this.#lost("resume_failed", "The connection was lost, and the rest of the answer is gone.", broken);
-        }
-        this.outcome = this.#reader?.outcome ?? "completed";
+        response = await this.#connect(this.#endedAsUpstreamsDo() ? null : broken);
+        if (response === null)
+          await this.#nothingFollows(broken);
       }
+      if (this.#reader?.upstreamError != null)
+        throw this.#failed(this.#reader.upstreamError, null);
+      this.outcome ??= this.#reader?.outcome ?? "completed";
     } catch (error) {
       if (this.#left)
         return;
       throw error;
     } finally {
       this.#closing.abort(new DOMException("The stream has ended.", "AbortError"));
+    }
+  }
+  /** The new events of one response. Gives why it ended before the answer did, if so. */
+  async *#eventsOf(response) {
+    const messages = this.#connection.events(response, ({ retryMs }) => this.#reconnection.retryMs = retryMs ?? this.#reconnection.retryMs, (text) => this.#readComment(text));
+    let repeated = this.cursor === null ? this.#delivered : this.#behind;
+    try {
+      for (; ; ) {
+        let next;
+        try {
+          next = await messages.next();
+        } catch (error) {
+          if (this.#closing.signal.aborted)
+            throw this.#closing.signal.reason;
+          if (error instanceof StreamguardError)
+            throw error;
+          return error;
+        }
+        if (next.done)
+          return new Error("The connection ended before the answer did.");
+        if (repeated > 0) {
+          repeated -= 1;
+          continue;
+        }
+        const event = this.#accept(next.value);
+        if (event instanceof RequestRefusedError)
+          return event;
+        if (event !== null)
+          yield event;
+        if (this.#reader?.over === true)
+          return null;
+      }
+    } finally {
+      await messages.return();
     }
   }
   #first() {
@@ -548,71 +965,92 @@ var EventStream = class _EventStream {
   #names() {
     return { sessionId: this.sessionId, streamId: this.streamId, messageId: this.messageId };
   }
-  #isOver() {
+  /** Whether the answer is over, as far as its events or, for an upstream's stream, the server say. */
+  async #isOver() {
     const reader = this.#reader;
-    return reader !== null && (reader.ended || this.#endedCleanly && (reader.outcome !== null || reader.endsWithConnection));
+    if (reader.ended)
+      return true;
+    if (!this.#connection.endedCleanly)
+      return false;
+    if (reader.outcome !== null)
+      return true;
+    if (!reader.mayLackEndMark || this.#endedAsUpstreamsDo())
+      return false;
+    const known = await this.#askOutcome();
+    return known === "decided" || known === "unknown" && this.cursor === null;
+  }
+  /** Whether a resume is to tell a clean end without an end mark from a cut: it brings what follows, if anything does. */
+  #endedAsUpstreamsDo() {
+    const { endedCleanly, broughtEvents } = this.#connection;
+    return this.#reader.mayLackEndMark && endedCleanly && broughtEvents && this.cursor !== null;
+  }
+  /** What the server says of the answer's end: some proxies make a clean end of a connection that broke. */
+  async #askOutcome() {
+    const reader = this.#reader;
+    if (this.streamId === null)
+      return "unknown";
+    const status = await this.#requests.status(this.streamId, this.#reconnection.bounds.idleTimeoutMs, this.#closing.signal);
+    if (this.#closing.signal.aborted)
+      throw this.#closing.signal.reason;
+    if (status === null)
+      return "unknown";
+    const outcome = status.outcome ?? null;
+    if (outcome === "completed" || outcome === "stopped")
+      reader.outcome = outcome;
+    else if (outcome !== null)
+      throw this.#failed(`The answer was ${outcome}.`, null);
+    return outcome === null ? "being written" : "decided";
+  }
+  /** The server has nothing more. Everything was seen, and only the end itself was cut off, or the rest is lost. */
+  async #nothingFollows(broken) {
+    const reader = this.#reader;
+    if (reader.outcome !== null)
+      return;
+    if (this.cursor === null)
+      throw this.#lost("resume_failed", "The connection was lost, and the rest of the answer is gone.", broken);
+    await this.#askOutcome();
   }
   /** Connects, after `failure` if there was one. Null: the server has nothing (more). */
   async #connect(failure) {
-    for (; ; ) {
-      if (failure !== null)
-        await this.#wait(failure);
-      if (this.#closing.signal.aborted)
-        throw this.#closing.signal.reason;
-      this.#connection = new AbortController();
-      const idle = this.#idleTimer();
+    const { signal } = this.#closing;
+    this.#letGo();
+    for (let failed = false; ; ) {
+      if (failure === GIVEN_UP)
+        await this.#givenUpUntil;
+      else if (failure !== null) {
+        failed = true;
+        await this.#pause(failure);
+      }
+      if (signal.aborted)
+        throw signal.reason;
+      const connection = this.#connection = new Connection(this.#reconnection.bounds.idleTimeoutMs);
       let response;
-      let refused = null;
       try {
-        response = await this.#request();
-        if (response.status === 204) {
-          if (failure !== null)
-            report(this.#options.onReconnected, this.#names());
-          return null;
-        }
-        if (!response.ok)
-          refused = await refusal(response, this.sessionId);
+        response = await connection.open((aborting) => this.#requests.send(this.cursor, aborting));
       } catch (error) {
-        if (this.#closing.signal.aborted)
-          throw this.#closing.signal.reason;
+        if (signal.aborted)
+          throw signal.reason;
         if (error instanceof StreamguardError)
           throw error;
-        this.#inDoubt = true;
+        if (error !== GIVEN_UP)
+          this.#inDoubt = true;
         failure = error;
         continue;
-      } finally {
-        clearTimeout(idle);
       }
-      if (refused === null) {
-        this.#note(response);
-        if (failure !== null)
-          report(this.#options.onReconnected, this.#names());
-        return response;
+      if (response.ok) {
+        if (response.status !== 204)
+          this.#note(response);
+        if (failed)
+          this.#callbacks.reconnected();
+        return response.status === 204 ? null : response;
       }
-      if (this.#closing.signal.aborted)
-        throw this.#closing.signal.reason;
+      const refused = refusal(response, await connection.textOfRefusal(response), this.sessionId);
+      if (signal.aborted)
+        throw signal.reason;
       if (!this.#mayAskAgain(refused))
         throw this.#toldOf(refused);
       failure = refused;
     }
-  }
-  #request() {
-    const { question, protocol } = this.#options;
-    const signal = this.#connection.signal;
-    if (question === void 0 || this.cursor !== null) {
-      const headers2 = { accept: "text/event-stream" };
-      if (this.cursor !== null)
-        headers2["last-event-id"] = this.cursor;
-      const url2 = routeOf(this.#options, this.sessionId, "/stream", { ids: "1" });
-      return request(this.#options, url2, { method: "GET", headers: headers2, signal });
-    }
-    let url = this.#options.api ?? "/api/chat";
-    if (protocol === "events")
-      url += `${url.includes("?") ? "&" : "?"}ids=1`;
-    const headers = new Headers({ accept: "text/event-stream", "idempotency-key": this.#key ?? "" });
-    new Headers(question.headers).forEach((value, name) => headers.set(name, value));
-    headers.set("content-type", "application/json");
-    return request(this.#options, url, { method: "POST", headers, body: jsonOf2(question, this.sessionId), signal });
   }
   #note(response) {
     const type = response.headers.get("content-type") ?? "";
@@ -632,72 +1070,39 @@ var EventStream = class _EventStream {
     this.messageId = response.headers.get("x-message-id") ?? this.messageId;
     const isUiMessage = response.headers.has("x-vercel-ai-ui-message-stream");
     this.#reader ??= partReaderOf(isUiMessage ? "ui-message" : this.#options.protocol ?? "auto");
-    this.#endedCleanly = false;
     this.#notResumable = response.headers.get("x-streamguard-notice") === "not_resumable";
+    const { maxHiddenConnections } = this.#reconnection.bounds;
+    const giveUp = () => this.#giveUpConnection(shown(this.#closing.signal));
+    this.#letGo = holdConnection(this.#requests.streamUrl, maxHiddenConnections, giveUp);
   }
-  #lost(code, message, cause) {
-    return new ResumeFailedError(code, message, { sessionId: this.sessionId, streamId: this.streamId ?? void 0, cause });
+  /** Ends the connection, and makes it again after `until`; not where the answer could not be resumed then. */
+  #giveUpConnection(until) {
+    if (this.cursor === null || this.#notResumable)
+      return;
+    this.#givenUpUntil = until.catch(() => {
+    });
+    this.#connection.fail(GIVEN_UP);
+  }
+  #leave(reason) {
+    this.#connection.fail(reason);
+    this.#letGo();
+  }
+  /** Waits before the next attempt, or throws at the bound. */
+  async #pause(cause) {
+    try {
+      await this.#reconnection.pause(cause, this.#names());
+    } catch (error) {
+      throw error === cause && error instanceof RequestRefusedError ? this.#toldOf(error) : error;
+    }
   }
   /** Whether a refusal may be temporary. A refused question is not repeated, unless nobody knows if it had arrived. */
   #mayAskAgain(refused) {
-    const asks = this.#options.question !== void 0 && this.cursor === null;
+    const asks = this.#requests.asks(this.cursor);
     if (asks && !this.#inDoubt && this.#delivered === 0 && this.streamId === null)
       return false;
     if (refused instanceof ResumeFailedError || refused.code.startsWith("quota_"))
       return false;
-    const wait = (refused.retryAfterSeconds ?? 0) * 1e3;
-    return refused.retryable && wait <= this.#bounds.maxRetryAfterMs;
-  }
-  #toldOf(refused) {
-    if (refused.fault !== null)
-      this.#tell(refused.fault);
-    return refused;
-  }
-  /** Waits before the next attempt, or throws at the bound. */
-  async #wait(cause) {
-    this.#failures += 1;
-    const maxAttempts = this.#bounds.maxAttempts;
-    if (this.#failures > maxAttempts) {
-      if (cause instanceof RequestRefusedError)
-        throw this.#toldOf(cause);
-      throw new ConnectionLostError(this.#failures - 1, {
-        sessionId: this.sessionId,
-        streamId: this.streamId ?? void 0,
-        cause
-      });
-    }
-    const asked = cause instanceof RequestRefusedError ? (cause.retryAfterSeconds ?? 0) * 1e3 : 0;
-    const delayMs = Math.max(asked, backoffMs(this.#failures, this.#bounds, this.#retryMs));
-    const { sessionId, streamId } = this;
-    report(this.#options.onReconnect, { attempt: this.#failures, maxAttempts, delayMs, cause, sessionId, streamId });
-    await pause(delayMs, this.#closing.signal, { exactly: asked > 0 });
-  }
-  #idleTimer() {
-    const limit = this.#bounds.idleTimeoutMs;
-    const connection = this.#connection;
-    if (limit <= 0 || limit > MAX_TIMER_MS)
-      return void 0;
-    return setTimeout(() => connection.abort(new Error(`Nothing arrived for ${limit} ms.`)), limit);
-  }
-  async *#messages(response) {
-    const parser = new EventSourceParser();
-    const reader = response.body.getReader();
-    try {
-      for (; ; ) {
-        const idle = this.#idleTimer();
-        const { done, value } = await reader.read().finally(() => clearTimeout(idle));
-        if (done) {
-          this.#endedCleanly = true;
-          return;
-        }
-        const events = parser.push(value);
-        this.#retryMs = parser.retryMs ?? this.#retryMs;
-        yield* events;
-      }
-    } finally {
-      reader.cancel().catch(() => {
-      });
-    }
+    return refused.retryable && this.#reconnection.isPatientFor(refused);
   }
   /** The event of a message. Null: it only tells of the end. An error: the connection fails, though not the answer. */
   #accept(message) {
@@ -715,19 +1120,11 @@ var EventStream = class _EventStream {
       this.cursor = id;
     if (message.id !== null)
       this.#behind = id === null ? this.#behind + 1 : 0;
-    this.#failures = 0;
+    this.#reconnection.progressed();
+    this.#connection.broughtEvents = true;
     this.#delivered += 1;
-    if (reader.failure !== null) {
-      const reason = fault ?? this.#fatal;
-      if (reason !== null)
-        this.#tell(reason);
-      throw new AnswerFailedError(reason?.code ?? "answer_failed", reader.failure.message, {
-        fault: reason,
-        retryable: reason?.retryable ?? false,
-        sessionId: this.sessionId,
-        streamId: this.streamId ?? void 0
-      });
-    }
+    if (reader.failure !== null)
+      throw this.#failed(reader.failure.message, fault ?? this.#fatal);
     if (part === null)
       return null;
     if (fault !== null) {
@@ -735,12 +1132,19 @@ var EventStream = class _EventStream {
         this.#notResumable = true;
       if (fault.severity === "fatal")
         this.#fatal = fault;
-      this.#tell(fault);
+      this.#callbacks.fault(fault);
     }
     const saved = persistedOf(part);
     if (saved !== null)
-      report(this.#options.onPersisted, saved, this.#names());
+      this.#callbacks.persisted(saved);
     return { id, type: part.type, part };
+  }
+  #readComment(text) {
+    const notice = this.#reader.readComment(text);
+    if (notice === "keep-alive")
+      this.#reconnection.progressed();
+    else if (notice !== null)
+      this.#callbacks.fault(notice);
   }
   /** The server could not read on in the log. Throws if that is for good. */
   #connectionFailed(fault) {
@@ -749,33 +1153,25 @@ var EventStream = class _EventStream {
     if (fault.code === "resume_failed")
       throw this.#toldOf(new ResumeFailedError(fault.code, fault.message, details));
     const refused = new RequestRefusedError(fault.code, fault.message, { ...details, retryable: true });
-    if ((refused.retryAfterSeconds ?? 0) * 1e3 > this.#bounds.maxRetryAfterMs)
+    if (!this.#reconnection.isPatientFor(refused))
       throw this.#toldOf(refused);
     return refused;
   }
-  #tell(fault) {
-    if (this.#told.has(fault.fault_id))
-      return;
-    this.#told.add(fault.fault_id);
-    report(this.#options.onFault, fault, this.#names());
-    if (isQuotaFault(fault))
-      report(this.#options.onQuota, fault, this.#names());
+  #failed(message, fault) {
+    if (fault !== null)
+      this.#callbacks.fault(fault);
+    const names = { sessionId: this.sessionId, streamId: this.streamId ?? void 0 };
+    return new AnswerFailedError(fault?.code ?? "answer_failed", message, { fault, retryable: fault?.retryable ?? false, ...names });
+  }
+  #lost(code, message, cause) {
+    return new ResumeFailedError(code, message, { sessionId: this.sessionId, streamId: this.streamId ?? void 0, cause });
+  }
+  #toldOf(refused) {
+    if (refused.fault !== null)
+      this.#callbacks.fault(refused.fault);
+    return refused;
   }
 };
-function report(callback, ...given) {
-  try {
-    callback?.(...given);
-  } catch (error) {
-    console.error("A callback of streamguard-client threw:", error);
-  }
-}
-function jsonOf2({ body }, sessionId) {
-  try {
-    return JSON.stringify(body);
-  } catch (cause) {
-    throw new StreamguardError("request_invalid", "The body of the question is no JSON.", { sessionId, cause });
-  }
-}
 var CURSOR = /^\d+\.[^.]+\.\d+\.\d+$/;
 function openStream(options) {
   return new EventStream(options);
@@ -788,7 +1184,7 @@ var OpenParts = class {
   /** Takes note of a part that the page gets. */
   note(part) {
     const { type, id, toolCallId, inputTextDelta, dynamic } = part;
-    const call = String(toolCallId);
+    const call2 = String(toolCallId);
     switch (type) {
       case "start":
         this.#spans.clear();
@@ -804,10 +1200,10 @@ var OpenParts = class {
         break;
       case "tool-input-start":
       case "tool-input-available":
-        this.#calls.set(call, { dynamic: dynamic === true, whole: type === "tool-input-available", begun: "" });
+        this.#calls.set(call2, { dynamic: dynamic === true, whole: type === "tool-input-available", begun: "" });
         break;
       case "tool-input-delta": {
-        const open = this.#calls.get(call);
+        const open = this.#calls.get(call2);
         if (open && open.begun === "")
           open.begun = String(inputTextDelta).trimStart();
         break;
@@ -816,7 +1212,7 @@ var OpenParts = class {
       case "tool-output-error":
       case "tool-input-error":
       case "tool-output-denied":
-        this.#calls.delete(call);
+        this.#calls.delete(call2);
         break;
     }
   }
@@ -919,7 +1315,10 @@ var StreamguardTransport = class {
    * @throws {RequestRefusedError} 401, 403, 429 or 503: the answer goes on
    */
   stop(chatId) {
-    return stopAnswer({ ...this.#options, sessionId: chatId, streamId: this.streamId(chatId) ?? void 0 });
+    const stream = this.#answers.get(chatId)?.stream;
+    if (stream !== void 0 && stream.streamId !== null)
+      return stream.stop();
+    return stopAnswer({ ...this.#options, sessionId: chatId });
   }
   /**
    * Sends the chat's last question again, with the same `Idempotency-Key`: if it had arrived, its answer is shown, and
