@@ -12,7 +12,7 @@ import pytest
 from .first_steps import Reader, matches
 from .samples import ROOT
 
-READERS = ({"README.md": (1, 3)}, {"docs/tutorial/index.md": (5, 2), "docs/tutorial/keep-your-chats.md": (9, 1)})
+READERS = ({"README.md": (1, 4)}, {"docs/tutorial/index.md": (5, 2), "docs/tutorial/keep-your-chats.md": (9, 1)})
 """What each reader follows, one page after the other: how many commands have their output compared, and how many
 servers come up. Those of the README and of the first tutorial are two workers in the end."""
 
