@@ -126,6 +126,7 @@ async def plain(body: Body) -> AsyncIterator[str]:
         yield str(piece)
 
 
-guard.install(app, "/api/chat")
+for prefix in ("/api/chat", "/api/plain"):
+    guard.install(app, prefix)
 if pages := os.environ.get("CLIENT_PAGES"):
     app.mount("/pages", StaticFiles(directory=pages, html=True))
