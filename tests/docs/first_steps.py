@@ -80,13 +80,13 @@ class Reader:
         """How many servers came up."""
 
     def follow(self, page: str, *, until: str | None = None) -> None:
-        """Do what the page says, from its first block to its last, or to the first with the title `until`.
+        """Do what the page says, from its first block to its last, or to the heading `until`.
 
         Raises:
             AssertionError: a command failed, or said something else than is shown.
         """
         application: Path | None = None
-        for block in _blocks(page):
+        for block in _blocks(page, until):
             if block.title is not None:
                 application = self._directory / block.title if block.language == "python" else application
                 (self._directory / block.title).write_text(self._here(block.body))
@@ -98,8 +98,6 @@ class Reader:
             elif block.language == "console":
                 for command, shown in _commands(block.body):
                     self._see(command, shown)
-            if until is not None and block.title == until:
-                return
 
     def do(self, script: str) -> None:
         """Run commands that no page has, as one of a page's own blocks."""
@@ -248,8 +246,9 @@ def _without_ids(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.rstrip().splitlines())
 
 
-def _blocks(page: str) -> Iterator[_Block]:
-    for fence in _FENCE.finditer((ROOT / page).read_text()):
+def _blocks(page: str, until: str | None) -> Iterator[_Block]:
+    text = (ROOT / page).read_text()
+    for fence in _FENCE.finditer(text, 0, len(text) if until is None else text.index(f"\n{until}\n")):
         yield _Block(fence["language"], fence["title"], textwrap.dedent(fence["body"]))
 
 

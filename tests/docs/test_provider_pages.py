@@ -15,11 +15,13 @@ import pytest
 
 from ..contrib.provider_chats import KEYS, pointed_at
 from ..contrib.upstream import provider
-from .samples import ROOT, blocks, run_page
+from ..examples.live import chat_body
+from .samples import ROOT, blocks, run_page, serving
 
 SHAPE = (
     "Install",
     "A minimal endpoint",
+    "Run it",
     "Tools",
     "Usage and quota",
     "Errors",
@@ -36,7 +38,7 @@ def test_a_page_has_every_part_in_its_place(page: str) -> None:
     text = (ROOT / f"docs/how-to/{page}.md").read_text()
     found = [heading for heading in re.findall(r"^## (.+)$", text, re.M) if heading in SHAPE]
     assert sorted(found) == sorted(SHAPE)
-    assert (found[0], found[1], found[-1]) == ("Install", "A minimal endpoint", "Test it")
+    assert (found[:4], found[-1]) == (["Install", "A minimal endpoint", "Run it", "Tools"], "Test it")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -65,6 +67,23 @@ def test_the_test_that_a_page_shows_passes(page: str, tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-2000:]
     assert "1 passed" in ran.stdout
+
+
+@pytest.mark.parametrize("page", [*PAGES, "providers/any-other"])
+def test_the_first_program_saves_question_and_answer(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with (
+        provider() as upstream,
+        pointed_at(upstream),
+        run_page(f"docs/how-to/{page}.md", redis_url="") as module,
+        serving(module.app) as port,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as visitor,
+    ):
+        visitor.post("/api/chat", json=chat_body("c1", "Hello"))
+        saved = visitor.get("/api/chat/c1/messages").json()["messages"]
+    assert [message["role"] for message in saved] == ["user", "assistant"]
 
 
 class _Run:
