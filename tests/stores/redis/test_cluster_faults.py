@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
@@ -42,6 +43,7 @@ from ...harness.waiting import wait_until_async
 pytestmark = pytest.mark.anyio
 
 KEYS = Keys("streamguard")
+DATA = [(EventKind.DATA, b"a")]
 Waited = Callable[[], Awaitable[bool] | bool]
 
 
@@ -99,6 +101,32 @@ async def test_an_append_is_refused_while_a_streams_keys_are_apart(
     migration.finish()
     assert (await put(store, ref, 3, b"c")).status is Status.OK
     assert payloads(await log(store, ref)) == [b"a", b"b", b"c"]
+
+
+@pytest.mark.parametrize("moved", ["the slot", "the keys"])
+async def test_an_append_that_is_sent_on_has_its_time_by_the_new_server_s_clock(
+    moved: str, redis_cluster: RedisCluster, store: RedisStore
+) -> None:
+    """The old one's may be wrong by more than an append may take."""
+    assert store._cluster is not None
+    ref = await begin(store)
+    await put(store, ref, 1, b"a")
+    (record,) = await store.session_streams(ref.key, limit=1)
+    source = store._cluster.known(KEYS.stream(ref).meta)
+    assert source is not None
+    source.clock.heard(int(time.time() * 1000) - 3_600_000)
+    migration = redis_cluster.begin_migration(KEYS.stream(ref).meta)
+    migration.move_all()
+    if moved == "the slot":
+        migration.finish()
+    append = Append(ref, record.epoch, 2, [(EventKind.DATA, b"b")], refresh=False, within_seconds=5.0)
+    (reply,) = await store.append([append])
+    assert reply.status is Status.OK
+    target = store._cluster.at(Place("127.0.0.1", migration.target.public_port))
+    until_ms = target.clock.until(0.0)
+    assert until_ms is not None
+    assert abs(until_ms - time.time() * 1000) < 60_000
+    migration.finish()
 
 
 async def test_nobody_finds_half_a_session(redis_cluster: RedisCluster, store: RedisStore) -> None:
@@ -204,6 +232,36 @@ async def test_the_time_of_an_append_counts_from_its_call(own_redis_cluster: Cal
         silent.resume()
         await store.aclose()
         await fresh.aclose()
+
+
+async def test_streams_of_a_server_do_not_wait_for_one_whose_next_server_is_silent(
+    own_redis_cluster: Callable[..., RedisCluster],
+) -> None:
+    """Its keys are there already, and its slot is not."""
+    cluster = own_redis_cluster(node_timeout_seconds=60)
+    store = RedisStore(cluster.url, command_seconds=0.5)
+    try:
+        await store.start()
+        home = cluster.masters()[0]
+        moving = await begin(store, session_on(cluster, home))
+        staying = await begin(store, session_on(cluster, home, first=1_000))
+        epochs = {ref: (await meta(store, ref)).epoch for ref in (staying, moving)}
+        for ref in (staying, moving):  # a script with a key that is nowhere is refused while its slot is moved
+            await put(store, ref, 1, b"a")
+        migration = cluster.begin_migration(KEYS.stream(moving).meta)
+        migration.move_all()
+        migration.target.pause()
+        for seq in (2, 3, 4):
+            appends = [Append(ref, epoch, seq, DATA, refresh=False) for ref, epoch in epochs.items()]
+            first, second = await store.append(appends)
+            assert (first.status, second.status) == (Status.OK, Status.REFUSED)
+        migration.target.resume()
+        back: Waited = partial(_appended, store, moving, 2, b"a")
+        await wait_until_async(back, description="the next server answers again")
+    finally:
+        for node in cluster.nodes:
+            node.resume()
+        await store.aclose()
 
 
 async def test_a_server_that_loses_its_slots_while_it_is_tried_is_no_accident(store: RedisStore) -> None:

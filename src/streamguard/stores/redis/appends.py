@@ -13,45 +13,22 @@ from typing import Final
 
 from ...values import EventKind
 from ..appends import AppendReply, AppendRequest, appended
+from .append_calls import KEPT_NUMBERS, KINDS, SIZES, AppendCalls, KeptStream, until
 from .append_gate import EXEC, MULTI, AppendGate
-from .codec import append_reply, flatten, server_ms
-from .driver import CommandError, Reply, Usual, pack, pack_argument
+from .codec import append_reply, server_ms
+from .driver import CommandError, Reply, Usual, pack
 from .namespace import RedisNamespace
+from .pipeline import OrderedConnection
 from .pipelined_connection import OtherConnectionError
 
 __all__ = ["Appends"]
 
-_KEPT: Final = 4096
-"""Numbers below are kept in the form that appends send them in: joining pieces takes a third of formatting them."""
-_SEQS: Final = tuple(pack_argument(b"%d" % number) for number in range(_KEPT))
-_SIZES: Final = tuple(b"$%d\r\n" % number for number in range(_KEPT))
-_LINES: Final = tuple(b"%d\r\n" % number for number in range(_KEPT))
-_KINDS: Final = {kind: pack_argument(kind.encode()) for kind in EventKind}
+_LINES: Final = tuple(b"%d\r\n" % number for number in range(KEPT_NUMBERS))
 _DATA: Final = EventKind.DATA
-_DATA_SIZES: Final = tuple(_KINDS[_DATA] + size for size in _SIZES)
+_DATA_SIZES: Final = tuple(KINDS[_DATA] + size for size in SIZES)
 _END: Final = b"\r\n"
 _ADDED: Final = frozenset({bytes})
 """Types of the answers to XADDs that were carried out: their ids."""
-_DECIDED: Final = "="
-"""Stands where the first event's kind would: what was decided about the stream comes before its events."""
-
-
-class _Kept:
-    """What is kept of a stream between its appends under one epoch."""
-
-    __slots__ = ("add", "add_line", "checked", "next_seq", "start")
-
-    def __init__(self, start: bytes) -> None:
-        self.start = start
-        """The beginning of the script's call with one event."""
-        self.add = b""
-        """The beginning of an XADD, up to the event's number."""
-        self.add_line = 0
-        """How long that number is, with the end of its line."""
-        self.checked = 0
-        """The generation of the gate under which the script found nothing amiss, and left the log open."""
-        self.next_seq = 0
-        """The event that follows the log's last one, as of then."""
 
 
 @lru_cache(maxsize=512)
@@ -63,18 +40,18 @@ def _queued(count: int) -> Usual:
 class Appends:
     """Appends over the connection of one store that keeps their order."""
 
-    def __init__(self, redis: RedisNamespace) -> None:
-        self._ordered = redis.ordered
+    def __init__(self, redis: RedisNamespace, ordered: OrderedConnection) -> None:
+        self._ordered = ordered
         self._keys = redis.keys
+        self._calls = AppendCalls(ordered, redis.keys)
         self._clock = redis.clock
         self._gate = AppendGate(redis.keys)
 
-    async def append(self, batch: Sequence[AppendRequest], *, begun: float | None = None) -> list[AppendReply]:
-        """See `StreamWrites.append`. `begun` (`time.monotonic`) is when that was called, if that was before this."""
+    async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
+        """See `StreamWrites.append`."""
         if not batch:
             return []
-        if begun is None:
-            begun = time.monotonic()
+        begun = time.monotonic()
         gate, connection = self._gate, self._ordered.number
         if gate.stands(connection, begun):
             packed, others = [MULTI], []
@@ -93,9 +70,9 @@ class Appends:
         """Pack its one event as a plain XADD, if that does for it: it follows what the log had when it was checked,
         since the gate was set up, and nothing else is to be done or decided. Hot path."""
         cache = item.cache
-        if cache.owner is not self or item.refresh:
+        if cache.owner is not self._calls or item.refresh:
             return False
-        kept: _Kept = cache.value
+        kept: KeptStream = cache.value
         seq, events = item.first_seq, item.events
         if (
             kept.checked != gate.generation
@@ -105,9 +82,9 @@ class Appends:
         ):
             return False
         ((kind, data),) = events
-        line = _LINES[seq] if seq < _KEPT else b"%d\r\n" % seq
+        line = _LINES[seq] if seq < KEPT_NUMBERS else b"%d\r\n" % seq
         size = len(data)
-        head = _DATA_SIZES[size] if kind is _DATA and size < _KEPT else b"%b$%d\r\n" % (_KINDS[kind], size)
+        head = _DATA_SIZES[size] if kind is _DATA and size < KEPT_NUMBERS else b"%b$%d\r\n" % (KINDS[kind], size)
         if len(line) != kept.add_line:  # the number has a digit more
             self._lengthen(kept, item, line)
         packed += (kept.add, line, head, data, _END)
@@ -130,7 +107,8 @@ class Appends:
         end = len(added) + 2
         calls = end + len(renewal)
         if others:
-            packed += [self._call(batch[at], begun) for at in others]
+            asked = [batch[at] for at in others]
+            packed += [self._calls.call(item, until(self._clock, item.within_seconds, begun)) for item in asked]
         generation = gate.generation
         gate.begin()
         try:
@@ -165,7 +143,7 @@ class Appends:
         results: Sequence[Reply] = done if isinstance(done, list) and len(done) == len(added) else (None,) * len(added)
         doubted = []
         for at, result in zip(added, results, strict=True):
-            kept: _Kept = batch[at].cache.value
+            kept: KeptStream = batch[at].cache.value
             if type(result) is bytes:
                 kept.next_seq = batch[at].first_seq + 1
                 answers[at] = appended(batch[at].first_seq)
@@ -179,7 +157,7 @@ class Appends:
 
     async def _check(self, batch: Sequence[AppendRequest], begun: float) -> list[AppendReply]:
         """Append by the script."""
-        packed = [self._call(item, begun) for item in batch]
+        packed = [self._calls.call(item, until(self._clock, item.within_seconds, begun)) for item in batch]
         gate, connection = self._gate, self._ordered.number
         missed, opening = None, []
         stood = gate.stands(connection, time.monotonic())
@@ -208,73 +186,30 @@ class Appends:
     def _missed_the_gate(self, item: AppendRequest) -> bool:
         """Whether a plain XADD would have done for its one event, had the gate stood."""
         cache = item.cache
-        return cache.owner is self and cache.value.next_seq == item.first_seq
+        return cache.owner is self._calls and cache.value.next_seq == item.first_seq
 
     def _checked(
         self, batch: Sequence[AppendRequest], at: Sequence[int], replies: Sequence[Reply], generation: int
     ) -> list[AppendReply]:
         """What the script's replies to these of the batch say, and what follows from them for the next append.
         `generation` is that of the gate that stood before the script and after, if one did."""
-        answers = []
+        answers, calls = [], self._calls
         for n, reply in zip(at, replies, strict=True):
             cache = batch[n].cache
             if type(reply) is int:  # nearly always
-                if cache.owner is self:
+                if cache.owner is calls:
                     cache.value.checked, cache.value.next_seq = generation, reply + 1
                 answers.append(appended(reply))
                 continue
-            if cache.owner is self:
+            if cache.owner is calls:
                 cache.value.checked = cache.value.next_seq = 0
             self._clock.heard(server_ms(reply))
             answers.append(append_reply(reply))
         return answers
 
-    def _lengthen(self, kept: _Kept, item: AppendRequest, line: bytes) -> None:
+    def _lengthen(self, kept: KeptStream, item: AppendRequest, line: bytes) -> None:
         """Make the beginning of an XADD for numbers of this length."""
         kept.add_line = len(line)
         epoch = b"%d-" % item.epoch
         start = pack(("XADD", self._keys.stream(item.ref).log, "NOMKSTREAM"))
         kept.add = b"*6%b$%d\r\n%b" % (start[2:], len(epoch) + len(line) - 2, epoch)
-
-    def _call(self, item: AppendRequest, begun: float) -> bytes:
-        """A call of the script; `begun` is when the append was asked for."""
-        events, until = item.events, self._until(item.within_seconds, begun)
-        decided = item.decided if item.first_seq == 1 else None
-        if len(events) == 1 and not item.refresh and decided is None:  # the usual case: all but the event is packed
-            ((kind, data),) = events
-            try:
-                seq = _SEQS[item.first_seq]
-                size = _SIZES[len(data)]
-            except IndexError:
-                seq, size = pack_argument(b"%d" % item.first_seq), b"$%d\r\n" % len(data)
-            return b"".join((self._kept(item).start, pack_argument(until), seq, _KINDS[kind], size, data, b"\r\n"))
-        if item.cache.owner is not self:
-            self._kept(item)
-        keys = self._keys.stream(item.ref)
-        return self._ordered.script(
-            "append",
-            (keys.meta, keys.log, keys.session, keys.streams) if item.refresh or decided else (keys.meta, keys.log),
-            (
-                item.epoch,
-                until,
-                item.first_seq,
-                *(() if decided is None else (_DECIDED, *decided, item.ref.stream_id)),
-                *(events[0] if len(events) == 1 else flatten(events)),
-            ),
-        ).packed
-
-    def _kept(self, item: AppendRequest) -> _Kept:
-        """What is kept of the stream: the request has it."""
-        cache = item.cache
-        if cache.owner is not self:
-            keys = self._keys.stream(item.ref)
-            start = self._ordered.script_start("append", (keys.meta, keys.log), (item.epoch,), more=4)
-            cache.value, cache.owner = _Kept(start), self
-        kept: _Kept = cache.value
-        return kept
-
-    def _until(self, within_seconds: float, begun: float) -> bytes:
-        """The server's time after which an append must not be carried out; empty if there is none, or if the server's
-        clock is not known yet."""
-        until = self._clock.until(begun + within_seconds - time.monotonic())
-        return b"" if until is None else b"%d" % until

@@ -29,7 +29,7 @@ from .pipeline import PipelinedConnections
 from .scripts import Scripts
 from .slot_map import Place, read_slots, slot_of
 
-__all__ = ["AnyServer", "Cluster", "ClusterServer", "OneServer"]
+__all__ = ["AnyServer", "Cluster", "ClusterServer", "OneServer", "resting"]
 
 ASKED_AT_ONCE: Final = 3
 """How many servers are asked for the map at once: one of them may be silent. As many more are asked whenever none of
@@ -172,8 +172,7 @@ class Cluster:
             text = f"{operation}: no server of the cluster has this slot"
             raise StoreUnavailableError(text, operation=operation)
         if server.rests:
-            text = f"{operation}: the server of the cluster that has this slot did not answer just now"
-            raise StoreUnavailableError(text, operation=operation)
+            raise resting(operation)
         return server
 
     async def all_servers(self, operation: str) -> list[ClusterServer]:
@@ -290,6 +289,12 @@ class Cluster:
     def known_servers(self) -> list[ClusterServer]:
         """Every server that there are connections to."""
         return list(self._servers.values())
+
+
+def resting(operation: str) -> StoreUnavailableError:
+    """The error of a call to a server that rests."""
+    text = f"{operation}: the server of the cluster that has this slot did not answer just now"
+    return StoreUnavailableError(text, operation=operation)
 
 
 class AnyServer:

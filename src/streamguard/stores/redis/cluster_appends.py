@@ -13,11 +13,12 @@ from ...errors import StoreUnavailableError
 from ...values import StreamRef
 from ..appends import AppendReply, AppendRequest
 from ..records import Status
-from .appends import Appends
-from .cluster import Cluster, ClusterServer
-from .cluster_connections import ServerConnections
-from .driver import Command
-from .namespace import RedisNamespace
+from .append_calls import AppendCalls, until
+from .cluster import ClusterServer
+from .cluster_connections import ClusterConnections
+from .codec import append_reply, server_ms
+from .driver import Command, CommandError
+from .keys import Keys
 
 __all__ = ["ClusterAppends"]
 
@@ -27,11 +28,12 @@ _REFUSED: Final = AppendReply(Status.REFUSED, 0, stop_requested=False)
 class ClusterAppends:
     """Appends of one store to all servers of a cluster."""
 
-    def __init__(self, redis: RedisNamespace, cluster: Cluster) -> None:
-        self._redis = redis
-        self._cluster = cluster
-        self._seconds = cluster.command_seconds
-        self._appends: dict[ClusterServer, Appends] = {}
+    def __init__(self, keys: Keys, ordered: ClusterConnections) -> None:
+        self._keys = keys
+        self._cluster = ordered.cluster
+        self._router = ordered.router
+        self._seconds = ordered.cluster.command_seconds
+        self._calls = AppendCalls(ordered, keys)
 
     async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
         """See `StreamWrites.append`. Where some servers answer and others do not, the appends to these are `REFUSED`:
@@ -43,8 +45,7 @@ class ClusterAppends:
         answered: list[ClusterServer] = []
         for n, item in enumerate(batch):
             try:
-                meta = self._redis.keys.stream(item.ref).meta
-                server = await self._cluster.server_of("append", meta, deadline)
+                server = await self._cluster.server_of("append", self._keys.stream(item.ref).meta, deadline)
             except StoreUnavailableError as exc:
                 failures.append(exc)
             else:
@@ -52,9 +53,7 @@ class ClusterAppends:
 
         async def append(server: ClusterServer, numbers: list[int]) -> None:
             try:
-                if not server.clock.known:
-                    await self._learn_time(server)
-                found = await self._at(server).append([batch[n] for n in numbers], begun=begun)
+                found = await self._append(server, [batch[n] for n in numbers], begun, deadline)
             except StoreUnavailableError as exc:
                 failures.append(exc)
                 return
@@ -74,23 +73,41 @@ class ClusterAppends:
     def server_of(self, ref: StreamRef) -> object:
         """See `Placement`. Streams of which no server is known yet have one server. A server is its place: one that
         lost its slots and got some again, or was a replica meanwhile, is the same one."""
-        server = self._cluster.known(self._redis.keys.stream(ref).meta)
+        server = self._cluster.known(self._keys.stream(ref).meta)
         return None if server is None else server.place
 
-    def _at(self, server: ClusterServer) -> Appends:
-        found = self._appends.get(server)
-        if found is None:
-            for one in self._appends.keys() - set(self._cluster.known_servers()):
-                del self._appends[one]
-            redis = self._redis
-            ordered = ServerConnections(self._cluster, server)
-            there = RedisNamespace(redis.keys, redis.connections, ordered, redis.report, clock=server.clock)
-            found = self._appends[server] = Appends(there)
-        return found
+    async def _append(
+        self, server: ClusterServer, batch: Sequence[AppendRequest], begun: float, deadline: Deadline
+    ) -> list[AppendReply]:
+        """Append at one server, and where it says that streams are now.
 
-    async def _learn_time(self, server: ClusterServer) -> None:
+        Raises:
+            StoreUnavailableError: it did not answer in time.
+        """
+        asked = dict.fromkeys(range(len(batch)), server)
+
+        async def calls(server: ClusterServer, numbers: Sequence[int]) -> list[Command]:
+            """Each server has a clock of its own, and an append is carried out until a time by that."""
+            if not server.clock.known:
+                await self._learn_time(server, deadline)
+            asked.update(dict.fromkeys(numbers, server))
+            some = [batch[n] for n in numbers]
+            return [
+                Command(self._calls.call(item, until(server.clock, item.within_seconds, begun)), "append")
+                for item in some
+            ]
+
+        commands = await calls(server, range(len(batch)))
+        replies = await self._router.exchange(server, "append", commands, deadline)
+        if any(isinstance(reply, CommandError) for reply in replies):
+            replies = await self._router.follow(server, "append", commands, replies, deadline, remake=calls)
+        for n, reply in enumerate(replies):
+            asked[n].clock.heard(server_ms(reply))
+        return [append_reply(reply) for reply in replies]
+
+    async def _learn_time(self, server: ClusterServer, deadline: Deadline) -> None:
         """Ask a server for its time, before the first append there: it says until when an append may be carried out."""
-        (reply,) = await ServerConnections(self._cluster, server).run("append", [Command.of("TIME")])
+        (reply,) = await self._router.exchange(server, "append", [Command.of("TIME")], deadline)
         match reply:
             case [bytes() as seconds, bytes() as microseconds]:
                 server.clock.heard(int(seconds) * 1_000 + int(microseconds) // 1_000)

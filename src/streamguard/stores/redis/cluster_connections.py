@@ -8,20 +8,20 @@ callers know what is safe to repeat.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 from ...contained import gathered
 from ...deadlines import Deadline
 from ...errors import StoreUnavailableError
-from .cluster import Cluster, ClusterServer
-from .driver import Command, CommandError, Reply, Usual
+from .cluster import Cluster, ClusterServer, resting
+from .driver import Command, CommandError, Reply
 from .errors import UnansweredError
 from .pipeline import Connections, Server
 from .slot_map import Redirect, Redirection, read_redirection
 
-__all__ = ["ClusterConnections", "ServerConnections"]
+__all__ = ["ClusterConnections", "Remake", "Router"]
 
 REDIRECTIONS: Final = 5
 """How often one command is sent on at most."""
@@ -31,11 +31,15 @@ TRY_AGAIN_SECONDS: Final = 0.02
 _ASKING: Final = Command.of("ASKING")
 
 
-class _Router:
+Remake: TypeAlias = "Callable[[ClusterServer, Sequence[int]], Awaitable[list[Command]]]"
+"""Makes commands anew for another server than the one that they were made for; they go by their numbers."""
+
+
+class Router:
     """Sends commands to servers, and on to others where they say so."""
 
     def __init__(self, cluster: Cluster, *, ordered: bool) -> None:
-        self.cluster = cluster
+        self.cluster: Final = cluster
         self._scripts = cluster.scripts
         self._ordered = ordered
         """Whether commands are sent over the one connection to each server that keeps their order. A command whose keys
@@ -64,13 +68,15 @@ class _Router:
         commands: Sequence[Command],
         replies: list[Reply],
         deadline: Deadline,
+        *,
+        remake: Remake | None = None,
     ) -> list[Reply]:
         """Send those commands on that the server did not carry out, and put their replies in the place of what it
-        said."""
+        said. A server that they were sent on to and that does not answer is no reason to lose the replies of others."""
         asked = dict.fromkeys(range(len(replies)), server)
-        for _ in range(REDIRECTIONS if self._ordered else 1_000):
+        for times in range(REDIRECTIONS if self._ordered else 1_000):
             sent: dict[tuple[ClusterServer, bool], list[int]] = {}
-            pausing = False
+            pausing = times >= REDIRECTIONS  # servers that name each other do not agree yet
             for n in list(asked):
                 said = read_redirection(replies[n], asked[n].place)
                 target = None if said is None else self._target(said, asked[n], commands[n])
@@ -87,7 +93,13 @@ class _Router:
                     break
                 await asyncio.sleep(TRY_AGAIN_SECONDS)
             for (target, asking), numbers in sent.items():
-                again = await self._again(target, operation, [commands[n] for n in numbers], deadline, asking=asking)
+                try:
+                    if target.rests:
+                        raise resting(operation)
+                    some = await remake(target, numbers) if remake else [commands[n] for n in numbers]
+                    again = await self._again(target, operation, some, deadline, asking=asking)
+                except StoreUnavailableError as exc:
+                    again = [UnansweredError(exc)] * len(numbers)
                 for n, reply in zip(numbers, again, strict=True):
                     replies[n] = reply
         return replies
@@ -118,57 +130,14 @@ class _Router:
         return replies[len(loads) + 1 :: 2]
 
 
-class ServerConnections(Connections):
-    """Ordered calls to one server of a cluster, for appends to streams that it has: they take no detour unless their
-    slot was moved."""
-
-    def __init__(self, cluster: Cluster, server: ClusterServer) -> None:
-        super().__init__(cluster.scripts)
-        self._server = server
-        self._router = _Router(cluster, ordered=True)
-        self._seconds = cluster.command_seconds
-
-    async def run(self, operation: str, commands: Sequence[Command]) -> list[Reply]:
-        deadline = Deadline.after(self._seconds)
-        replies = await self._router.exchange(self._server, operation, commands, deadline)
-        if any(isinstance(reply, CommandError) for reply in replies):
-            return await self._router.follow(self._server, operation, commands, replies, deadline)
-        return replies
-
-    async def run_packed(
-        self,
-        operation: str,
-        packed: Sequence[bytes],
-        scripts: Sequence[str | None],
-        *,
-        count: int | None = None,
-        only_on: int = 0,
-        usual: Usual | None = None,
-    ) -> tuple[list[Reply], int]:
-        calls = [Command(one, script) for one, script in zip(packed, scripts, strict=True)]
-        return await self.run(operation, calls), 0
-
-    def post(self, operation: str, commands: Sequence[Command]) -> None:
-        self._server.ordered.post(operation, commands)
-
-    async def servers(self, operation: str) -> list[Server]:
-        return [Server(str(self._server.address), self, lambda _: True)]
-
-    async def aclose(self) -> None:
-        await self._server.ordered.aclose()
-
-    def reopen(self) -> None:
-        self._server.ordered.reopen()
-
-
 class ClusterConnections(Connections):
     """To every server of a cluster."""
 
     def __init__(self, cluster: Cluster, *, ordered: bool) -> None:
         super().__init__(cluster.scripts)
-        self._cluster = cluster
+        self.cluster: Final = cluster
         self._ordered = ordered
-        self._router = _Router(cluster, ordered=ordered)
+        self.router: Final = Router(cluster, ordered=ordered)
         self._seconds = cluster.command_seconds
         self._closed = False
 
@@ -182,27 +151,24 @@ class ClusterConnections(Connections):
         deadline = Deadline.after(self._seconds)
         replies: list[Reply] = [None] * len(commands)
         groups: dict[ClusterServer, list[int]] = {}
-        failures: list[StoreUnavailableError] = []
         for n, command in enumerate(commands):
             if command.key is None:
                 raise ValueError(f"{operation}: a command to a cluster names the key that it works on")
             try:
-                server = await self._cluster.server_of(operation, command.key, deadline)
+                server = await self.cluster.server_of(operation, command.key, deadline)
             except StoreUnavailableError as exc:
-                failures.append(exc)
-                replies[n] = _unavailable(exc)
+                replies[n] = UnansweredError(exc)
             else:
                 groups.setdefault(server, []).append(n)
 
         async def ask(server: ClusterServer, numbers: list[int]) -> list[Reply]:
             some = [commands[n] for n in numbers]
             try:
-                found = await self._router.exchange(server, operation, some, deadline)
+                found = await self.router.exchange(server, operation, some, deadline)
                 if any(isinstance(reply, CommandError) for reply in found):
-                    found = await self._router.follow(server, operation, some, found, deadline)
+                    found = await self.router.follow(server, operation, some, found, deadline)
             except StoreUnavailableError as exc:
-                failures.append(exc)
-                return [_unavailable(exc)] * len(numbers)
+                return [UnansweredError(exc)] * len(numbers)
             return found
 
         if len(groups) == 1:
@@ -213,21 +179,10 @@ class ClusterConnections(Connections):
         for numbers, found in zip(groups.values(), answers, strict=True):
             for n, reply in zip(numbers, found, strict=True):
                 replies[n] = reply
-        if failures and all(isinstance(reply, UnansweredError) for reply in replies):
-            raise failures[0]
+        unanswered = [reply.error for reply in replies if isinstance(reply, UnansweredError)]
+        if len(unanswered) == len(replies):
+            raise unanswered[0]
         return replies
-
-    async def run_packed(
-        self,
-        operation: str,
-        packed: Sequence[bytes],
-        scripts: Sequence[str | None],
-        *,
-        count: int | None = None,
-        only_on: int = 0,
-        usual: Usual | None = None,
-    ) -> tuple[list[Reply], int]:
-        raise NotImplementedError("packed calls go to one server: see ServerConnections")
 
     def post(self, operation: str, commands: Sequence[Command]) -> None:
         """As `Connections.post`. A command whose slot has no server, or was moved, is not carried out."""
@@ -235,7 +190,7 @@ class ClusterConnections(Connections):
             return
         groups: dict[ClusterServer, list[Command]] = {}
         for command in commands:
-            server = None if command.key is None else self._cluster.known(command.key)
+            server = None if command.key is None else self.cluster.known(command.key)
             if server is not None:
                 groups.setdefault(server, []).append(command)
         for server, some in groups.items():
@@ -248,24 +203,18 @@ class ClusterConnections(Connections):
     async def servers(self, operation: str) -> list[Server]:
         if self._closed:
             raise StoreUnavailableError(f"{operation}: the store is closed", operation=operation)
-        found = await self._cluster.all_servers(operation)
+        found = await self.cluster.all_servers(operation)
         return [Server(str(one.address), one.connections, partial(self._owns, one)) for one in found]
 
     def _owns(self, server: ClusterServer, key: bytes) -> bool:
-        return self._cluster.known(key) is server
+        return self.cluster.known(key) is server
 
     async def aclose(self) -> None:
         self._closed = True
-        for server in self._cluster.known_servers():
+        for server in self.cluster.known_servers():
             await (server.ordered if self._ordered else server.connections).aclose()
 
     def reopen(self) -> None:
         self._closed = False
-        for server in self._cluster.known_servers():
+        for server in self.cluster.known_servers():
             (server.ordered if self._ordered else server.connections).reopen()
-
-
-def _unavailable(error: StoreUnavailableError) -> UnansweredError:
-    reply = UnansweredError("UNANSWERED by one server of the cluster")
-    reply.__cause__ = error.__cause__
-    return reply

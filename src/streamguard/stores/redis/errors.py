@@ -25,6 +25,12 @@ is unknown, not allowed, there is no memory) do not match."""
 class UnansweredError(CommandError):
     """The reply to a command whose server did not answer, while others of its cluster did."""
 
+    def __init__(self, error: StoreUnavailableError) -> None:
+        super().__init__("UNANSWERED by one server of the cluster")
+        self.__cause__ = error.__cause__
+        self.error: Final = error
+        """What the call to that server alone would have raised."""
+
 
 @contextmanager
 def mapped_errors(operation: str) -> Iterator[None]:

@@ -21,7 +21,7 @@ from .index_calls import ShardCall
 from .pipelined_connection import PipelinedConnection, Request
 from .scripts import Scripts
 
-__all__ = ["Connections", "PipelinedConnections", "Server"]
+__all__ = ["Connections", "OrderedConnection", "PipelinedConnections", "Server"]
 
 
 class Server(NamedTuple):
@@ -71,32 +71,6 @@ class Connections(ABC):
         """
 
     @abstractmethod
-    async def run_packed(
-        self,
-        operation: str,
-        packed: Sequence[bytes],
-        scripts: Sequence[str | None],
-        *,
-        count: int | None = None,
-        only_on: int = 0,
-        usual: Usual | None = None,
-    ) -> tuple[list[Reply], int]:
-        """`run` at one server for commands that are packed already, with the scripts that the last of them call. Also
-        gives the `number` of the connection over which all replies came; 0 if it is gone, or they came over several.
-        With a `count` of commands, those that call no script may be in pieces; `usual` is what the replies nearly
-        always begin with.
-
-        Raises:
-            OtherConnectionError: the connection is not the one with the number `only_on`; nothing was sent.
-        """
-
-    @property
-    def number(self) -> int:
-        """The number of the connection, where there is one and no more; 0 while it is not connected; -1 where there is
-        none that could keep a state, a transaction's say."""
-        return -1
-
-    @abstractmethod
     def post(self, operation: str, commands: Sequence[Command]) -> None:
         """Send `commands` with the next exchange, and do not wait for the replies. For clearing up."""
 
@@ -125,7 +99,7 @@ class Connections(ABC):
 
 class PipelinedConnections(Connections):
     """To one server: a fixed number of connections for each event loop, opened when needed. With one, commands run
-    strictly in the order of the calls."""
+    strictly in the order of the calls (see `OrderedConnection`)."""
 
     def __init__(self, address: Connector, scripts: Scripts, *, count: int, command_seconds: float) -> None:
         super().__init__(scripts)
@@ -143,23 +117,6 @@ class PipelinedConnections(Connections):
         packed, scripts = [one.packed for one in commands], [one.script for one in commands]
         replies, _ = await self._submit(operation, packed, scripts, deadline)
         return replies
-
-    async def run_packed(
-        self,
-        operation: str,
-        packed: Sequence[bytes],
-        scripts: Sequence[str | None],
-        *,
-        count: int | None = None,
-        only_on: int = 0,
-        usual: Usual | None = None,
-    ) -> tuple[list[Reply], int]:
-        return await self._submit(operation, packed, scripts, count=count, only_on=only_on, usual=usual)
-
-    @property
-    def number(self) -> int:
-        connections = self._connections.get()
-        return connections[0].connection.number if len(connections) == 1 else -1
 
     async def _submit(
         self,
@@ -221,6 +178,40 @@ class PipelinedConnections(Connections):
         if len(connections) == 1:
             return connections[0]
         return min(connections, key=lambda connection: (connection.busy, len(connection.waiting)))
+
+
+class OrderedConnection(PipelinedConnections):
+    """To one server: one connection for each event loop, which keeps the order of the calls. It can have a state, such
+    as a transaction's, and calls can be packed by hand."""
+
+    def __init__(self, address: Connector, scripts: Scripts, *, command_seconds: float) -> None:
+        super().__init__(address, scripts, count=1, command_seconds=command_seconds)
+
+    @property
+    def number(self) -> int:
+        """The number of the connection; 0 while it is not connected. Another one after each time that it connected."""
+        return self._connections.get()[0].connection.number
+
+    async def run_packed(
+        self,
+        operation: str,
+        packed: Sequence[bytes],
+        scripts: Sequence[str | None],
+        *,
+        count: int | None = None,
+        only_on: int = 0,
+        usual: Usual | None = None,
+    ) -> tuple[list[Reply], int]:
+        """`run` for commands that are packed already, with the scripts that the last of them call. Also gives the
+        `number` of the connection over which all replies came; 0 if it is gone, or they came over several. With a
+        `count` of commands, those that call no script may be in pieces; `usual` is what the replies nearly always begin
+        with.
+
+        Raises:
+            OtherConnectionError: the connection is not the one with the number `only_on`; nothing was sent.
+            StoreUnavailableError: see `run`.
+        """
+        return await self._submit(operation, packed, scripts, count=count, only_on=only_on, usual=usual)
 
 
 def _abandon(connections: list[PipelinedConnection]) -> None:

@@ -44,6 +44,7 @@ from .lease_index import LeaseIndex
 from .namespace import RedisNamespace, milliseconds, read_answer
 from .outbox_index import OutboxIndex
 from .owner_slots import OwnerSlots
+from .pipeline import OrderedConnection
 from .record_fields import RECORD_FIELDS
 from .stream_calls import CloseStream, DeclareLost, Heartbeat, SealAnswer, SealStream, TakeOver, UpdateMeta
 
@@ -61,7 +62,11 @@ class RedisWrites(StreamWrites):
         self._channels = channels
         self._leases = leases
         self._outbox = outbox
-        self._appends = Appends(redis) if redis.cluster is None else ClusterAppends(redis, redis.cluster)
+        self._appends = (
+            Appends(redis, redis.ordered)
+            if isinstance(redis.ordered, OrderedConnection)
+            else ClusterAppends(redis.keys, redis.ordered)
+        )
         self._slots = OwnerSlots(redis)
 
     def placement(self) -> Placement | None:

@@ -12,7 +12,7 @@ from .cluster_connections import ClusterConnections
 from .driver import Connector
 from .keys import Keys
 from .namespace import RedisNamespace
-from .pipeline import Connections, PipelinedConnections
+from .pipeline import Connections, OrderedConnection, PipelinedConnections
 from .scripts import Scripts
 from .urls import address_of
 
@@ -28,7 +28,7 @@ class Topology(NamedTuple):
     subscribing: Connector
     """Where messages that are published anywhere can be heard."""
     connections: Connections
-    ordered: Connections
+    ordered: OrderedConnection | ClusterConnections
     """As `connections`, but those to each server keep the order of what they are given."""
     cluster: Cluster | None
 
@@ -59,6 +59,6 @@ def topology_of(url: str | Connector | ClusterAddress, scripts: Scripts, *, comm
         address,
         address,
         PipelinedConnections(address, scripts, count=2, command_seconds=command_seconds),
-        PipelinedConnections(address, scripts, count=1, command_seconds=command_seconds),
+        OrderedConnection(address, scripts, command_seconds=command_seconds),
         None,
     )

@@ -1,0 +1,94 @@
+"""Calls of the append script, packed by hand, and what is kept of a stream from one append to the next."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from ...values import EventKind
+from ..appends import AppendRequest
+from .clock import ServerClock
+from .codec import flatten
+from .driver import pack_argument
+from .keys import Keys
+from .pipeline import Connections
+
+__all__ = ["KEPT_NUMBERS", "KINDS", "SIZES", "AppendCalls", "KeptStream", "until"]
+
+KEPT_NUMBERS: Final = 4096
+"""Numbers below are kept in the form that appends send them in: joining pieces takes a third of formatting them."""
+SIZES: Final = tuple(b"$%d\r\n" % number for number in range(KEPT_NUMBERS))
+KINDS: Final = {kind: pack_argument(kind.encode()) for kind in EventKind}
+_SEQS: Final = tuple(pack_argument(b"%d" % number) for number in range(KEPT_NUMBERS))
+_DECIDED: Final = "="
+"""Stands where the first event's kind would: what was decided about the stream comes before its events."""
+
+
+class KeptStream:
+    """What is kept of a stream between its appends under one epoch."""
+
+    __slots__ = ("add", "add_line", "checked", "next_seq", "start")
+
+    def __init__(self, start: bytes) -> None:
+        self.start: bytes = start
+        """The beginning of the script's call with one event."""
+        self.add: bytes = b""
+        """The beginning of an XADD, up to the event's number."""
+        self.add_line: int = 0
+        """How long that number is, with the end of its line."""
+        self.checked: int = 0
+        """The generation of the gate under which the script found nothing amiss, and left the log open."""
+        self.next_seq: int = 0
+        """The event that follows the log's last one, as of then."""
+
+
+class AppendCalls:
+    """Packs calls of one store's append script. It is the `owner` of what it keeps of a stream."""
+
+    def __init__(self, connections: Connections, keys: Keys) -> None:
+        self._connections = connections
+        self._keys = keys
+
+    def call(self, item: AppendRequest, until_ms: bytes) -> bytes:
+        """A call of the script, which may be carried out `until` then."""
+        events = item.events
+        decided = item.decided if item.first_seq == 1 else None
+        if len(events) == 1 and not item.refresh and decided is None:  # the usual case: all but the event is packed
+            ((kind, data),) = events
+            try:
+                seq = _SEQS[item.first_seq]
+                size = SIZES[len(data)]
+            except IndexError:
+                seq, size = pack_argument(b"%d" % item.first_seq), b"$%d\r\n" % len(data)
+            return b"".join((self.kept(item).start, pack_argument(until_ms), seq, KINDS[kind], size, data, b"\r\n"))
+        if item.cache.owner is not self:
+            self.kept(item)
+        keys = self._keys.stream(item.ref)
+        return self._connections.script(
+            "append",
+            (keys.meta, keys.log, keys.session, keys.streams) if item.refresh or decided else (keys.meta, keys.log),
+            (
+                item.epoch,
+                until_ms,
+                item.first_seq,
+                *(() if decided is None else (_DECIDED, *decided, item.ref.stream_id)),
+                *(events[0] if len(events) == 1 else flatten(events)),
+            ),
+        ).packed
+
+    def kept(self, item: AppendRequest) -> KeptStream:
+        """What is kept of the stream: the request has it."""
+        cache = item.cache
+        if cache.owner is not self:
+            keys = self._keys.stream(item.ref)
+            start = self._connections.script_start("append", (keys.meta, keys.log), (item.epoch,), more=4)
+            cache.value, cache.owner = KeptStream(start), self
+        kept: KeptStream = cache.value
+        return kept
+
+
+def until(clock: ServerClock, within_seconds: float, begun: float) -> bytes:
+    """The server's time after which an append that was asked for when it was `begun` (`time.monotonic`) must not be
+    carried out; empty if there is none, or if the server's clock is not known yet."""
+    until_ms = clock.until(begun + within_seconds - time.monotonic())
+    return b"" if until_ms is None else b"%d" % until_ms
