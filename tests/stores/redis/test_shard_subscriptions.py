@@ -11,13 +11,14 @@ from functools import partial
 import pytest
 
 from streamguard.deadlines import Deadline
+from streamguard.errors import StoreUnavailableError
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.address import ClusterAddress
 from streamguard.stores.redis.cluster import Cluster
 from streamguard.stores.redis.keys import Keys
 from streamguard.stores.redis.scripts import Scripts
 from streamguard.stores.redis.shard_subscriptions import ShardSubscriptions
-from streamguard.stores.redis.slot_map import SLOTS, Place
+from streamguard.stores.redis.slot_map import SLOTS, Place, slot_of
 from streamguard.stores.redis.subscriptions import Subscriber
 from streamguard.testing._stream_store.steps import Hints, new_stream, put, registered, try_register
 from streamguard.values import SessionKey, StreamRef
@@ -148,6 +149,39 @@ async def test_a_server_that_comes_back_is_doubted_when_it_is_lost_again() -> No
     shard.lost()
     assert cluster.known(b"{a}:d") in cluster._doubted
     await shards.aclose()
+
+
+async def test_servers_that_name_each_other_are_asked_for_no_longer_than_a_call_may_take() -> None:
+    asked = 0
+
+    async def serve(number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        while data := await reader.read(1_000):
+            if b"PING" in data:
+                writer.write(b"+PONG\r\n")
+            elif b"SLOTS" in data:
+                writer.write(b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%d\r\n" % ports[number])
+            elif b"SSUBSCRIBE" in data:
+                asked += 1
+                writer.write(b"-MOVED %d 127.0.0.1:%d\r\n" % (slot_of(b"{a}:d"), ports[1 - number]))
+        writer.close()
+
+    servers = [await asyncio.start_server(partial(serve, number), "127.0.0.1", 0) for number in (0, 1)]
+    ports: list[int] = [server.sockets[0].getsockname()[1] for server in servers]
+    cluster = Cluster(ClusterAddress(f"redis+cluster://127.0.0.1:{ports[0]}"), Scripts.load(), command_seconds=0.5)
+    shards = ShardSubscriptions(cluster, command_seconds=0.5, mark_watched=nobody)
+    try:
+        async with asyncio.timeout(10):
+            with pytest.raises(StoreUnavailableError):
+                await shards.entered(Subscriber([b"{a}:d"], lambda _: None, lambda: None)).__aenter__()
+        assert 2 < asked < 60, "it goes to and fro, with pauses"
+    finally:
+        await shards.aclose()
+        for one in cluster.known_servers():
+            await one.connections.aclose()
+            await one.ordered.aclose()
+        for server in servers:
+            server.close()
 
 
 async def test_a_viewer_follows_a_slot_that_moves_before_it_has_begun(

@@ -12,15 +12,25 @@ from streamguard.deadlines import Deadline
 from streamguard.errors import StoreUnavailableError
 from streamguard.stores import RedisClient
 from streamguard.stores.records import Hint
-from streamguard.stores.redis import RedisStore, driver, pipeline, pipelined_connection, subscriptions
+from streamguard.stores.redis import (
+    RedisStore,
+    driver,
+    pipeline,
+    pipelined_connection,
+    shard_subscriptions,
+    subscriptions,
+)
 from streamguard.stores.redis.address import Address
+from streamguard.stores.redis.keys import Keys
 from streamguard.stores.redis.scripts import Scripts
 from streamguard.stores.redis.stream_log import RedisLog
 from streamguard.testing._stream_store.steps import Hints, begin, put
 from streamguard.values import SessionKey, StreamRef, new_stream_id
 
 from ...harness.proxy import FaultProxy
+from ...harness.redis_cluster import RedisCluster
 from ...harness.waiting import wait_until_async
+from .test_shard_subscriptions import at_shards
 
 pytestmark = pytest.mark.anyio
 
@@ -228,6 +238,26 @@ async def test_the_caretaker_begins_anew(
         await store.aclose()
 
 
+@pytest.mark.long
+async def test_subscribers_of_a_cluster_are_placed_again_after_a_mistake(
+    redis_cluster: RedisCluster, redis_cluster_url: str, failing: Failing, told: list[object]
+) -> None:
+    store = RedisStore(redis_cluster_url, command_seconds=2.0)
+    try:
+        await store.start()
+        ref, hints = await begin(store), Hints()
+        channel = Keys("streamguard").stream(ref).data
+        async with store.subscribe(ref, hints):
+            failing(shard_subscriptions.ShardSubscriptions, "_placed")
+            target = redis_cluster.migrate(channel)
+            await wait_until_async(lambda: told != [], description="it failed")
+            await wait_until_async(lambda: at_shards(redis_cluster, channel) == [target], description="it is placed")
+            await put(store, ref, 1, b"a")
+            await hints.until(lambda seen: seen[-1].first_seq == 1, description="a hint again")
+    finally:
+        await store.aclose()
+
+
 async def test_requests_go_out_that_wait_behind_those_for_another_connection(redis_url: str) -> None:
     scripts = Scripts.load()
     connection = pipelined_connection.PipelinedConnection(driver.Connection(Address(redis_url)), scripts)
@@ -263,7 +293,7 @@ async def test_a_reply_that_nobody_asked_for_is_given_to_nobody() -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
     address = Address(f"redis://{host}:{port}")
-    connections = pipeline.PipelinedConnections(address, Scripts.load(), count=1, command_seconds=5)
+    connections = pipeline.OrderedConnection(address, Scripts.load(), command_seconds=5)
     try:
         for _ in range(2):  # each over a connection of its own
             assert await connections.run("ask", [driver.Command.of("PING")]) == [b"PONG"]

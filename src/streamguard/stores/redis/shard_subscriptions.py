@@ -31,6 +31,9 @@ __all__ = ["ShardSubscriptions"]
 _PLAIN_SECONDS: Final = 300.0
 """How long a server that refused sharded channels is not asked again."""
 
+PAUSE_SECONDS: Final = 0.02
+"""Between attempts to subscribe at servers each of which names another one."""
+
 
 class _Shard:
     """The sharded channels at one server."""
@@ -94,20 +97,24 @@ class ShardSubscriptions:
         """
         deadline = Deadline.after(self._seconds)
         home = await self._home(subscriber, deadline)
+        tried: list[Subscriptions] = []
         while True:
             version = self._cluster.version
             try:
                 await home.enter(subscriber)
                 break
             except StoreUnavailableError:
-                refused_by, home = home, await self._home(subscriber, deadline)
-                if home is refused_by:
+                tried.append(home)
+                home = await self._home(subscriber, deadline)
+                if home is tried[-1] or deadline.left_seconds < PAUSE_SECONDS:
                     raise
+                if home in tried:  # servers that name each other do not agree yet
+                    await asyncio.sleep(PAUSE_SECONDS)
         self._homes[subscriber] = home
         if self._cluster.version != version:  # its slot may have left that place before it was known to be there
             self._doubted.set()
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._place_all())
+            self._task = asyncio.create_task(self._kept_placed())
         try:
             yield
         finally:
@@ -146,6 +153,18 @@ class ShardSubscriptions:
             if place not in kept and not subscriptions.subscribers:
                 del self._shards[place]
                 subscriptions.close_soon()
+
+    async def _kept_placed(self) -> None:
+        """Find places until cancelled. If that fails, it is begun again, with all subscribers."""
+        while True:
+            try:
+                await self._place_all()
+            except Exception as exc:  # noqa: BLE001 -- a mistake of ours, which must not leave subscribers where they are
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "the task of the cluster's subscriptions failed", "exception": exc}
+                )
+                await asyncio.sleep(self._seconds / 4)
+                self._doubted.set()
 
     async def _place_all(self) -> None:
         """Whenever something may have moved, find a place for every subscriber, until all have one."""
