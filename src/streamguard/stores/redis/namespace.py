@@ -11,11 +11,12 @@ from ...lua import Call
 from ..damage import RecordKind, Unreadable
 from .clock import ServerClock
 from .cluster import Cluster
+from .cluster_connections import ClusterConnections
 from .driver import Command, CommandError, Reply
-from .errors import checked, concerns_record
+from .errors import UnansweredError, checked, concerns_record
 from .index_calls import ResetIndex
 from .keys import Keys, key_text
-from .pipeline import Connections
+from .pipeline import Connections, OrderedConnection
 
 __all__ = ["RedisNamespace", "milliseconds", "read_answer"]
 
@@ -29,21 +30,20 @@ class RedisNamespace:
         self,
         keys: Keys,
         connections: Connections,
-        ordered: Connections,
+        ordered: OrderedConnection | ClusterConnections,
         report: Callable[[Unreadable], None],
         *,
         cluster: Cluster | None = None,
-        clock: ServerClock | None = None,
     ) -> None:
         self.keys: Final = keys
         self.connections: Final = connections
         """For everything but appends and heartbeats."""
         self.ordered: Final = ordered
-        """One connection, which keeps the order of what it is given: for appends and heartbeats."""
+        """One connection to each server, which keeps the order of what it is given: for appends and heartbeats."""
         self.report: Final = report
         """Called for what cannot be read where no caller asked for it."""
-        self.clock: Final = clock or ServerClock()
-        """The clock of the one server that this is about; see `clock_of`."""
+        self.clock: Final = ServerClock()
+        """The clock of the server, if it is one; see `clock_of`."""
         self.cluster: Final = cluster
         """The servers, if they are several."""
 
@@ -65,9 +65,12 @@ class RedisNamespace:
         """A call of a script, to be sent with others."""
         return self.connections.command(call)
 
-    async def ask(self, operation: str, *commands: Command) -> list[Reply]:
+    async def ask(self, operation: str, *commands: Command, partly: bool = False) -> list[Reply]:
         """The replies to `commands`. An index among their keys that is of another type is begun anew, and the commands
         on it are sent again.
+
+        With `partly`, an `UnansweredError` is the reply to each command whose server did not answer, while others of
+        its cluster did.
 
         Raises:
             StoreCorruptError: a key holds something else than ours do.
@@ -85,7 +88,7 @@ class RedisNamespace:
             repeated = await self.connections.run(operation, [commands[n] for n in damaged])
             for n, reply in zip(damaged, repeated, strict=True):
                 replies[n] = reply
-        checked(operation, replies)
+        checked(operation, [one for one in replies if not isinstance(one, UnansweredError)] if partly else replies)
         return replies
 
     async def call(self, operation: str, call: Call[R]) -> R:

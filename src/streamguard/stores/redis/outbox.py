@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from ...errors import StoreCorruptError, StoreFormatError
+from ...errors import StoreCorruptError, StoreFormatError, StoreUnavailableError
 from ...values import Persisted, QuotaState, StreamRef
 from ..damage import RecordKind, Unreadable
 from ..records import OutboxEntry, Status
 from ..roles.outbox import Outbox
 from .codec import mutable_fields, status_of
-from .driver import CommandError
-from .errors import concerns_record
+from .driver import CommandError, Reply
+from .errors import UnansweredError, concerns_record
 from .index_calls import (
     ClaimEntry,
     Complete,
@@ -34,9 +34,13 @@ __all__ = ["UNREADABLE_SECONDS", "RedisOutbox"]
 UNREADABLE_SECONDS: Final = 604_800.0
 """How long a dead letter is listed whose record cannot be read: that says nothing of when it expires."""
 
+AWAY_SECONDS: Final = 5.0
+"""How long an entry is left alone whose record's server does not answer."""
+
 
 class RedisOutbox(Outbox):
-    """A record says what is owed, an entry of the index when to look."""
+    """A record says what is owed, an entry of the index when to look. In a cluster, each part of the index stands for
+    itself: what is due in the others is claimed though a server is away."""
 
     def __init__(self, redis: RedisNamespace, index: OutboxIndex) -> None:
         self._redis = redis
@@ -46,25 +50,38 @@ class RedisOutbox(Outbox):
         await self._redis.ask("enqueue", self._index.later(ref, due_seconds))
 
     async def claim_due(self, *, limit: int, claim_seconds: float) -> list[OutboxEntry]:
-        waiting = await self._index.due_entries("claim_due", limit, DueEntries)
-        claim_ms = milliseconds(claim_seconds)
+        waiting = await self._index.due_entries("claim_due", limit, DueEntries, partly=True)
         claimed: list[OutboxEntry] = []
         at = 0
         while at < len(waiting) and len(claimed) < limit:
             batch = waiting[at : at + limit - len(claimed)]
             at += len(batch)
-            claiming = [
-                ClaimEntry(shard_key=entry.shard, member=entry.member, score=entry.score, claim_ms=claim_ms)
-                for entry in batch
-            ]
-            deadlines = await self._redis.ask("claim_due", *(self._redis.command(call) for call in claiming))
-            ours = [
-                (entry, deadline)
-                for entry, deadline in zip(batch, deadlines, strict=True)
-                if isinstance(deadline, int) and deadline
-            ]
-            claimed += await self._confirmed(ours, claim_seconds)
+            try:
+                claimed += await self._claim(batch, claim_seconds)
+            except StoreUnavailableError:
+                if self._redis.one_server:
+                    raise
         return claimed
+
+    async def _claim(self, batch: Sequence[Entry], claim_seconds: float) -> list[OutboxEntry]:
+        """The work of those entries that nobody else claims.
+
+        Raises:
+            StoreUnavailableError: no server that has them, or their records, answers.
+        """
+        claim_ms = milliseconds(claim_seconds)
+        claiming = [
+            ClaimEntry(shard_key=entry.shard, member=entry.member, score=entry.score, claim_ms=claim_ms)
+            for entry in batch
+        ]
+        calls = [self._redis.command(call) for call in claiming]
+        deadlines = await self._redis.ask("claim_due", *calls, partly=True)
+        ours = [
+            (entry, deadline)
+            for entry, deadline in zip(batch, deadlines, strict=True)
+            if isinstance(deadline, int) and deadline
+        ]
+        return await self._confirmed(ours, claim_seconds)
 
     async def retry_later(
         self, ref: StreamRef, *, due_seconds: float, reason: str, ttl_seconds: float, count: bool = True
@@ -137,12 +154,23 @@ class RedisOutbox(Outbox):
 
         An entry whose record cannot be read becomes a dead letter: no worker can do its work, and an operator may look.
         """
-        replies = await self._index.read_records("claim_due", [entry.ref for entry, _ in claims])
+        replies: Sequence[Reply]
+        try:
+            replies = await self._index.read_records("claim_due", [entry.ref for entry, _ in claims])
+        except StoreUnavailableError as exc:
+            if self._redis.one_server:
+                raise
+            replies = [UnansweredError(exc)] * len(claims)
         found: list[OutboxEntry] = []
         corrections = []
         later_version = 0
         for (entry, deadline), reply in zip(claims, replies, strict=True):
             true_score: int | str
+            if isinstance(reply, UnansweredError):
+                soon = deadline - milliseconds(claim_seconds) + milliseconds(AWAY_SECONDS)
+                later = CorrectEntry(shard_key=entry.shard, member=entry.member, score=deadline, true_score=soon)
+                corrections.append(self._redis.command(later))
+                continue
             if isinstance(reply, CommandError) and not concerns_record(reply):
                 continue
             answer = read_work(reply)
@@ -170,5 +198,5 @@ class RedisOutbox(Outbox):
             correction = CorrectEntry(shard_key=entry.shard, member=entry.member, score=deadline, true_score=true_score)
             corrections.append(self._redis.command(correction))
         if corrections:
-            await self._redis.ask("claim_due", *corrections)
+            await self._redis.ask("claim_due", *corrections, partly=True)
         return found

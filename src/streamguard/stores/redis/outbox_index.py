@@ -18,6 +18,7 @@ from ...values import StreamRef
 from ..damage import RecordKind
 from ..records import OutboxEntry
 from .driver import Command, Reply
+from .errors import UnansweredError
 from .index_calls import DueEntries, EnterOutbox, OutboxAnswer, OutboxState, PeekDue, RenewEntries
 from .keys import encode_member
 from .namespace import milliseconds
@@ -81,14 +82,22 @@ class OutboxIndex(ShardedIndex):
 
     # -- entries --------------------------------------------------------------------------------------------------
 
-    async def due_entries(self, operation: str, limit: int, listing: type[DueEntries | PeekDue]) -> list[Entry]:
-        """What is due, oldest first: `limit` entries of each shard and a few more."""
+    async def due_entries(
+        self, operation: str, limit: int, listing: type[DueEntries | PeekDue], *, partly: bool = False
+    ) -> list[Entry]:
+        """What is due, oldest first: `limit` entries of each shard and a few more. With `partly`, of those shards whose
+        servers answer.
+
+        Raises:
+            StoreUnavailableError: a server does not answer; with `partly`, none does.
+        """
         shards = self._redis.keys.outbox_shards()
         reading = [listing(shard_key=shard, count=limit + STALE_ALLOWANCE) for shard in shards]
-        replies = await self._redis.ask(operation, *(self._redis.command(call) for call in reading))
+        replies = await self._redis.ask(operation, *(self._redis.command(call) for call in reading), partly=partly)
         entries = [
             entry
             for shard, reply in zip(shards, replies, strict=True)
+            if not isinstance(reply, UnansweredError)
             for entry in self.entries(shard, reply, operation)
         ]
         return sorted(entries, key=lambda entry: entry.score)
