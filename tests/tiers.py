@@ -45,11 +45,13 @@ STARTING_FIXTURES: Final = frozenset(
         "postgres_server",
         "redis_6_2",
         "redis_account",
+        "redis_account_sentinels",
         "redis_cluster",
         "redis_of_kind",
         "redis_sentinels",
         "redis_server",
         "redis_tls",
+        "redis_tls_sentinels",
         "redis_valkey",
     }
 )

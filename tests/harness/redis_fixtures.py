@@ -14,10 +14,10 @@ from .certificates import Certificates
 from .redis import DATABASES, RedisServer
 from .redis_binaries import redis_6_2_binary, redis_8_binary, redis_binary, valkey_binary
 from .redis_cluster import RedisCluster
-from .redis_kinds import AccountRedisServer, TlsRedisCluster, TlsRedisServer
+from .redis_kinds import AccountRedisSentinels, AccountRedisServer, TlsRedisCluster, TlsRedisSentinels, TlsRedisServer
 from .redis_sentinel import RedisSentinels
 
-__all__ = ["CLUSTER_KINDS", "KINDS", "RedisOfKind", "RedisPlace"]
+__all__ = ["CLUSTER_KINDS", "KINDS", "OTHER_KINDS", "RedisOfKind", "RedisPlace"]
 
 KINDS: Final = (
     "redis_cluster",
@@ -31,6 +31,14 @@ KINDS: Final = (
 """The fixtures of the kinds, each the run's shared one: for reading and writing only, though slots may move."""
 CLUSTER_KINDS: Final = ("redis_valkey_cluster", "redis_6_2_cluster", "redis_8_cluster", "redis_tls_cluster")
 """Other clusters, likewise: three servers each."""
+OTHER_KINDS: Final = (
+    "redis_valkey_cluster",
+    "redis_8_cluster",
+    "redis_tls_cluster",
+    "redis_tls_sentinels",
+    "redis_account_sentinels",
+)
+"""What only a few chosen tests run on, likewise."""
 
 
 class RedisOfKind(Protocol):
@@ -128,6 +136,20 @@ def redis_tls_cluster(certificates: Certificates) -> Iterator[TlsRedisCluster]:
     """A cluster behind TLS."""
     with TlsRedisCluster(certificates) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def redis_tls_sentinels(certificates: Certificates) -> Iterator[TlsRedisSentinels]:
+    """A master, a replica and three sentinels, all behind TLS."""
+    with TlsRedisSentinels(certificates) as sentinels:
+        yield sentinels
+
+
+@pytest.fixture(scope="session")
+def redis_account_sentinels() -> Iterator[AccountRedisSentinels]:
+    """A master, a replica and three sentinels, whose URL logs in to each with an account of its own."""
+    with AccountRedisSentinels() as sentinels:
+        yield sentinels
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,5 @@
-"""A Redis and a cluster behind TLS, and a Redis whose account may do what the documentation lists and nothing else."""
+"""A Redis, a cluster and sentinels behind TLS, and a Redis, or one behind sentinels, whose account may do what the
+documentation lists and nothing else."""
 
 from __future__ import annotations
 
@@ -10,9 +11,18 @@ from .certificates import Certificates
 from .redis import RedisServer, free_port
 from .redis_binaries import has_tls, redis_binary
 from .redis_cluster import RedisCluster
+from .redis_sentinel import SERVICE, RedisSentinels
 from .tools import missing
 
-__all__ = ["PASSWORD", "AccountRedisServer", "TlsRedisCluster", "TlsRedisServer", "documented_account"]
+__all__ = [
+    "PASSWORD",
+    "AccountRedisSentinels",
+    "AccountRedisServer",
+    "TlsRedisCluster",
+    "TlsRedisSentinels",
+    "TlsRedisServer",
+    "documented_account",
+]
 
 PASSWORD: Final = "se/cret:with@marks"
 """Of the account, with characters that a URL has to encode."""
@@ -84,10 +94,15 @@ class TlsRedisServer(RedisServer):
 
 
 class TlsRedisCluster(RedisCluster):
-    """A cluster whose URL and nodes speak TLS. `client` does without. Its slots cannot be moved."""
+    """A cluster whose URL and nodes speak TLS. `client` does without. Its slots cannot be moved.
 
-    def __init__(self, certificates: Certificates) -> None:
-        super().__init__()
+    Args:
+        certificates: of the servers.
+        replicas, node_timeout_seconds: as of `RedisCluster`.
+    """
+
+    def __init__(self, certificates: Certificates, *, replicas: int = 0, node_timeout_seconds: float = 15.0) -> None:
+        super().__init__(replicas=replicas, node_timeout_seconds=node_timeout_seconds)
         self._authority = certificates.authority.path
         self._ports = [free_port() for _ in self.nodes]
         for node, port in zip(self.nodes, self._ports, strict=True):
@@ -95,6 +110,7 @@ class TlsRedisCluster(RedisCluster):
             # Nodes tell clients the ports for TLS only if they speak it among themselves.
             node.config |= {
                 "tls-cluster": "yes",
+                "tls-replication": "yes",
                 "cluster-port": str(node.port + 10_000),
                 "cluster-announce-tls-port": str(port),
             }
@@ -109,3 +125,59 @@ class TlsRedisCluster(RedisCluster):
         """`rediss+cluster://` URL that names every node."""
         hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports)
         return f"rediss+cluster://{hosts}?ssl_ca_certs={self._authority}"
+
+
+class TlsRedisSentinels(RedisSentinels):
+    """Sentinels and servers whose URLs speak TLS, as they do among themselves. `client` does without.
+
+    Args:
+        certificates: of the servers and sentinels.
+        down_seconds: as of `RedisSentinels`.
+    """
+
+    def __init__(self, certificates: Certificates, *, down_seconds: float = 10.0) -> None:
+        super().__init__(down_seconds=down_seconds)
+        self._authority = certificates.authority.path
+        options = {"tls-auth-clients": "no", "tls-replication": "yes", **_files(certificates)}
+        for server in self.servers:
+            server.public_port = free_port()
+            server.config |= {
+                **options,
+                "tls-port": str(server.public_port),
+                "replica-announce-port": str(server.public_port),
+            }
+        self._ports = [free_port() for _ in self.sentinels]
+        for sentinel, port in zip(self.sentinels, self._ports, strict=True):
+            sentinel.watched_port = self.servers[0].public_port
+            sentinel.config = {**options, "tls-port": str(port)}
+
+    def _start(self) -> None:
+        if not has_tls(self.servers[0].binary()):
+            missing("this redis-server has no TLS: `apt-get install redis-server`")
+        super()._start()
+
+    def database_url(self, database: int) -> str:
+        """`rediss+sentinel://` URL of one of the master's numbered databases."""
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports)
+        return f"rediss+sentinel://{hosts}/{SERVICE}/{database}?ssl_ca_certs={self._authority}"
+
+
+class AccountRedisSentinels(RedisSentinels):
+    """Its URLs log in with accounts that may do what the documentation lists and nothing else: one of the servers, and
+    one of the sentinels."""
+
+    def _start(self) -> None:
+        super()._start()
+        for server in self.servers:
+            server.command(*documented_account())
+        for sentinel in self.sentinels:
+            sentinel.command(
+                *("ACL", "SETUSER", "asking", "on", f">{PASSWORD}", "resetkeys", "resetchannels", "&+switch-master"),
+                *("nocommands", "+sentinel|get-master-addr-by-name", "+subscribe"),
+            )
+
+    def database_url(self, database: int) -> str:
+        """As of `RedisSentinels`, with the login of the servers and that of the sentinels."""
+        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
+        asking = f"sentinel_username=asking&sentinel_password={_ENCODED}"
+        return f"redis+sentinel://streamguard:{_ENCODED}@{hosts}/{SERVICE}/{database}?{asking}"

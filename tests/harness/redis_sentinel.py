@@ -47,7 +47,8 @@ class Sentinel(RedisServer):
 
     def __init__(self, watched_port: int, *, config: dict[str, str], binary: Callable[[], str], down_ms: int) -> None:
         super().__init__(config=config, binary=binary)
-        self._watched_port = watched_port
+        self.watched_port = watched_port
+        """Where its master is at first."""
         self._down_ms = down_ms
 
     def arguments(self) -> list[str]:
@@ -59,7 +60,7 @@ class Sentinel(RedisServer):
                 "dir": str(self.directory),
                 "logfile": str(self._log_path),
                 **self.config,
-                "sentinel": f"monitor {SERVICE} 127.0.0.1 {self._watched_port} 2",
+                "sentinel": f"monitor {SERVICE} 127.0.0.1 {self.watched_port} 2",
             }
             lines = [f"{name} {value}" for name, value in options.items()]
             lines += [
