@@ -1,0 +1,66 @@
+"""No listing of the command line costs more after finished sessions: Redis commands are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+
+from streamguard.stores.redis import RedisStore
+from streamguard.testing._stream_store.outbox import enqueued
+from streamguard.testing._stream_store.steps import begin, end, new_stream, put, registered, try_register
+from streamguard.values import SessionKey
+
+from ..harness.redis import RedisServer
+from .running import ran
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+UNCOUNTED: Final = ("info", "config", "dbsize", "ping", "script")
+SLACK: Final = 4
+"""A step may meet another one's lazy work, of a few commands."""
+LISTINGS: Final = {
+    "ps": ("ps",),
+    "show": ("show", "chat", "--owner", "ann"),
+    "outbox": ("outbox", "list"),
+}
+
+
+def cost(server: RedisServer, command: tuple[str, ...]) -> int:
+    """How many commands the server carried out for one of ours."""
+    client = server.client()
+    client.config_resetstat()
+    name, *arguments = command
+    where = [name, arguments.pop(0), server.url] if name == "outbox" else [name, server.url]
+    done = ran(*where, *arguments)
+    assert done.code in (0, 1), done.err
+    found: dict[str, Any] = client.info("commandstats")
+    return sum(
+        int(stats["calls"]) for name, stats in found.items() if not name.removeprefix("cmdstat_").startswith(UNCOUNTED)
+    )
+
+
+async def test_no_listing_costs_more_after_a_thousand_finished_sessions(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis()
+    store = RedisStore(server.url, command_seconds=20.0)
+    await store.start()
+
+    async def finish(session: str) -> None:
+        ref = registered(await try_register(store, new_stream(SessionKey("ann", session)))).ref
+        await put(store, ref, 1, b"x")
+        await end(store, ref, 1)
+
+    try:
+        running = await begin(store, SessionKey("ann", "chat"))
+        await put(store, running, 1, b"x")
+        await enqueued(store, due=60.0)
+        found: list[dict[str, int]] = []
+        for finished in (10, 1_000):
+            for number in range(finished):
+                await finish(f"finished-{finished}-{number}")
+            found.append({name: cost(server, command) for name, command in LISTINGS.items()})
+    finally:
+        await store.aclose()
+    few, many = found
+    assert {name: (few[name], many[name]) for name in few if many[name] > few[name] + SLACK} == {}
