@@ -61,6 +61,12 @@ class Chat:
             async for text in said():
                 yield text
 
+        @self.app.get("/ask")
+        @guard.stream("chat", on_conflict="join")
+        async def asked(chat: str, q: str) -> AsyncIterator[str]:
+            async for text in said():
+                yield f"{q}: {text}"
+
         @self.app.get("/chat")
         @guard.stream()
         async def got() -> AsyncIterator[str]:
@@ -158,6 +164,37 @@ async def test_joined_after_the_cursor(key: str | None) -> None:
     assert events_of(after) == events_of(whole)[2:]
     assert refusal(other)[:2] == ((410, "resume_failed") if key is None else (409, "idempotency_conflict"))
     assert chat.runs == 1
+
+
+async def test_another_question_in_the_query_is_another_request() -> None:
+    """As `EventSource` asks, which sends no body: it may not get the answer to another question."""
+    gate = Gate()
+    chat = Chat(make_guard(), gate)
+    async with calling(chat.app, chat.guard) as client, asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(client.get("/ask?chat=s&q=one"))
+        await gate.reached.wait()
+        joined = tasks.create_task(client.get("/ask?chat=s&q=one&ids=1"))
+        await wait_until_async(lambda: chat.places == 2, description="it watches too")
+        other = await client.get("/ask?chat=s&q=two")
+        gate.open()
+        whole = await first
+        rest = await client.get("/ask?chat=s&q=one", headers={"Last-Event-ID": cursor_of(whole, 1)})
+        of_other = await client.get("/ask?chat=s&q=two", headers={"Last-Event-ID": cursor_of(whole, 1)})
+    assert events_of(await joined) == events_of(whole)
+    assert refusal(other)[:2] == (409, "conflict_active")
+    assert events_of(rest) == events_of(whole)[2:]
+    assert refusal(of_other)[:2] == (410, "resume_failed")
+    assert chat.runs == 1
+
+
+async def test_another_query_with_the_same_key_is_a_conflict() -> None:
+    chat = Chat(make_guard())
+    async with calling(chat.app, chat.guard) as client:
+        first = await post(client, path="/chat?model=small")
+        again = await post(client, path="/chat?model=small")
+        other = await post(client, path="/chat?model=large")
+    assert events_of(again) == events_of(first)
+    assert refusal(other)[:2] == (409, "idempotency_conflict")
 
 
 async def test_a_cursor_in_the_query_does_as_well() -> None:

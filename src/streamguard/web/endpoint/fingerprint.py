@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Final
 
 from starlette.requests import Request
 
-__all__ = ["fingerprint_of"]
+__all__ = ["fingerprint_of", "path_and_query_of"]
+
+_HOW_TO_READ: Final = frozenset({b"cursor", b"ids"})
+"""Parameters of the query that say how the answer is read, not what is asked: a retry may have others."""
 
 
 async def fingerprint_of(request: Request) -> str:
-    """SHA-256 of method, path and body. Empty, and so never equal to another, if the body was consumed and not kept."""
+    """SHA-256 of method, path, query and body. Empty, and so never equal to another, if the body was consumed and not
+    kept."""
     try:
         body = await request.body()
     except RuntimeError:
         return ""
-    path = request.scope.get("raw_path") or request.scope["path"].encode()
-    return hashlib.sha256(b"\0".join((request.method.encode(), path, body))).hexdigest()
+    return hashlib.sha256(b"\0".join((request.method.encode(), path_and_query_of(request), body))).hexdigest()
+
+
+def path_and_query_of(request: Request) -> bytes:
+    """As they were sent, without the parameters that say how the answer is read."""
+    path: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+    pairs = request.scope.get("query_string", b"").split(b"&")
+    asked = [pair for pair in pairs if pair and pair.partition(b"=")[0] not in _HOW_TO_READ]
+    return b"?".join((path, b"&".join(asked))) if asked else path

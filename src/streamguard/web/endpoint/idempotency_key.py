@@ -12,6 +12,7 @@ from ...errors import FaultError
 from ...faults import Fault, FaultCode
 from ...runtime.opening.request_key import RequestKey
 from ...settings import Settings
+from .fingerprint import path_and_query_of
 
 __all__ = ["HEADER", "MAX_KEY_BYTES", "has_idempotency_key", "request_key", "retention_seconds", "started_key"]
 
@@ -49,15 +50,14 @@ def request_key(
     Args:
         request: the request.
         binding: the endpoint's name; each endpoint has keys of its own.
-        content: a digest of method, path and body; empty for a body that was not kept (a form's), which is then
+        content: a digest of method, path, query and body; empty for a body that was not kept (a form's), which is then
             not compared.
         session: the session's id that the endpoint's selector found; None if this request starts a session.
         ttl_seconds: how long the key holds.
         attempt_seconds: how long it holds if its stream never begins, and no process can record that.
     """
     if not content:
-        path = request.scope.get("raw_path") or request.scope["path"].encode()
-        content = _digest(request.method.encode(), path)
+        content = _digest(request.method.encode(), path_and_query_of(request))
     return RequestKey(
         name=_digest(binding.encode(), request.headers[HEADER].encode()),
         fingerprint=_digest(content.encode(), *([] if session is None else [session.encode()])),
