@@ -265,8 +265,8 @@ class StreamGuard(AnswerStarter):
         A response that does not is the answer as it is. It takes what it took before, and a `run: Run` if it wants one.
 
         Args:
-            session: the conversation's id: `"body.id"`, or a callable whose parameters are named like the endpoint's.
-                None, or an id that is missing, gives each request a session of its own.
+            session: the conversation's id: `"body.id"`, or a callable, async or not, whose parameters are named like
+                the endpoint's. None, or an id that is missing, gives each request a session of its own.
             protocol: `ui-message` or `plain`, for text and parts; for a stream that is passed on byte for byte,
                 `openai`, `anthropic`, `ui-message-raw`, `ndjson` or `opaque` (any server-sent events). By default what
                 is yielded is `ui-message`, and a returned response or iterator decides by itself (`auto`): by its

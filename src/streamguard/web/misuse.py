@@ -29,7 +29,10 @@ class Misuse(Enum):
         "guard.stream({given}) was registered, or called, without an endpoint: it decorates one, so write it above the "
         "function"
     )
-    NO_SUCH_PARAMETER = "{option} of {endpoint} needs {missing}, but the endpoint's parameters are: {parameters}"
+    NO_SUCH_PARAMETER = (
+        "{option} of {endpoint} needs {missing}, but the endpoint's parameters are: {parameters}. Begin with one of "
+        "these, or give a function of them, which may be async and read a body: {option}=lambda request: …"
+    )
     NO_SUCH_FIELD = "{option}={source!r} of {endpoint} would be None for every request: {hint}"
     SELECTED_NONE = (
         "session={source!r} of {endpoint} was None for a request, which got a session of its own: a client that does "
