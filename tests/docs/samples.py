@@ -59,6 +59,7 @@ ASKED_ELSEWHERE: Final = (
     "docs/how-to/authentication.md",  # an application for each way to sign in
     "docs/how-to/jwt.md",  # answers only with a token
     "docs/how-to/postgresql.md",  # keeps its messages in PostgreSQL
+    "docs/how-to/your-own-table.md",  # likewise
     "docs/how-to/litellm.md",  # LiteLLM blocks the loop now and then, which asynchronous tests refuse
     "docs/how-to/migrate/sse-starlette.md",  # speaks its own, as before
     "docs/how-to/proxy-a-provider.md",  # speaks a provider's protocol
