@@ -83,6 +83,19 @@ def test_sse_starlette(python: str, redis_url: str, tmp_path: Path) -> None:
         assert "Hello " not in rest
         assert "there." in rest
 
+        asked = "/api/ask?chat=c2&question=Why"
+        first = re.findall(r"^id: ?(\S+)", client.get(asked).text, re.M)[0]
+        again = client.get(asked, headers={"Last-Event-ID": first})
+        assert again.text.count("event: token") == 1
+        last = re.findall(r"^id: ?(\S+)", again.text, re.M)[-1]
+        assert client.get(asked, headers={"Last-Event-ID": last}).status_code == 204
+        own = client.get(asked, headers={"Last-Event-ID": "7"})
+        assert (own.status_code, own.json()["error"]["code"]) == (400, "cursor_invalid")
+    with serving(module.starlette_app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        answer = client.post("/api/chat", json=QUESTION).text
+        assert answer == body.replace("event: done\r\ndata: {}\r\n\r\n", "")
+        assert client.get("/api/chat/c1/stream").text == answer
+
 
 @slow
 def test_resumable_stream(python: str, redis_url: str, tmp_path: Path) -> None:
