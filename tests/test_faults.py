@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamguard.errors import FaultError
 from streamguard.faults import REGISTRY, Fault, FaultCode, Phase, Severity
 
 texts = st.text(st.characters() | st.sampled_from("\r\n\0\u2028\ud800"), min_size=1, max_size=20)
@@ -54,6 +55,18 @@ def test_a_fault_says_what_the_registry_says(code: FaultCode) -> None:
     fault, spec = Fault.of(code), REGISTRY[code]
     assert (fault.status, fault.phase, fault.severity) == (spec.status, spec.phase, spec.severity)
     assert (fault.retryable, fault.message) == (spec.retryable, spec.message)
+
+
+def test_an_unknown_code_is_named() -> None:
+    with pytest.raises(ValueError, match="'made_up' is not a valid FaultCode"):
+        Fault.of("made_up")  # type: ignore[arg-type]
+
+
+def test_an_error_says_what_failed_and_of_which_stream() -> None:
+    fault = Fault.of(FaultCode.RESUME_FAILED, reason="stream_gone", session_id="c1", stream_id="a" * 24)
+    ids = f"reason stream_gone, session c1, stream {'a' * 24}"
+    assert str(FaultError(fault)) == f"resume_failed: {fault.message} ({ids})"
+    assert str(FaultError(Fault.of(FaultCode.STALLED))) == f"stalled: {Fault.of(FaultCode.STALLED).message}"
 
 
 def test_one_occurrence_may_differ() -> None:

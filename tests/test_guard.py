@@ -64,6 +64,11 @@ def test_urls_that_cannot_be_used_are_found_when_constructed(url: str) -> None:
         StreamGuard(url, authenticate=anonymous)
 
 
+def test_settings_that_are_none_name_the_fix() -> None:
+    with pytest.raises(ConfigurationError, match=r"settings=Settings\("):
+        StreamGuard("memory://", authenticate=anonymous, settings={"drain_seconds": 60})  # type: ignore[arg-type]
+
+
 def test_a_url_with_a_password_is_not_repeated() -> None:
     with pytest.raises(ConfigurationError) as error:
         StreamGuard("redis://user:secret@host:port", authenticate=anonymous)

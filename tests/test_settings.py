@@ -29,6 +29,32 @@ def test_every_number_carries_its_unit() -> None:
             assert name.startswith("max_") or name.endswith(("_bytes", "_per_second"))
 
 
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("https://app.example.com/", "https://app.example.com/chat", "app.example.com", "*", "https://*.example.com"),
+        *("null", "https://App.example.com", "https://app.example.com:443", "http://localhost:80", ""),
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
+    with pytest.raises(ValidationError, match="is no origin as browsers send it"):
+        Settings(cors_origins=("https://other.example", origin))
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://app.example.com",
+        "http://localhost:5173",
+        "http://[::1]:8000",
+        "https://a.example:8443",
+        "capacitor://localhost",
+    ],
+)
+def test_origins_as_browsers_send_them_are_taken(origin: str) -> None:
+    assert Settings(cors_origins=(origin,)).cors_origins == (origin,)
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         Settings().__setattr__("lease_seconds", 1)

@@ -120,7 +120,9 @@ class FaultError(StreamGuardError):
     """
 
     def __init__(self, fault: Fault) -> None:
-        super().__init__(f"{fault.code}: {fault.message}")
+        ids = {"reason": fault.reason, "session": fault.session_id, "stream": fault.stream_id}
+        known = ", ".join(f"{name} {value}" for name, value in ids.items() if value is not None)
+        super().__init__(f"{fault.code}: {fault.message}{f' ({known})' if known else ''}")
         self.fault = fault
 
 

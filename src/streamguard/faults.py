@@ -190,7 +190,12 @@ class Fault:
         request_id: str | None = None,
         trace_id: str | None = None,
     ) -> Fault:
-        """A fault of `code`, from the registry. Arguments override the registry's values for this one occurrence."""
+        """A fault of `code`, from the registry. Arguments override the registry's values for this one occurrence.
+
+        Raises:
+            ValueError: there is no such code.
+        """
+        code = FaultCode(code)
         spec = REGISTRY[code]
         return cls(
             code=code,

@@ -82,8 +82,8 @@ class StreamGuard(AnswerStarter):
             `SENTRY_ENVIRONMENT` says `production`, `prod` or `live`.
 
     Raises:
-        ConfigurationError: `authenticate` is missing, `debug` is on in production, or the store, `messages`, `quota` or
-            `observers` cannot be used.
+        ConfigurationError: `authenticate` is missing, `debug` is on in production, or the store, `messages`, `quota`,
+            `observers` or `settings` cannot be used.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class StreamGuard(AnswerStarter):
         check_authenticate(authenticate)
         if isinstance(authenticate, _NotGiven):
             raise Misuse.NO_AUTHENTICATE.error()
-        self._settings = with_debug(settings or Settings(), debug)
+        self._settings = with_debug(settings, debug)
         self._backends = Backends(store, self._settings)
         if messages is not None:
             self._backends.require(Ability.SAVES)

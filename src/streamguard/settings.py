@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Annotated, ClassVar, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .errors import ConfigurationError
 
@@ -18,6 +19,10 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 SecondsOrNone = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
+
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\\\s*?#@A-Z]+")
+_WRITTEN_PORT: Final = re.compile(r"https://.*:443|http://.*:80")
+"""Browsers leave out the scheme's own port."""
 
 
 class Settings(BaseModel):
@@ -181,6 +186,18 @@ class Settings(BaseModel):
     cors_origins: tuple[str, ...] = ()
     """Origins, besides the request's own host, that may call state-changing routes with cookies."""
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _as_browsers_send_them(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if _ORIGIN.fullmatch(origin) is None or _WRITTEN_PORT.fullmatch(origin) is not None:
+                raise ValueError(
+                    f"{origin!r} is no origin as browsers send it, so no page would match: write scheme, host and "
+                    "port, in lower case, without a path, a slash at the end, a wildcard or the scheme's own port, as in "
+                    "'https://app.example.com' or 'http://localhost:5173'"
+                )
+        return origins
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.heartbeat_seconds * 2 > self.lease_seconds:
@@ -196,12 +213,18 @@ class Settings(BaseModel):
         return self
 
 
-def with_debug(settings: Settings, debug: bool | None) -> Settings:
-    """The settings, with `debug` as it was given, or else as the settings or the environment say.
+def with_debug(given: Settings | None, debug: bool | None) -> Settings:
+    """The settings, the defaults without any, with `debug` as it was given, or else as they or the environment say.
 
     Raises:
-        ConfigurationError: it is on in production.
+        ConfigurationError: it is on in production; or what is given are no `Settings`.
     """
+    settings = Settings() if given is None else given
+    if not isinstance(settings, Settings):
+        raise ConfigurationError(
+            f"settings of StreamGuard is a Settings object, not {type(settings).__name__}: write "
+            "settings=Settings(drain_seconds=60)"
+        )
     if debug is None:
         debug = settings.debug or os.environ.get("STREAMGUARD_DEBUG", "") not in ("", "0")
     if debug and (name := next((name for name in ENVIRONMENTS if _is_production(name)), None)) is not None:
