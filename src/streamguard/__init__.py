@@ -1,4 +1,23 @@
-"""Resumable, honest, self-healing LLM chat streams for ASGI applications."""
+"""Resumable, honest, self-healing LLM chat streams for ASGI applications.
+
+    guard = StreamGuard("memory://", authenticate=anonymous)    # or "redis://…", for several workers
+    app = FastAPI(lifespan=guard.lifespan)
+
+    @app.post("/api/chat")
+    @guard.stream(session="body.id")                            # help(StreamGuard.stream)
+    async def chat(body: ChatBody, run: Run):                   # help(Run)
+        async for token in model(body.messages):
+            yield token
+
+    guard.install(app, "/api/chat")                             # resume, stop, status, messages, erase
+
+`Settings` has every number, with its unit in its name. `StreamGuardMiddleware` guards endpoints that nobody may edit;
+`guard.start` begins answers without a request. All errors are `StreamGuardError`s; a `Fault` is what clients are told.
+
+Modules for applications: `streamguard.messages` saves replies, `streamguard.quota` counts them,
+`streamguard.contrib` has frameworks and model libraries, `streamguard.client` reads answers from Python,
+`streamguard.testing` drives an application in its tests, `streamguard.stores` has the contracts for a store of your own.
+"""
 
 from .errors import (
     AlreadyStartedError,

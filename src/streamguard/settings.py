@@ -193,8 +193,8 @@ class Settings(BaseModel):
             if _ORIGIN.fullmatch(origin) is None or _WRITTEN_PORT.fullmatch(origin) is not None:
                 raise ValueError(
                     f"{origin!r} is no origin as browsers send it, so no page would match: write scheme, host and "
-                    "port, in lower case, without a path, a slash at the end, a wildcard or the scheme's own port, as in "
-                    "'https://app.example.com' or 'http://localhost:5173'"
+                    "port, in lower case, without a path, a slash at the end, a wildcard or the scheme's own port, "
+                    "as in 'https://app.example.com' or 'http://localhost:5173'"
                 )
         return origins
 

@@ -1,4 +1,9 @@
-"""Saved messages: the contract and its adapters."""
+"""Saved messages: the stores that keep them, and the contract of a store.
+
+    guard = StreamGuard("redis://…", authenticate=owner, messages=SQLMessageStore("postgresql+asyncpg://…"))
+
+`SQLMessageStore` is in `streamguard.messages.sql`. Instead of a store, any `async def save(message: MessageToSave)` does.
+"""
 
 from .callable import CallableSaver, MessageToSave, Save
 from .memory import MemoryMessageStore

@@ -1,4 +1,7 @@
-"""Quotas: what an owner may consume, reserved before a reply begins and settled once after it ended."""
+"""Quotas: what an owner may consume, reserved before a reply begins and settled once after it ended.
+
+    @guard.stream(session="body.id", quota=Quota(200_000, per="day", unit="tokens"), estimate=4_000)
+"""
 
 from .callable import CallableQuota, CommitQuota, QuotaCall, ReleaseQuota, ReserveQuota
 from .headers import rate_limit_headers
