@@ -16,7 +16,7 @@
 
 Modules for applications: `streamguard.messages` saves replies, `streamguard.quota` counts them,
 `streamguard.contrib` has frameworks and model libraries, `streamguard.client` reads answers from Python,
-`streamguard.testing` drives an application in its tests, `streamguard.stores` has the contracts for a store of your own.
+`streamguard.testing` drives an application in its tests, `streamguard.stores` has what a store of your own must do.
 """
 
 from .errors import (

@@ -2,7 +2,7 @@
 
     guard = StreamGuard("redis://…", authenticate=owner, messages=SQLMessageStore("postgresql+asyncpg://…"))
 
-`SQLMessageStore` is in `streamguard.messages.sql`. Instead of a store, any `async def save(message: MessageToSave)` does.
+`SQLMessageStore` is in `streamguard.messages.sql`. An `async def save(message: MessageToSave)` does instead of a store.
 """
 
 from .callable import CallableSaver, MessageToSave, Save

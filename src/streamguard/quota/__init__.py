@@ -1,5 +1,7 @@
 """Quotas: what an owner may consume, reserved before a reply begins and settled once after it ended.
 
+A limit stands at an endpoint:
+
     @guard.stream(session="body.id", quota=Quota(200_000, per="day", unit="tokens"), estimate=4_000)
 """
 
