@@ -171,6 +171,7 @@ class Browser:
                 "capabilities": {
                     "alwaysMatch": {
                         "browserName": "chrome",
+                        "acceptInsecureCerts": True,  # those that a test makes
                         "goog:chromeOptions": options,
                         "goog:loggingPrefs": {"browser": "ALL"},
                         "timeouts": {"script": 5000, "pageLoad": 10000, "implicit": 0},

