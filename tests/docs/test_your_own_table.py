@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from types import ModuleType
 
@@ -48,7 +49,7 @@ async def test_questions_and_replies_are_in_the_applications_own_table(page: Mod
 
         async def rows() -> list[tuple[str, str]]:
             answered = await ann.request("GET", "/api/chats/c1/messages")
-            return [(row["role"], row["text"]) for row in answered.json()]
+            return [(row["role"], row["text"]) for row in json.loads(answered.body)]
 
         async def ask(body: dict[str, object]) -> None:
             answer = await ann.post(body)
