@@ -23,6 +23,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "shared"))  # the app 
 
 from answering import QUOTA, answer, guard, most
 from chat_body import ChatBody
+from inside import demo
 from surroundings import HOST, METRICS, PAGE_HEADERS, PORT, STATIC, VISITORS
 
 app = FastAPI(title="streamguard demo", lifespan=guard.lifespan)
@@ -59,6 +60,7 @@ async def page(request: Request) -> FileResponse:
 
 
 app.mount("/metrics", METRICS.asgi_app())  # for Prometheus: keep it from the public
+app.mount("/demo", demo)  # for the page's side panel
 app.mount("/static", StaticFiles(directory=STATIC))
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "shared"))
 
 from answering import OPENAI_TOKENS, QUOTA, answer, guard, most
 from chat_body import ChatBody
+from inside import demo
 from proxy import completions, upstream
 from surroundings import HOST, METRICS, PAGE_HEADERS, PORT, STATIC, VISITORS
 
@@ -63,8 +64,11 @@ async def page(request: Request[Any, Any, Any]) -> File:
 # For Prometheus: keep it from the public.
 metrics = asgi("/metrics", is_mount=True, copy_scope=True)(METRICS.asgi_app().__call__)
 
+# For the page's side panel.
+inside = asgi("/demo", is_mount=True, copy_scope=True)(demo.__call__)
+
 litestar = Litestar(
-    [chat, completions, page, metrics, create_static_files_router("/static", [STATIC])],
+    [chat, completions, page, metrics, inside, create_static_files_router("/static", [STATIC])],
     plugins=[streams],
     exception_handlers={400: invalid},
     on_shutdown=[upstream.aclose],

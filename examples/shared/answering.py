@@ -11,10 +11,11 @@ from allowance import MORE_THAN_ANY_DAY, AllowanceStore
 from chat_body import ChatBody
 from chats import ChatStore
 from openai import AsyncOpenAI
-from surroundings import DAILY_TOKENS, DATABASE, GAP_SECONDS, METRICS, SETTINGS, URL, owner
+from surroundings import DAILY_TOKENS, DATABASE, GAP_SECONDS, METRICS, OWN, SETTINGS, URL, owner
 
 from streamguard import Run, StreamGuard
 from streamguard.quota import Quota
+from streamguard.stores import make_store
 from streamguard.values import SessionKey, StreamRef
 
 if TYPE_CHECKING:
@@ -26,10 +27,12 @@ QUOTA = Quota(limit=DAILY_TOKENS, per="day", unit="tokens") if DAILY_TOKENS else
 
 openai = AsyncOpenAI() if os.environ.get("OPENAI_API_KEY") else None
 allowance = AllowanceStore(URL, SETTINGS)
+chats = ChatStore(DATABASE, away=OWN / "away")
+store = make_store(URL, SETTINGS)
 guard = StreamGuard(
-    URL,
+    store,
     authenticate=owner,
-    messages=ChatStore(DATABASE),
+    messages=chats,
     quota=allowance if DAILY_TOKENS else None,
     settings=SETTINGS,
     observers=(METRICS,),
@@ -39,7 +42,7 @@ guard = StreamGuard(
 def most(body: ChatBody) -> dict[str, int]:
     """How many tokens question and answer may be."""
     prompt = body.question.text
-    if scripted.is_refused(prompt):
+    if body.over_quota or scripted.is_refused(prompt):
         return {"tokens": MORE_THAN_ANY_DAY}
     if openai is None or scripted.is_command(prompt):
         return {"tokens": scripted.tokens_in(prompt) + scripted.most_tokens(prompt)}

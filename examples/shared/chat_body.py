@@ -32,6 +32,8 @@ class ChatBody(BaseModel):
 
     id: str
     messages: Annotated[list[Message], Field(min_length=1)]
+    over_quota: Annotated[bool, Field(alias="overQuota")] = False
+    """The page's button "Over quota": ask for more tokens than any day has."""
 
     @property
     def question(self) -> Message:

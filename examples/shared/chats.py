@@ -6,11 +6,13 @@ Prompts that start with `!persist-` are about saving what they begin, by whichev
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
 import secrets
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,10 +20,11 @@ import anyio
 from sqlalchemy.engine import URL
 
 from streamguard.errors import MessageStoreError, MessageUnavailableError
-from streamguard.messages import Appended, Message, Role, Superseded
+from streamguard.messages import Appended, Message, MessageStatus, Opened, Role, StoredMessage, Superseded
 from streamguard.messages.sql import SQLMessageStore
 from streamguard.values import SessionKey
 
+AWAY_SECONDS = 300
 FLAKY_FAILURES = 2
 SLOW_MILLISECONDS = 5000
 
@@ -30,10 +33,15 @@ _COMMAND = re.compile(r"(?:You said “)?!persist-(?P<what>fail|flaky|slow)(?:\s
 
 
 class ChatStore(SQLMessageStore):
-    """The chats' tables, made at the start; fails and waits on command."""
+    """The chats' tables, made at the start; fails and waits on command.
 
-    def __init__(self, url: str | URL) -> None:
+    A visitor may take the database away: then it fails every call about this visitor's chats, in every process that has
+    the same directory `away`, until the visitor brings it back or five minutes have passed.
+    """
+
+    def __init__(self, url: str | URL, *, away: Path) -> None:
         super().__init__(url)
+        self._away = away
         self._failures: dict[tuple[SessionKey, str], int] = {}
         """How often a flaky message has failed."""
 
@@ -42,16 +50,67 @@ class ChatStore(SQLMessageStore):
             await self.create_tables()
         return await super().start()
 
+    async def take_away(self, owner: str, *, away: bool) -> None:
+        """Take the database away from a visitor, or bring it back."""
+        mark = self._mark_of(owner)
+        if away:
+            await mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            await mark.touch()
+        else:
+            await mark.unlink(missing_ok=True)
+
+    async def is_away(self, owner: str) -> bool:
+        """Whether the visitor's database is away."""
+        try:
+            return time.time() - (await self._mark_of(owner).stat()).st_mtime < AWAY_SECONDS
+        except FileNotFoundError:
+            return False
+
+    async def open_session(self, key: SessionKey) -> Opened:
+        await self._require("open_session", key)
+        return await super().open_session(key)
+
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
+        await self._require("list", key)
+        return await super().list(key, after=after, limit=limit, branches=branches)
+
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
+        await self._require("get", key)
+        return await super().get(key, message_id, branches=branches)
+
+    async def last(self, key: SessionKey) -> StoredMessage | None:
+        await self._require("last", key)
+        return await super().last(key)
+
+    async def mark(self, key: SessionKey, message_id: str, status: MessageStatus) -> None:
+        await self._require("mark", key)
+        await super().mark(key, message_id, status)
+
+    async def delete_session(self, key: SessionKey) -> None:
+        await self._require("delete_session", key)
+        await super().delete_session(key)
+
     async def append(self, key: SessionKey, message: Message) -> Appended:
+        await self._require("append", key)
         await self._obey(key, message)
         return await super().append(key, message)
 
     async def supersede(
         self, key: SessionKey, *, by: str, start: str | None, after: str | None, message: Message | None = None
     ) -> Superseded:
+        await self._require("supersede", key)
         if message is not None:
             await self._obey(key, message)
         return await super().supersede(key, by=by, start=start, after=after, message=message)
+
+    def _mark_of(self, owner: str) -> anyio.Path:
+        return anyio.Path(self._away) / hashlib.sha256(owner.encode()).hexdigest()[:32]
+
+    async def _require(self, operation: str, key: SessionKey) -> None:
+        if await self.is_away(key.owner):
+            raise MessageUnavailableError(f"{operation}: the visitor took the database away", operation=operation)
 
     async def _obey(self, key: SessionKey, message: Message) -> None:
         text = "".join(str(part.get("text", "")) for part in message.parts if part.get("type") == "text")

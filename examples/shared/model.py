@@ -24,23 +24,26 @@ OPENINGS = (
     "Water finds its way around a stone; a stream finds its way around a lost connection.",
 )
 SENTENCES = (
-    "Each piece is written down before it is sent, so nothing you have seen can be forgotten.",
-    "When the page reloads, the reader returns with a bookmark and goes on from there.",
+    "Each piece is **written down before it is sent**, so nothing you have seen can be forgotten.",
+    "When the page reloads, the reader returns with a *bookmark* and goes on from there.",
     "The writer does not stop because one reader left the room.",
-    "Two readers of the same answer see the same words in the same order – déjà vu, by design.",
+    "Two readers of the same answer see the same words in the same order – *déjà vu*, by design.",
     "If the end never comes, somebody notices, and says so.",
-    "Silence is not an ending; an ending is written down like everything else.",
+    "Silence is not an ending; an ending is **written down** like everything else.",
     "A half answer is shown as a half answer, never as a whole one.",
-    "Whoever presses Stop decides, and the decision reaches every worker.",
+    "Whoever presses `Stop` decides, and the decision reaches every worker.",
     "Ordinary text goes through untouched: 東京, Ω, <b>tags</b>, “quotes” and even 🌊.",
-    "What was lost is reported; what was kept is repeated word for word.",
+    "What was lost is [counted](/metrics/); what was kept is repeated word for word.",
 )
+CODE = "```python\nasync for piece in model:\n    await log.append(piece)  # first\n    yield piece  # then\n```"
+HEADING = "### How it keeps its word"
 CLOSING = "That is the end of this answer."
 
 _COMMAND = re.compile(
     r"!(crash|hang|error-first|long|slow|persist-(?:fail|flaky|slow)|quota|quota-release-fail)(?:\s+(\d{1,6}))?\s*"
 )
 _MAX_PIECES = 100_000
+_MIN_PIECES = 90
 _MAX_USUAL_PIECES = 200
 _RELEASE_FAIL_MILLISECONDS = 6000
 
@@ -133,24 +136,28 @@ def _long(number: int) -> int:
 
 
 def _answer(prompt: str) -> Iterator[str]:
-    """A whole answer: at least 48 pieces, whole sentences, and an ending that says so."""
+    """A whole answer: at least `_MIN_PIECES` pieces, whole sentences, and an ending that says so."""
     for number, piece in enumerate(_words(prompt), start=1):
         yield piece
-        if number >= 48 and piece.endswith("."):
+        if number >= _MIN_PIECES and piece.endswith("."):
             break
     yield from _split(f"\n\n{CLOSING}")
 
 
 def _words(prompt: str) -> Iterator[str]:
-    """An endless answer: an opening, then all sentences round after round, each round in an order of its own."""
+    """An endless answer in Markdown: an opening and some code, then a heading, a list and two paragraphs of sentences
+    round after round, each round in an order of its own."""
     quoted = " ".join(prompt.split())[:60]
     opening = _ordered(OPENINGS, prompt, 0)[0]
     yield from _split(f"You said “{quoted}”. {opening}" if quoted else opening)
-    number = 0
+    yield from _split(f" In code:\n\n{CODE}")
     for turn in count(1):
-        for sentence in _ordered(SENTENCES, prompt, turn):
-            number += 1
-            yield from _split(("\n\n" if number % 3 == 0 else " ") + sentence)
+        yield from _split(f"\n\n{HEADING}\n")
+        for number, sentence in enumerate(_ordered(SENTENCES, prompt, turn)):
+            if number < 4:
+                yield from _split(f"\n- {sentence}")
+            else:
+                yield from _split(("\n\n" if number % 3 == 1 else " ") + sentence)
 
 
 def _ordered(sentences: tuple[str, ...], prompt: str, turn: int) -> list[str]:

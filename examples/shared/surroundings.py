@@ -1,13 +1,14 @@
 """What the environment says, and who is asking: the same for every example chat. Everything is optional:
 
 - `STREAMGUARD_URL`: where streams are logged; default `memory://`, several workers need `redis://…`.
-- `STREAMGUARD_SETTINGS`: `streamguard.Settings` as JSON.
+- `STREAMGUARD_SETTINGS`: `streamguard.Settings` as JSON; without it, what is owed is tried again so soon that one can
+  watch it.
 - `OPENAI_API_KEY`, `OPENAI_BASE_URL`, `OPENAI_MODEL`: a real model instead of the scripted one.
 - `DEMO_DATABASE_URL`: where chats are kept, an SQLAlchemy asyncio URL such as `postgresql+asyncpg://…` or
   `mysql+asyncmy://…`; default a SQLite file in `~/.local/state/streamguard-demo` (`XDG_STATE_HOME`).
 - `DEMO_DAILY_TOKENS`: how many tokens a visitor may use a day; default 20000, and 0 for any number. A piece of the
   scripted model is one. `!quota` shows a refusal, `!quota-release-fail` an answer that is counted late.
-- `DEMO_GAP_MS`: milliseconds between the scripted model's pieces; default 30.
+- `DEMO_GAP_MS`: milliseconds between the scripted model's pieces; default 70, so that an answer takes some seconds.
 - `DEMO_SECRET`: signs the visitors' cookies; several machines need the same one. Default one made on first use, beside
   the SQLite file.
 - `DEMO_TRUST_X_USER=1`: take the user from the header `X-User`, for tests; never behind a public address.
@@ -34,11 +35,12 @@ from streamguard.telemetry.sentry import hooks
 
 STATIC = Path(__file__).resolve().parent / "static"
 URL = os.environ.get("STREAMGUARD_URL", "memory://")
-SETTINGS = Settings.model_validate_json(os.environ.get("STREAMGUARD_SETTINGS", "{}"))
+SOON = '{"outbox_seconds": 1, "outbox_retry_seconds": 1, "outbox_max_retry_seconds": 10}'
+SETTINGS = Settings.model_validate_json(os.environ.get("STREAMGUARD_SETTINGS", SOON))
 OWN = own_directory()
 DATABASE = os.environ.get("DEMO_DATABASE_URL") or database_in(OWN)
 DAILY_TOKENS = int(os.environ.get("DEMO_DAILY_TOKENS") or 20_000)
-GAP_SECONDS = float(os.environ.get("DEMO_GAP_MS", "30")) / 1000
+GAP_SECONDS = float(os.environ.get("DEMO_GAP_MS", "70")) / 1000
 VISITORS = Anonymous(os.environ.get("DEMO_SECRET") or secret_in(OWN))
 TRUST_X_USER = os.environ.get("DEMO_TRUST_X_USER") == "1"
 HOST = os.environ.get("HOST", "127.0.0.1")

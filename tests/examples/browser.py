@@ -93,9 +93,29 @@ class Browser:
         assert isinstance(found, list)
         return [Element(self, reference[_ELEMENT]) for reference in found]
 
+    def element(self, source: str, *arguments: Json) -> Element | None:
+        """The element that the function body `source` returns in the page, if it returns one."""
+        found = self.script(source, *arguments)
+        return Element(self, str(found[_ELEMENT])) if isinstance(found, dict) else None
+
     def script(self, source: str, *arguments: Json) -> Json:
         """The JSON value that the function body `source` returns in the page."""
         return self._call("POST", "execute/sync", {"script": source, "args": list(arguments)})
+
+    def resize(self, width: int, height: int) -> None:
+        """Make the page so many CSS pixels large; one narrower than 500 is a phone's."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        self._devtools("Emulation.setDeviceMetricsOverride", size)
+
+    def prefer(self, **features: str) -> None:
+        """What the reader prefers, as `color_scheme="dark"` or `reduced_motion="reduce"`; nothing else."""
+        chosen = [{"name": f"prefers-{name.replace('_', '-')}", "value": value} for name, value in features.items()]
+        self._devtools("Emulation.setEmulatedMedia", {"features": chosen})
+
+    def as_usual(self) -> None:
+        """Undo `resize` and `prefer`."""
+        self._devtools("Emulation.clearDeviceMetricsOverride", {})
+        self.prefer()
 
     def screenshot(self) -> str:
         """A PNG of the window, in base64."""
@@ -114,6 +134,10 @@ class Browser:
         found = self._call("GET", "cookie")
         assert isinstance(found, list)
         return {str(cookie["name"]): str(cookie["value"]) for cookie in found}
+
+    def forget_cookies(self) -> None:
+        """Delete the cookies of the page shown: its visitor is somebody new."""
+        self._call("DELETE", "cookie")
 
     def tab(self) -> str:
         """The handle of the tab that calls go to."""
@@ -153,6 +177,9 @@ class Browser:
             self._driver = None
         self._directory.cleanup()
 
+    def _devtools(self, command: str, parameters: Mapping[str, Json]) -> None:
+        self._call("POST", "goog/cdp/execute", {"cmd": command, "params": parameters})
+
     def _start(self) -> None:
         chromium = _program("chromium", "chromium-browser", "google-chrome")
         with self._log.open("wb") as log:
@@ -174,7 +201,7 @@ class Browser:
                         "acceptInsecureCerts": True,  # those that a test makes
                         "goog:chromeOptions": options,
                         "goog:loggingPrefs": {"browser": "ALL"},
-                        "timeouts": {"script": 5000, "pageLoad": 10000, "implicit": 0},
+                        "timeouts": {"script": 30000, "pageLoad": 10000, "implicit": 0},
                     }
                 }
             },
@@ -208,6 +235,10 @@ class Element:
     def attribute(self, name: str) -> str | None:
         value = self._browser._call("GET", f"{self._path}/attribute/{name}")
         return None if value is None else str(value)
+
+    @property
+    def enabled(self) -> bool:
+        return bool(self._browser._call("GET", f"{self._path}/enabled"))
 
     @property
     def displayed(self) -> bool:

@@ -29,19 +29,20 @@ class Page:
         self.browser.find("#prompt").type(f"{prompt}\n")
 
     def press(self, label: str) -> None:
-        buttons = wait_until(
-            lambda: [button for button in self.browser.find_all("button") if button.displayed and button.text == label],
-            description=f"a button {label}",
+        """Press the last button with that label that is shown and can be pressed."""
+        source = (
+            "return [...document.querySelectorAll('button:enabled')]"
+            ".findLast((one) => one.checkVisibility() && one.textContent === arguments[0])"
         )
-        buttons[-1].click()
+        button = wait_until(lambda: self.browser.element(source, label), description=f"a button {label}")
+        assert button is not None
+        button.click()
 
     @property
     def answer(self) -> str:
-        """The last answer's text."""
+        """The last answer's text, as the model wrote it."""
         return str(
-            self.browser.script(
-                "return [...document.querySelectorAll('[data-role=assistant] .text')].at(-1)?.textContent ?? ''"
-            )
+            self.browser.script("return [...document.querySelectorAll('[data-role=assistant]')].at(-1)?.source ?? ''")
         )
 
     @property
@@ -69,12 +70,27 @@ class Page:
         return [str(banner.attribute("data-code")) for banner in self.browser.find_all("#banners [role=alert]")]
 
     @property
+    def said(self) -> str:
+        """What the page says of the last button."""
+        return self.browser.find("#said").text
+
+    @property
+    def focused(self) -> str:
+        """The id of the element that has the focus."""
+        return str(self.browser.script("return document.activeElement.id"))
+
+    @property
     def allowance(self) -> str:
         """What the page says of the day's tokens."""
         return self.browser.find("#allowance").text
 
     def wait_for(self, state: str, *, timeout: float = 15) -> None:
         wait_until(lambda: self.state == state, description=f"the answer is {state}", timeout=timeout)
+
+    def wait_for_said(self, beginning: str, *, timeout: float = 15) -> str:
+        """Wait until the page says a sentence that begins so, and give it."""
+        wait_until(lambda: self.said.startswith(beginning), description=f"it says: {beginning}", timeout=timeout)
+        return self.said
 
     def wait_for_save(self, save: str, *, timeout: float = 15) -> None:
         wait_until(lambda: self.save == save, description=f"the answer is {save}", timeout=timeout)
@@ -86,9 +102,8 @@ class Page:
         )
 
     def texts(self) -> list[str]:
-        """What the messages say, from top to bottom."""
-        log = "[...document.querySelectorAll('#log .message .text')]"
-        found = self.browser.script(f"return {log}.map((text) => text.innerText)")
+        """What the messages say, from top to bottom, as it was written."""
+        found = self.browser.script("return [...document.querySelectorAll('#log .message')].map((one) => one.source)")
         return list(map(str, found)) if isinstance(found, list) else []
 
     def messages(self) -> int:

@@ -92,7 +92,7 @@ def test_more_than_a_whole_day_is_refused_for_good(live: Worker, session: str) -
 
 
 def test_a_day_can_be_used_up(session: str) -> None:
-    with example(gap_ms=1, DEMO_DAILY_TOKENS="300") as worker, visitor_of(worker) as visitor:
+    with example(gap_ms=1, DEMO_DAILY_TOKENS="350") as worker, visitor_of(worker) as visitor:
         answers = [visitor.post("/api/chat", json=chat_body(session, "Hello")) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [200, 200, 429]
         assert answers[-1].json()["error"]["reason"] == "spent"

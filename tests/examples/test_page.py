@@ -111,7 +111,7 @@ def test_a_crash_shows_a_banner_and_marks_the_answer_as_failed(page: Page) -> No
 
 
 def test_a_crash_before_the_first_piece_shows_a_banner_too_and_after_a_reload_still_a_failure(page: Page) -> None:
-    page.press("!error-first")
+    page.ask("!error-first")
     page.wait_for("failed")
     assert page.banners == ["provider_error"]
     page.browser.reload()

@@ -1,6 +1,6 @@
 // What the reader may use a day, as the server tells it with the status of a chat.
 
-import { pause } from "./stream.mjs";
+import { pause } from "./reading.mjs";
 
 const WATCH_MS = 500; // when to look whether an answer is counted after all; each time twice as long
 const LONGEST_MS = 30_000;
@@ -18,17 +18,15 @@ export function allowanceOf({ quota, last }) {
 }
 
 /**
- * Returns a function that shows the allowance in `node`, again and again until the last answer is counted. `get` asks
- * for the status and gives a fetch Response; while it fails, what was shown stays.
+ * Returns a function that shows the allowance in `node`, again and again until the last answer is counted. `get` gives
+ * the status; while it fails, what was shown stays.
  */
 export function allowanceLine(node, get) {
   let turn = 0;
   return async () => {
     const mine = ++turn;
     for (let wait = WATCH_MS; ; wait *= 2) {
-      const status = await get()
-        .then((response) => (response.ok ? response.json() : null))
-        .catch(() => null);
+      const status = await get().catch(() => null);
       if (mine !== turn || status === null) return; // asked anew, or nobody answers
       const allowance = allowanceOf(status);
       node.hidden = allowance === null;
@@ -42,9 +40,9 @@ export function allowanceLine(node, get) {
 }
 
 /** A fault to show; where the day's allowance is used up, with the time at which there is a new one. */
-export function refusal(fault) {
-  if (fault.code !== "quota_exceeded" || !fault.retry_after_seconds) return fault;
-  const time = new Date(Date.now() + fault.retry_after_seconds * 1000);
+export function refusal(fault, retryAfterSeconds) {
+  if (fault.code !== "quota_exceeded" || !retryAfterSeconds) return fault;
+  const time = new Date(Date.now() + retryAfterSeconds * 1000);
   const shown = time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   return { ...fault, message: `${fault.message} You can go on at ${shown}.` };
 }

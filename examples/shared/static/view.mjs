@@ -1,5 +1,7 @@
 // Pieces of the page. Text reaches it as text, never as HTML.
 
+import { blocksOf } from "./markdown.mjs";
+
 const LABELS = {
   completed: "",
   stopped: "Stopped by you",
@@ -24,22 +26,23 @@ export function button(label, onClick, about = "") {
   return node;
 }
 
-/** A new message's place at the end of `log`, with the means to change it while it grows. */
+/** A new message's place at the end of `log`, with the means to change it while it grows. `item.source` is its text. */
 export function messageView(log, role) {
   const item = element("li", "message");
   item.dataset.role = role;
+  item.source = "";
   const text = element("div", "text");
   const note = element("p", "note");
   note.hidden = true;
-  item.append(element("span", "visually-hidden", role === "user" ? "You" : "Answer"), text, note);
+  item.append(element("span", "visually-hidden", role === "user" ? "You said: " : "The answer: "), text, note);
   log.append(item);
+  let shown = [];
   return {
     item,
     text(value) {
-      // Only what was added is written: a long answer stays cheap.
-      const shown = text.firstChild?.data ?? "";
-      if (shown !== "" && value.startsWith(shown)) text.firstChild.appendData(value.slice(shown.length));
-      else text.textContent = value;
+      item.source = value;
+      if (role === "user") text.textContent = value;
+      else shown = paint(text, shown, blocksOf(value));
     },
     state(name, details = [], ...actions) {
       item.dataset.state = name;
@@ -49,4 +52,13 @@ export function messageView(log, role) {
       note.hidden = label === "" && actions.length === 0;
     },
   };
+}
+
+/** Shows the blocks of a text that has grown: those that are as before stay, so that a selection in them does too. */
+function paint(place, before, blocks) {
+  let same = 0;
+  while (same < before.length && before[same].source === blocks[same]?.source) same += 1;
+  while (place.childNodes.length > same) place.lastChild.remove();
+  place.append(...blocks.slice(same).map(({ node }) => node()));
+  return blocks;
 }

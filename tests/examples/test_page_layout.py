@@ -1,0 +1,201 @@
+"""Whether the example's page can be used: by everybody (axe), on a phone, in the dark, and without motion."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Final
+
+import pytest
+
+from ..clients.packed import install_locked
+from ..harness.tools import missing
+from ..harness.waiting import wait_until
+from ..harness.workers import ROOT, Worker
+from .browser import Browser
+from .live import example
+from .page import Page
+
+CLIENTS: Final = ROOT / "tests" / "clients"
+PROMPT = "How does a stream survive?"
+SIZES: Final = {"phone": (375, 667), "small": (320, 568), "tablet": (900, 800), "desk": (1280, 800)}
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[Worker]:
+    with example(gap_ms=5) as worker:
+        yield worker
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """The source of axe-core."""
+    npm = shutil.which("npm")
+    if npm is None:
+        missing("no npm found: `apt-get install nodejs npm`, or see https://nodejs.org/")
+    install_locked(npm, CLIENTS)
+    return (CLIENTS / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
+@pytest.fixture
+def page(browser: Browser, live: Worker) -> Iterator[Page]:
+    yield Page(browser, live.url)
+    browser.as_usual()
+
+
+def prepare(page: Page, state: str) -> None:
+    """Bring the page into a state."""
+    if state == "streaming":
+        page.ask("!slow 200")
+        page.wait_for_text()
+    elif state == "cut":
+        page.ask("!slow 200")
+        page.wait_for_text()
+        page.press("Cut the connection")
+        page.wait_for("reconnecting")
+    elif state == "faulted":
+        page.ask("!crash")
+        page.wait_for("failed")
+    elif state != "empty":
+        page.ask(PROMPT)
+        page.wait_for("completed")
+    if state in ("Chats", "Inside"):
+        page.press(state)
+    if state == "Inside":
+        wait_until(lambda: page.browser.find_all("#events .event"), description="the log is shown")
+
+
+def stop(page: Page) -> None:
+    """An answer that goes on would be in the way of the tests behind it."""
+    for button in page.browser.find_all("#stop:enabled"):
+        if button.displayed:
+            button.click()
+            page.wait_for("stopped")
+
+
+PHONE: Final = ("empty", "idle", "streaming", "cut", "faulted", "Chats", "Inside")
+DESK: Final = ("empty", "idle", "streaming", "cut", "faulted")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("size", "state"), [*(("phone", state) for state in PHONE), *(("desk", state) for state in DESK)]
+)
+def test_axe_finds_nothing(page: Page, axe: str, size: str, state: str, scheme: str) -> None:
+    page.browser.resize(*SIZES[size])
+    page.browser.prefer(color_scheme=scheme)
+    prepare(page, state)
+    found = page.browser.script(
+        f"{axe}; return axe.run(document, {{ resultTypes: ['violations'] }}).then(({{ violations }}) => "
+        "violations.map(({ id, impact, nodes }) => ({ id, impact, nodes: nodes.map(({ html, failureSummary }) => "
+        "`${html.slice(0, 200)}: ${failureSummary}`) })))"
+    )
+    stop(page)
+    assert found == [], json.dumps(found, indent=1)
+
+
+def boxes(page: Page) -> dict[str, dict[str, float]]:
+    """Where the parts of the page are that a reader needs, in CSS pixels."""
+    found = page.browser.script(
+        "const box = (one) => { const { left, top, right, bottom } = one.getBoundingClientRect();"
+        " return { left, top, right, bottom }; };"
+        " const all = ['header', '#scroll', '#banners', '#said', '#tools', '#composer', '#prompt', '#allowance']"
+        ".map((one) => [one, box(document.querySelector(one))]);"
+        " return { ...Object.fromEntries(all), window: { left: 0, top: 0, right: innerWidth, bottom: innerHeight },"
+        " page: { left: 0, top: 0, right: document.scrollingElement.scrollWidth,"
+        " bottom: document.scrollingElement.scrollHeight } }"
+    )
+    assert isinstance(found, dict)
+    return {name: {side: float(str(at)) for side, at in dict(box).items()} for name, box in found.items()}
+
+
+@pytest.mark.parametrize("state", ["empty", "idle", "streaming", "cut", "faulted"])
+@pytest.mark.parametrize("size", list(SIZES))
+def test_nothing_lies_over_the_talk(page: Page, size: str, state: str) -> None:
+    width, height = SIZES[size]
+    page.browser.resize(width, height)
+    prepare(page, state)
+    at = boxes(page)
+    order = ["header", "#scroll", "#banners", "#said", "#tools", "#composer", "#allowance"]
+    for above, below in pairwise(order):
+        assert at[above]["bottom"] <= at[below]["top"] + 0.5, f"{above} is above {below}"
+    for name in (*order, "#prompt"):
+        assert at[name]["left"] >= 0, name
+        assert at[name]["right"] <= width, name
+        assert at[name]["bottom"] <= height, name
+    assert at["page"] == at["window"], "the talk scrolls, not the page"
+    assert at["#scroll"]["bottom"] - at["#scroll"]["top"] >= height / (3 if state in ("idle", "streaming") else 4)
+    for name in ("button", "textarea"):  # each can be reached: nothing else is where it is
+        covered = page.browser.script(
+            f"return [...document.querySelectorAll('#talk {name}, header {name}')].filter((one) => {{"
+            " const { left, top, width, height } = one.getBoundingClientRect();"
+            " if (width === 0 || one.closest('#scroll')) return false;"
+            " return document.elementFromPoint(left + width / 2, top + height / 2)?.closest(one.tagName) !== one;"
+            " }).map((one) => one.textContent)"
+        )
+        assert covered == []
+    stop(page)
+
+
+@pytest.mark.parametrize("size", ["phone", "desk"])
+def test_the_end_of_the_talk_is_in_view_while_it_is_written(page: Page, size: str) -> None:
+    page.browser.resize(*SIZES[size])
+    page.ask("!long 300")
+    page.wait_for("completed")
+    last = "[...document.querySelectorAll('#log .text')].at(-1).lastElementChild.getBoundingClientRect().bottom"
+    talk = "document.querySelector('#scroll').getBoundingClientRect().bottom"
+    wait_until(lambda: page.browser.script(f"return {last} <= {talk}"), description="its last line is in view")
+
+
+def test_on_a_phone_the_list_and_the_panel_take_the_talks_place_and_give_it_back(page: Page) -> None:
+    page.browser.resize(*SIZES["phone"])
+    prepare(page, "idle")
+    for name, place in {"Chats": "#chats", "Inside": "#inside"}.items():
+        page.press(name)
+        assert page.browser.find(place).displayed
+        assert not page.browser.find("#talk").displayed
+        assert page.browser.find(f"#show-{place[1:]}").attribute("aria-expanded") == "true"
+    page.browser.script("dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape' }))")
+    assert page.browser.find("#talk").displayed
+    assert not page.browser.find("#inside").displayed
+    page.press("Chats")
+    page.browser.find_all("#chat-list .chat button")[0].click()
+    assert page.browser.find("#talk").displayed
+    assert page.focused == "prompt"
+
+
+def test_at_a_desk_the_list_and_the_panel_stand_beside_the_talk(page: Page) -> None:
+    page.browser.resize(*SIZES["desk"])
+    for place in ("#chats", "#talk", "#inside"):
+        assert page.browser.find(place).displayed
+    page.press("Inside")
+    assert not page.browser.find("#inside").displayed
+    assert page.browser.find("#talk").displayed
+
+
+def test_without_motion_nothing_blinks(page: Page) -> None:
+    def animation() -> object:
+        return page.browser.script(
+            "return getComputedStyle(document.querySelector('[data-state=streaming] .text > :last-child'), '::after')"
+            ".animationName"
+        )
+
+    page.ask("!slow 200")
+    page.wait_for_text()
+    assert animation() == "blink"
+    page.browser.prefer(reduced_motion="reduce")
+    assert animation() == "none"
+    stop(page)
+
+
+def test_in_the_dark_the_page_is_dark(page: Page) -> None:
+    def brightness() -> int:
+        colour = str(page.browser.script("return getComputedStyle(document.body).backgroundColor"))
+        return sum(int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(", "))
+
+    page.browser.prefer(color_scheme="light")
+    assert brightness() > 600
+    page.browser.prefer(color_scheme="dark")
+    assert brightness() < 150
