@@ -87,6 +87,11 @@ class Launched:
         self._seen.update((one.pid, one) for one in found)
         return found
 
+    def workers(self) -> dict[str, psutil.Process]:
+        """The worker processes, by the paths of their sockets."""
+        commands = [(one, one.cmdline()) for one in self.processes()]
+        return {words[words.index("--uds") + 1]: one for one, words in commands if "--uds" in words}
+
     def send(self, how: signal.Signals) -> None:
         self.processes()
         self._running().send_signal(how)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import httpx
@@ -20,7 +21,7 @@ from ..harness.sse import Ending, post_chat, resume, ui_text
 from ..harness.waiting import wait_until, wait_until_async
 from ..harness.workers import ROOT
 from .launched import Launched
-from .live import FRAMEWORKS, scripted_answer
+from .live import FRAMEWORKS, chat_body, scripted_answer
 
 pytestmark = pytest.mark.anyio
 
@@ -132,6 +133,48 @@ async def test_a_viewer_who_leaves_is_gone_for_the_worker(demo: Launched, sessio
     async with resume(demo.port, session, asked.cursor, headers=ANN) as rest:  # the answer goes on without it
         assert ui_text(await rest.read_events(20))
     httpx.post(f"{demo.url}/api/chat/{session}/stop", headers=ANN, trust_env=False)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/net/unix")
+async def test_what_asks_only_goes_to_another_worker_and_a_question_to_none(session: str, tmp_path: Path) -> None:
+    def connected(workers: Iterable[str]) -> str:
+        """The socket of the worker that a request waits for; the listening one is the other that has its path."""
+        sockets = [line.rpartition(" ")[2] for line in Path("/proc/net/unix").read_text().splitlines()]
+        return next((path for path in workers if sockets.count(path) > 1), "")
+
+    async def lost(client: httpx.AsyncClient, method: str, path: str, body: object = None) -> httpx.Response:
+        """Ask while no worker goes on, kill the one that was asked, and let the other go on."""
+        await wait_until_async(lambda: len(own.workers()) == 2, description="there are two workers")
+        await wait_until_async(lambda: _served_by(own) == 2, description="both serve", timeout=60)
+        workers = own.workers()
+        for worker in workers.values():
+            worker.suspend()
+        asking = asyncio.create_task(client.request(method, path, json=body, headers=ANN))
+        asked = await wait_until_async(lambda: connected(workers), description="a worker is asked")
+        workers.pop(asked).kill()
+        for other in workers.values():
+            other.resume()
+        return await asking
+
+    with Launched(tmp_path) as own:
+        async with httpx.AsyncClient(base_url=own.url, trust_env=False, timeout=60) as client:
+            assert (await lost(client, "GET", "/")).status_code == 200
+            answer = await lost(client, "POST", "/api/chat", chat_body(session, "Hello"))
+            assert (answer.status_code, answer.json()["error"]["code"]) == (502, "worker_lost")
+            assert (await client.get(f"/api/chat/{session}", headers=ANN)).json()["last"] is None
+
+            await wait_until_async(lambda: _served_by(own) == 2, description="both serve", timeout=60)
+            for worker in own.workers().values():
+                worker.kill()
+            nobody = await client.get("/")
+            assert (nobody.status_code, nobody.headers["retry-after"]) == (503, "1")
+            await wait_until_async(lambda: _served_by(own) == 2, description="both serve again", timeout=60)
+
+
+def _served_by(demo: Launched) -> int:
+    """How many workers serve."""
+    return len({get(demo, "/").headers.get("x-demo-worker") for _ in range(2)} - {None})
 
 
 async def test_sigterm_lets_an_answer_end_and_leaves_nothing(session: str, tmp_path: Path) -> None:
