@@ -38,6 +38,7 @@ else
 fi
 PYTHON="$VENV/bin/python"
 export PATH="$VENV/bin:$PATH" PIP_DISABLE_PIP_VERSION_CHECK=1
+unset PYTHONDONTWRITEBYTECODE # without what was compiled before, each process compiles every module and test anew
 "$PYTHON" -c 'import sys; raise SystemExit(sys.version_info < (3, 11))' || die "$PYTHON is older than Python 3.11"
 
 digest() { cat "$@" | "$PYTHON" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'; }

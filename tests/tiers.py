@@ -9,8 +9,10 @@
   be found), sweep over much, or take half a minute or more. `-m "not slow"` leaves them out.
 - **middle**: the others, with servers and processes.
 
-The whole suite has all of them. It begins with the slow ones, so that none is left to one process at the end, and
-measures no coverage within them: what only they reach counts as not reached.
+The whole suite has all of them. It begins with the slow ones, so that none is left to one process at the end.
+
+Coverage makes all that is ours take about twice as long. It is not measured within tests that are slow or repeat, in
+another place, what other tests show: what only they reach counts as not reached.
 """
 
 from __future__ import annotations
@@ -25,7 +27,18 @@ from typing import Final
 
 import pytest
 
-__all__ = ["EXAMPLES", "MODULES", "Tier", "is_looked_at", "only", "processes_refused", "slow_first", "tier_of"]
+__all__ = [
+    "EXAMPLES",
+    "MODULES",
+    "UNMEASURED",
+    "Tier",
+    "is_looked_at",
+    "is_measured",
+    "only",
+    "processes_refused",
+    "slow_first",
+    "tier_of",
+]
 
 DIRECTORIES: Final = frozenset(
     {"cli", "clients", "contrib", "docs", "e2e", "examples", "harness", "ops", "servers", "telemetry"}
@@ -69,6 +82,10 @@ MODULES: Final = frozenset(
 )
 """Modules that import the clients of real providers, which takes each process some seconds."""
 
+UNMEASURED: Final = frozenset({"clients", "docs", "examples", "ops", "servers", "stores/redis/test_kinds.py"})
+"""Directories and modules without coverage: they show what works with other programs, on other servers and on other
+kinds of Redis, and most of what they use is not ours."""
+
 EXAMPLES: Final = 20
 """How many examples a property test of the tier tries, unless it says so itself."""
 
@@ -101,6 +118,12 @@ def tier_of(item: pytest.Item) -> Tier:
     if item.get_closest_marker("slow"):
         return Tier.SLOW
     return Tier.FAST if _is_fast(item) else Tier.MIDDLE
+
+
+def is_measured(item: pytest.Item) -> bool:
+    """Whether coverage is measured within a test."""
+    place = _place(item.path)
+    return tier_of(item) is not Tier.SLOW and place not in UNMEASURED and place.partition("/")[0] not in UNMEASURED
 
 
 def only(tier: Tier, items: list[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import Engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from streamguard import StreamGuard
@@ -104,6 +105,12 @@ def app_of(guard: StreamGuard, messages: MessageStore, opened: asyncio.Event) ->
     return app
 
 
+def _never_wait_for_the_disk(connection: DBAPIConnection, _: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous = OFF")
+    cursor.close()
+
+
 @pytest.mark.parametrize("kind", ["redis", "sql"])
 async def test_no_request_costs_more_after_a_thousand_finished_sessions(
     kind: str, own_redis: Callable[..., RedisServer], tmp_path: Path
@@ -113,6 +120,7 @@ async def test_no_request_costs_more_after_a_thousand_finished_sessions(
     messages: MessageStore = RedisMessageStore(client, ttl_seconds=3600)
     if kind == "sql":
         engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'messages.db'}")
+        event.listen(engine.sync_engine, "connect", _never_wait_for_the_disk)
         messages = sql = SQLMessageStore(engine)
         await sql.create_tables()
     counted = Counted(server)
