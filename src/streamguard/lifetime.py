@@ -20,7 +20,7 @@ from .runtime import Bindings, QuotaBindings, Runtime
 from .runtime.upkeep.signals import ShutdownSignals
 from .settings import Settings
 from .stores.store import StreamStore
-from .telemetry import SentryObserver, StructlogObserver
+from .telemetry import LateSentryObserver, StructlogObserver, is_sentry_imported
 from .telemetry.observers import checked_observers
 from .web.access.anonymous import Anonymous
 from .web.access.identity import Authenticate
@@ -141,8 +141,12 @@ class Lifetime:
             return ()
         return (StructlogObserver(debug=self._settings.debug),)
 
-    def _sentry(self) -> tuple[SentryObserver, ...]:
+    def _sentry(self) -> tuple[Observer, ...]:
         """The built-in observer for Sentry, unless the host gives one that it has set up itself."""
+        if not is_sentry_imported():
+            return (LateSentryObserver(sweep_seconds=self._settings.sweep_seconds, others=self._observers),)
+        from .telemetry import SentryObserver  # noqa: PLC0415 -- it imports `sentry_sdk`
+
         given = [observer for observer in self._observers if isinstance(observer, SentryObserver)]
         made = () if given else (SentryObserver(sweep_seconds=self._settings.sweep_seconds),)
         for observer in (*given, *made):

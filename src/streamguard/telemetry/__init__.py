@@ -1,6 +1,21 @@
 """Observers: what the rest of the package says happened, for logs and for Sentry."""
 
-from .logging import StructlogObserver
-from .sentry import SentryObserver
+from typing import TYPE_CHECKING
 
-__all__ = ["SentryObserver", "StructlogObserver"]
+from .late_sentry import LateSentryObserver, is_sentry_imported
+from .logging import StructlogObserver
+
+if TYPE_CHECKING:
+    from .sentry import SentryObserver
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import the observer for Sentry, and with it `sentry_sdk`, when it is first used."""
+        if name == "SentryObserver":
+            from .sentry import SentryObserver  # noqa: PLC0415 -- it imports `sentry_sdk`
+
+            return SentryObserver
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = ["LateSentryObserver", "SentryObserver", "StructlogObserver", "is_sentry_imported"]
