@@ -25,7 +25,7 @@ from .harness.postgres import PostgresServer
 from .harness.proxy import FaultProxy
 from .harness.redis import DATABASES, RedisServer
 from .harness.sentry import leftovers
-from .tiers import EXAMPLES, Tier, is_looked_at, is_measured, only, processes_refused, slow_first, tier_of
+from .tiers import EXAMPLES, Tier, directory_of, is_looked_at, is_measured, only, processes_refused, slow_first, tier_of
 
 pytest_plugins = ["tests.harness.redis_fixtures"]
 
@@ -39,6 +39,10 @@ _ASKS_FOR_COVERAGE = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
 """The variables by which a process that starts is measured."""
 _TIER = "tier"
 """The property of a test's reports that names its tier."""
+_CPU = "cpu"
+"""The property of a report that says how many seconds of CPU it took."""
+_MANY_DIRECTORIES = 5
+"""A run of so many directories ends by saying how long each took."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -86,22 +90,55 @@ def _processes(config: pytest.Config) -> int:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How many tests each tier had, and how long they took together."""
+    """How many tests each tier and directory had, and how long they took together."""
     tests: Counter[str] = Counter()
     seconds: defaultdict[str, float] = defaultdict(float)
+    cpu: defaultdict[str, float] = defaultdict(float)
     for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
         if isinstance(report, pytest.TestReport):
-            tier = str(dict(report.user_properties).get(_TIER))
-            tests[tier] += report.when == "call"
-            seconds[tier] += report.duration
+            properties = dict(report.user_properties)
+            for part in (str(properties.get(_TIER)), directory_of(report.nodeid)):
+                tests[part] += report.when == "call"
+                seconds[part] += report.duration
+                cpu[part] += float(str(properties.get(_CPU, 0)))
     for tier in Tier:
-        if tests[tier]:
-            terminalreporter.write_line(f"tier {tier}: {tests[tier]} tests, {seconds[tier]:.0f} s of them")
+        if count := tests.pop(tier, 0):
+            terminalreporter.write_line(f"tier {tier}: {count} tests, {seconds[tier]:.0f} s of them")
+    if len(tests) >= _MANY_DIRECTORIES:
+        for part in sorted(tests, key=lambda one: -seconds[one]):
+            terminalreporter.write_line(
+                f"{part}: {tests[part]} tests, {seconds[part]:.0f} s, {cpu[part]:.0f} s of CPU besides servers"
+            )
+
+
+class _CPUMeter:
+    """What this process, and those of its children that have ended, have used since it was last read."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def read(self) -> float:
+        times = os.times()
+        now = times.user + times.system + times.children_user + times.children_system
+        used, self._last = now - self._last, now
+        return used
+
+
+_meter = _CPUMeter()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Each report says how many seconds of CPU its phase took."""
+    report = yield
+    report.user_properties = [*report.user_properties, (_CPU, _meter.read())]
+    return report
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """In the fast tier, a test that starts a process fails; some tests are run without coverage."""
+    _meter.read()
     with (
         processes_refused() if item.config.getoption("--fast") else nullcontext(),
         nullcontext() if is_measured(item) else _unmeasured(),

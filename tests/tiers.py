@@ -32,6 +32,7 @@ __all__ = [
     "MODULES",
     "UNMEASURED",
     "Tier",
+    "directory_of",
     "is_looked_at",
     "is_measured",
     "only",
@@ -118,6 +119,11 @@ def tier_of(item: pytest.Item) -> Tier:
     if item.get_closest_marker("slow"):
         return Tier.SLOW
     return Tier.FAST if _is_fast(item) else Tier.MIDDLE
+
+
+def directory_of(nodeid: str) -> str:
+    """The directory below `tests`, or the module in it, that a test belongs to."""
+    return "/".join(nodeid.partition("::")[0].split("/")[:2])
 
 
 def is_measured(item: pytest.Item) -> bool:

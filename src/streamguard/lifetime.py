@@ -20,7 +20,8 @@ from .runtime import Bindings, QuotaBindings, Runtime
 from .runtime.upkeep.signals import ShutdownSignals
 from .settings import Settings
 from .stores.store import StreamStore
-from .telemetry import LateSentryObserver, StructlogObserver, is_sentry_imported
+from .telemetry import StructlogObserver
+from .telemetry.late_sentry import LateSentryObserver, is_sentry_imported
 from .telemetry.observers import checked_observers
 from .web.access.anonymous import Anonymous
 from .web.access.identity import Authenticate

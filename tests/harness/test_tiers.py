@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ..tiers import MODULES, UNMEASURED, Tier, is_measured, only, processes_refused, slow_first, tier_of
+from ..tiers import MODULES, UNMEASURED, Tier, directory_of, is_measured, only, processes_refused, slow_first, tier_of
 
 pytestmark = pytest.mark.anyio
 
@@ -79,6 +79,11 @@ def test_each_process_begins_with_its_share_of_the_slow(twenty: list[pytest.Item
         slow = [tier_of(item) is Tier.SLOW for item in piece]
         assert slow == sorted(slow, reverse=True)
         assert sum(slow) <= max(1, -(-6 // processes))
+
+
+def test_the_directory_of_a_test() -> None:
+    assert directory_of("tests/web/rules/test_limits.py::Test::test[a/b]") == "tests/web"
+    assert directory_of("tests/test_lua.py::test") == "tests/test_lua.py"
 
 
 def test_a_run_says_how_long_each_tier_took() -> None:

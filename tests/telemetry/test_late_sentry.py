@@ -14,7 +14,6 @@ import asyncio, sys
 import httpx
 from fastapi import FastAPI
 from streamguard import StreamGuard
-from streamguard.telemetry import LateSentryObserver
 
 async def user(connection):
     return "ann"

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from .late_sentry import LateSentryObserver, is_sentry_imported
 from .logging import StructlogObserver
 
 if TYPE_CHECKING:
@@ -18,4 +17,4 @@ else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["LateSentryObserver", "SentryObserver", "StructlogObserver", "is_sentry_imported"]
+__all__ = ["SentryObserver", "StructlogObserver"]
