@@ -26,6 +26,7 @@ from types import FrameType
 from typing import Final, NamedTuple
 from unittest.mock import patch
 
+import sentry_sdk  # noqa: F401 -- so that guards ask it whether the host has set it up, wherever this is imported
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import StreamingResponse
