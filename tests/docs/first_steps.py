@@ -199,7 +199,7 @@ class Reader:
     def _stop_server(self) -> None:
         """Ctrl-C."""
         server, self._server = self._server, None
-        if server is None:
+        if server is None or server.poll() is not None:
             return
         os.killpg(server.pid, signal.SIGINT)
         try:
