@@ -91,10 +91,11 @@ def test_sse_starlette(python: str, redis_url: str, tmp_path: Path) -> None:
         assert client.get(asked, headers={"Last-Event-ID": last}).status_code == 204
         own = client.get(asked, headers={"Last-Event-ID": "7"})
         assert (own.status_code, own.json()["error"]["code"]) == (400, "cursor_invalid")
-    with serving(module.starlette_app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-        answer = client.post("/api/chat", json=QUESTION).text
-        assert answer == body.replace("event: done\r\ndata: {}\r\n\r\n", "")
-        assert client.get("/api/chat/c1/stream").text == answer
+
+        with serving(module.starlette_app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            answer = client.post("/api/chat", json=QUESTION).text
+            assert answer == body.replace("event: done\r\ndata: {}\r\n\r\n", "")
+            assert client.get("/api/chat/c1/stream").text == answer
 
 
 @slow
