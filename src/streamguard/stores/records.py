@@ -316,6 +316,8 @@ class LostLog(NamedTuple):
 
 
 class TakeoverReply(NamedTuple):
+    """What became of a takeover."""
+
     status: Status
     """`OK`: the caller owns the stream under `meta.epoch`. `LEASED`, `SEALED` (closed already) or `GONE` otherwise."""
     meta: StreamMeta | None
