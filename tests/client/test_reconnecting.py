@@ -185,6 +185,7 @@ async def test_nothing_to_resume_is_no_error() -> None:
     async with server.client() as client, client.resume("c1") as stream:
         assert isinstance(stream, NoStream)
         assert (stream.reason, [event async for event in stream]) == ("none", [])
+        assert repr(stream) == "NoStream(session_id='c1', reason='none')"
     assert len(server.requests) == 1
 
 

@@ -56,6 +56,9 @@ class NoStream:
         """`finished`: the last answer has ended, and the client has seen all of it, or can read it with the session's
         messages. `none`: this user's session never had an answer."""
 
+    def __repr__(self) -> str:
+        return f"NoStream(session_id={self.session_id!r}, reason={self.reason!r})"
+
     def __aiter__(self) -> Self:
         return self
 
