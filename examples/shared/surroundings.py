@@ -36,7 +36,7 @@ from streamguard.telemetry.sentry import hooks
 STATIC = Path(__file__).resolve().parent / "static"
 URL = os.environ.get("STREAMGUARD_URL", "memory://")
 SOON = '{"outbox_seconds": 1, "outbox_retry_seconds": 1, "outbox_max_retry_seconds": 10}'
-SETTINGS = Settings.model_validate_json(os.environ.get("STREAMGUARD_SETTINGS", SOON))
+SETTINGS = Settings.model_validate_json(os.environ.get("STREAMGUARD_SETTINGS") or SOON)
 OWN = own_directory()
 DATABASE = os.environ.get("DEMO_DATABASE_URL") or database_in(OWN)
 DAILY_TOKENS = int(os.environ.get("DEMO_DAILY_TOKENS") or 20_000)

@@ -26,8 +26,15 @@ from proxy import Proxy
 from redis_server import INSTALL, RedisServer, redis_program
 
 EXAMPLES = Path(__file__).resolve().parents[1]
-# A killed worker's answer is taken over within lease and sweep: seconds that somebody who pressed a button waits.
-SETTINGS = {"lease_seconds": 3, "heartbeat_seconds": 1, "sweep_seconds": 1}
+# A killed worker's answer is taken over within lease and sweep: seconds that somebody who pressed a button waits. So is
+# what is owed once the database is back.
+SETTINGS = {
+    "lease_seconds": 3,
+    "heartbeat_seconds": 1,
+    "sweep_seconds": 1,
+    "outbox_seconds": 1,
+    "outbox_retry_seconds": 1,
+}
 
 
 class Server(uvicorn.Server):

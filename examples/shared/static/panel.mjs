@@ -20,6 +20,7 @@ export class Panel {
   #stream = null; // the id of the stream whose log is shown
   #after = ""; // the last event that was read of it, `<epoch>.<number>`
   #rows = new Map();
+  #written = 0; // how many events the log had
   #shown = 0; // up to which event this page has shown the answer
   #resumed = null; // the id of a stream that was resumed
   #again = []; // which of its events were read out of the log again: pairs of numbers
@@ -114,7 +115,7 @@ export class Panel {
     if (events.length > 0 && this.#rows.has(events[0].number)) this.#clear(); // it was read from its start
     for (const event of events) this.#add(event);
     if (this.#follows) this.#log.scrollTop = this.#log.scrollHeight;
-    this.#put("#written", stream ? eventsOf(stream.events) : "nothing yet");
+    this.#written = stream?.events ?? 0;
     this.#put("#writer", writerOf(stream));
     this.#put("#saved", savedSentence(stream, database));
     this.#put("#counted", countedSentence(stream));
@@ -125,7 +126,7 @@ export class Panel {
   #add({ number, epoch, kind, text }) {
     this.#after = `${epoch}.${number}`;
     const row = element("li", "event");
-    row.append(element("span", "number", number), element("span", "kind", KINDS[kind] ?? kind), element("span", "said", text.replaceAll("\n", "↵")));
+    row.append(element("span", "number", number), element("span", "kind", KINDS[kind] ?? kind), element("span", "said", text.replace(/^ /, "").replaceAll("\n", "↵")));
     this.#rows.set(number, row);
     this.#mark(number, row);
     this.#log.append(row);
@@ -143,6 +144,8 @@ export class Panel {
 
   #count() {
     const all = this.#shown === Number.POSITIVE_INFINITY;
+    const written = all ? this.#written : Math.max(this.#written, this.#shown); // the page may be ahead of the panel
+    this.#put("#written", written === 0 ? "nothing yet" : eventsOf(written));
     this.#put("#reached", all ? "all of it" : this.#shown === 0 ? "nothing yet" : `up to event ${this.#shown}`);
     const again = this.#resumed === this.#stream ? this.#again : [];
     const places = again.map(([first, last]) => `${first === 1 ? "from the start" : `after event ${first - 1}`} (${first}–${last})`);
