@@ -183,7 +183,6 @@ def test_buttons_that_can_do_nothing_are_disabled(page: Page) -> None:
     assert page.said == "You stopped the answer. What was written until then is kept."
 
 
-@ON_ONE
 def test_with_nothing_limited_there_is_no_quota_to_be_over(browser: Browser) -> None:
     with example(DEMO_DAILY_TOKENS="0") as worker:
         page = Page(browser, worker.url)
