@@ -1,4 +1,5 @@
-"""The contract of streams, takeovers and resumed reads in it, on other clusters: Valkey, Redis 6.2 and 8, TLS."""
+"""The contract of streams, takeovers and resumed reads in it, on other clusters: Valkey, Redis 6.2 and 8, TLS; and on
+sentinels behind TLS."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 class TestStreams(StreamStoreSuite):
     short_seconds = 0.2
 
-    @pytest.fixture(params=CLUSTER_KINDS)
+    @pytest.fixture(params=(*CLUSTER_KINDS, "redis_tls_sentinels"))
     async def store(
         self, request: pytest.FixtureRequest, redis_of_kind: Callable[[str], RedisPlace]
     ) -> AsyncIterator[StreamStore]:
