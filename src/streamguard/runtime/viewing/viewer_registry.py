@@ -20,6 +20,7 @@ from .feed import Feed
 from .follower import Follower
 from .presence import Presence
 from .replays import Replays
+from .throttle import Throttle
 from .viewer import Viewer
 
 __all__ = ["ViewerRegistry"]
@@ -53,6 +54,8 @@ class ViewerRegistry:
         self.viewers: set[Viewer] = set()
         self.presence: Presence = Presence(store, settings)
         """Tells the writers of the streams that are followed here that they have viewers."""
+        self.throttle: Throttle = Throttle()
+        """For clients that come and go: other streams have their turns between them."""
 
     def all(self) -> Collection[Viewer]:
         """The viewers that are open. Copy it to keep it across an await."""

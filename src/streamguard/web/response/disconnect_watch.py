@@ -19,16 +19,20 @@ class DisconnectWatch:
     Args:
         receive: the request's.
         on_left: called when the client left, or when `receive` failed. Not after `end`.
+        enter: calls it, in this turn of the event loop or in one of the next: many clients may leave at once.
     """
 
-    __slots__ = ("_begin", "_here", "_on_left", "_over", "_receive", "_task", "client_left", "failure")
+    __slots__ = ("_begin", "_enter", "_here", "_on_left", "_over", "_receive", "_task", "client_left", "failure")
 
-    def __init__(self, receive: Receive, *, on_left: Callable[[], None]) -> None:
+    def __init__(
+        self, receive: Receive, *, on_left: Callable[[], None], enter: Callable[[Callable[[], None]], None]
+    ) -> None:
         self.client_left: bool = False
         self.failure: Exception | None = None
         """What `receive` raised. `on_left` is called for that too."""
         self._receive = receive
         self._on_left = on_left
+        self._enter = enter
         self._over = False
         self._here = Interruption()
         """Ends the watch of a task in `until_left`."""
@@ -80,4 +84,8 @@ class DisconnectWatch:
             if self._over:
                 return
             self.client_left = True
-        self._on_left()
+        self._enter(self._tell)
+
+    def _tell(self) -> None:
+        if not self._over:
+            self._on_left()

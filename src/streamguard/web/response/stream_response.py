@@ -119,7 +119,7 @@ class StreamResponse(Response):
             viewer.cut(LEFT)  # also for a `send` of the host's that keeps its cancellation to itself
             sending.request()
 
-        watch = DisconnectWatch(receive, on_left=leave)
+        watch = DisconnectWatch(receive, on_left=leave, enter=self._runtime.viewer_registry.throttle.enter)
         viewer.on_drop = sending.request
         call = exchange.call
         if call is not None:

@@ -65,6 +65,7 @@ class ResumeRoute:
         context.limits.reads.spend(key.owner)
         slot = context.limits.viewers.take(key.owner)
         try:
+            await context.runtime.viewer_registry.throttle.passed()
             found = await context.runtime.sessions.resume(key, cursor)
         except BaseException:
             slot.release()

@@ -1,0 +1,141 @@
+"""Many clients that leave, or come back, in one moment: others have their turns of the event loop between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.types import Message, Scope
+
+from streamguard import StreamGuard
+from streamguard.runtime.viewing.throttle import PER_TURN, Throttle
+from tests.harness.waiting import wait_until_async
+
+from ..serving import USER, Gate, make_guard
+
+pytestmark = pytest.mark.anyio
+
+CROWD: Final = 80
+
+
+@dataclass
+class Client:
+    """A request, until it is answered or its client leaves."""
+
+    path: str
+    method: str = "GET"
+    bodies: list[bytes] = field(default_factory=list)
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    told: bool = False
+    """That its request is complete."""
+
+    async def run(self, app: Starlette) -> None:
+        scope: Scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": self.method,
+            "scheme": "http",
+            "path": self.path,
+            "raw_path": self.path.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "headers": [(b"x-user", USER["X-User"].encode()), (b"content-length", b"0")],
+        }
+        await app(scope, self._receive, self._send)
+
+    async def _receive(self) -> Message:
+        if not self.told:
+            self.told = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.body":
+            self.bodies.append(message["body"])
+
+
+def application(gate: Gate) -> tuple[StreamGuard, Starlette]:
+    guard = make_guard(drain_seconds=1, max_viewers_per_owner=1_000, max_resumes_per_minute=10_000)
+
+    @guard.stream(lambda request: "s", protocol="plain")
+    async def chat() -> AsyncIterator[str]:
+        yield "one"
+        await gate.wait()
+        yield "two"
+
+    app = Starlette(routes=[Route("/chat", chat, methods=["POST"])])
+    guard.install(app, "/api/chat")
+    return guard, app
+
+
+async def most_in_a_turn(count: Callable[[], int], until: Callable[[], bool]) -> int:
+    """By how much a count changes at most from one turn of the event loop to the next, `until` it is over."""
+    most, before = 0, count()
+    async with asyncio.timeout(10):
+        while not until():
+            await asyncio.sleep(0)
+            most, before = max(most, abs(count() - before)), count()
+    return most
+
+
+async def test_viewers_that_leave_at_once_leave_some_in_each_turn() -> None:
+    gate = Gate()
+    guard, app = application(gate)
+    async with guard:
+        clients = [Client("/chat", "POST"), *(Client("/api/chat/s/stream") for _ in range(CROWD))]
+        first = asyncio.create_task(clients[0].run(app))
+        await wait_until_async(lambda: clients[0].bodies, description="the answer has begun")
+        requests = [asyncio.create_task(client.run(app)) for client in clients[1:]]
+        await wait_until_async(lambda: all(client.bodies for client in clients), description="all view it")
+        viewers = guard._running().viewer_registry.viewers
+        for client in clients[1:]:
+            client.left.set()
+        assert 0 < await most_in_a_turn(lambda: len(viewers), lambda: len(viewers) == 1) <= PER_TURN
+        gate.open()
+        await asyncio.gather(first, *requests)
+
+
+async def test_clients_that_come_back_at_once_are_answered_some_in_each_turn() -> None:
+    gate = Gate()
+    guard, app = application(gate)
+    async with guard:
+        first = Client("/chat", "POST")
+        request = asyncio.create_task(first.run(app))
+        await wait_until_async(lambda: first.bodies, description="the answer has begun")
+        clients = [Client("/api/chat/s/stream") for _ in range(CROWD)]
+        requests = [asyncio.create_task(client.run(app)) for client in clients]
+        viewers = guard._running().viewer_registry.viewers
+        assert 0 < await most_in_a_turn(lambda: len(viewers), lambda: len(viewers) == CROWD + 1) <= PER_TURN
+        gate.open()
+        await asyncio.gather(request, *requests)
+        assert all(b"two" in b"".join(client.bodies) for client in clients)
+
+
+async def test_a_throttle_lets_the_first_ones_through_first() -> None:
+    throttle, passed = Throttle(), list[int]()
+    for number in range(3 * PER_TURN):
+        throttle.enter(lambda number=number: passed.append(number))  # type: ignore[misc]
+    assert passed == [*range(PER_TURN)]
+    await asyncio.sleep(0)
+    assert passed == [*range(2 * PER_TURN)]
+    await asyncio.wait_for(throttle.passed(), 5)
+    assert passed == [*range(3 * PER_TURN)]
+
+
+async def test_who_waits_no_longer_at_a_throttle_holds_up_nobody() -> None:
+    throttle = Throttle()
+    for _ in range(PER_TURN):
+        await throttle.passed()
+    waiting = [asyncio.create_task(throttle.passed()) for _ in range(3 * PER_TURN)]
+    await asyncio.sleep(0)
+    for task in waiting[:-1]:
+        task.cancel()
+    await asyncio.wait_for(waiting[-1], 5)
+    await asyncio.gather(*waiting, return_exceptions=True)
