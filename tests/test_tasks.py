@@ -43,6 +43,7 @@ KNOWN: Final = {
     "stores.redis.permissions.Permissions.lacks": "awaited by its caller",
     "stores.redis.pipelined_connection.PipelinedConnection._wake_task": "fails callers (stores/redis/test_tasks.py)",
     "stores.redis.server_facts.inspect_servers": "awaited by its caller",
+    "stores.redis.shard_subscriptions.ShardSubscriptions._place_all": "awaited by its caller",
     "stores.redis.shard_subscriptions.ShardSubscriptions.entered": "begun again (stores/redis/test_tasks.py)",
     "stores.redis.subscriptions.Subscriptions._join": "fails the new, hints to others (stores/redis/test_tasks.py)",
     "web.middleware.application_call.ApplicationCall.__init__": "resolves `wait` when done (test_application_call.py)",

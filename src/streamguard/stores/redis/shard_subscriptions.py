@@ -16,8 +16,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Final
 
+from ...contained import gathered
 from ...deadlines import Deadline
 from ...errors import StoreUnavailableError
 from ...values import StreamRef
@@ -31,6 +33,8 @@ __all__ = ["ShardSubscriptions"]
 _PLAIN_SECONDS: Final = 300.0
 """How long a server that refused sharded channels is not asked again."""
 
+PLACED_AT_ONCE: Final = 100
+"""How many subscribers a place is found for at once."""
 PAUSE_SECONDS: Final = 0.02
 """Between attempts to subscribe at servers each of which names another one."""
 
@@ -171,8 +175,11 @@ class ShardSubscriptions:
         while True:
             await self._doubted.wait()
             self._doubted.clear()
-            placed = [await self._placed(subscriber) for subscriber in tuple(self._homes)]
-            if not all(placed):
+            left, placed = [*self._homes], True
+            while left:  # side by side: some may have gone to a server that is silent
+                some, left = left[:PLACED_AT_ONCE], left[PLACED_AT_ONCE:]
+                placed = all(await gathered([partial(self._placed, one) for one in some])) and placed
+            if not placed:
                 await asyncio.sleep(self._seconds / 8)
                 self._doubted.set()
 
