@@ -83,6 +83,21 @@ async def test_204_says_whether_there_was_an_answer() -> None:
         assert (over.status, over.headers["x-resume-reason"]) == (204, "finished")
 
 
+@pytest.mark.parametrize("session", ["", ".", "..", "a" * 257, "a\nb"])
+async def test_an_id_that_is_none_is_400(session: str) -> None:
+    served = Served()
+    async with served.visitor() as ann:
+        refused = await ann.post({"id": session, "messages": []})
+        assert (refused.status, [fault.code for fault in refused.faults]) == (400, ["session_invalid"])
+
+
+async def test_an_id_of_ones_own_events_is_no_cursor() -> None:
+    served = Served()
+    async with served.visitor() as ann:
+        refused = await ann.resume("c1", after="7")
+        assert (refused.status, [fault.code for fault in refused.faults]) == (400, ["cursor_invalid"])
+
+
 async def test_stop_from_another_origin_is_403_and_names_it() -> None:
     served = Served(authenticate=anonymous)
     async with served.visitor() as ann:
