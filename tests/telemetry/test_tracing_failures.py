@@ -146,11 +146,11 @@ async def test_without_an_sdk_there_is_next_to_nothing_to_do() -> None:
     assert context is not None
     assert context.trace == TRACE
     about = StreamContext(Work.SAVE, "ann", "s", "a" * 24, "m", "r", TRACE)
-    begun = time.perf_counter()
+    begun = time.thread_time()
     for _ in range(1_000):
         with scope(about, Work.SAVE, tracing):
             pass
-    assert time.perf_counter() - begun < 1.0  # 0.02 s on an idle machine
+    assert time.thread_time() - begun < 1.0  # 0.02 s, of CPU
 
 
 async def test_spans_end_when_the_request_is_cancelled() -> None:
