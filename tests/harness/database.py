@@ -23,7 +23,7 @@ from .waiting import wait_until
 
 __all__ = ["DatabaseServer"]
 
-_START_SECONDS: Final = 30.0
+_START_SECONDS: Final = 90.0
 _STOP_SECONDS: Final = 10.0
 
 
@@ -94,7 +94,7 @@ class DatabaseServer(ABC):
         """Start the process and wait until it answers.
 
         Raises:
-            AssertionError: it runs already, or does not answer within thirty seconds; the message has its log.
+            AssertionError: it runs already, or does not answer within ninety seconds; the message has its log.
         """
         if self.running:
             raise AssertionError("this server is running already")

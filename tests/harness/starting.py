@@ -32,7 +32,8 @@ __all__ = ["Process", "serving", "started"]
 TEMPLATE: Final = Path(__file__).with_name("template.py")
 
 _FRESH: Final = "STREAMGUARD_FRESH_PROCESSES" in os.environ or not hasattr(os, "pidfd_open")
-_START_SECONDS: Final = 30.0
+_START_SECONDS: Final = 120.0
+"""A template imports for some seconds, and longer when every process of a run begins with that."""
 _CHANGES_A_START: Final = frozenset({"PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"})
 """Variables that the template can heed though it runs already; with another of Python's own, a process starts anew."""
 
@@ -105,7 +106,7 @@ def serving(
         process = started(words[0], words[1:], env=env, cwd=directory, stdin=subprocess.DEVNULL, stdout=output)
     server = psutil.Process(process.pid)
     try:
-        wait_until(lambda: ready(server), description="the server is ready", timeout=45)
+        wait_until(lambda: ready(server), description="the server is ready", timeout=90)
         yield server
     except BaseException:
         print(log.read_text())

@@ -34,7 +34,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 FRESH: Final = frozenset({"tests.apps.tomorrow:application"})
 """Applications that change the package before it is imported, so that nothing may be imported for them."""
 
-_START_SECONDS: Final = 45.0
+_START_SECONDS: Final = 90.0
 
 
 class Worker:
@@ -104,7 +104,7 @@ class Worker:
         Servers listen once the application's lifespan has begun.
 
         Raises:
-            AssertionError: it runs already, ended while starting, or does not listen within 45 seconds.
+            AssertionError: it runs already, ended while starting, or does not listen within 90 seconds.
         """
         if self.alive:
             raise AssertionError("this worker is running already")
