@@ -69,10 +69,13 @@ class Script:
     def methods(self) -> list[str]:
         return [request.method for request in self.requests]
 
+    def http(self) -> httpx.AsyncClient:
+        """httpx's client of this server."""
+        return httpx.AsyncClient(base_url="http://chat.test", transport=httpx.MockTransport(self._reply))
+
     def client(self, **options: object) -> StreamClient:
         """A client of this server, which does not wait long."""
-        http = httpx.AsyncClient(base_url="http://chat.test", transport=httpx.MockTransport(self._reply))
-        return StreamClient(http, **{"attempts": 3, "backoff": QUICK, **options})  # type: ignore[arg-type]
+        return StreamClient(self.http(), **{"attempts": 3, "backoff": QUICK, **options})  # type: ignore[arg-type]
 
     async def _reply(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)

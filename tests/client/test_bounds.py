@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from streamguard import FaultCode, Outcome
-from streamguard.client import EventStream, GaveUpError, ResumeFailedError
+from streamguard.client import EventStream, GaveUpError, ResumeFailedError, StreamClient, StreamClientError
 from streamguard.errors import ConfigurationError
 from streamguard.faults import Fault
 
@@ -130,3 +130,26 @@ async def test_what_would_name_another_path_is_no_session(session: str) -> None:
         with pytest.raises(ConfigurationError):
             await client.delete(session)
     assert not server.requests
+
+
+@pytest.mark.parametrize("body", [{"x": float("nan")}, {"x": object()}])
+async def test_what_is_no_json_is_not_asked(body: dict[str, object]) -> None:
+    server = Script([answer(part(1, DONE))])
+    async with server.client() as client:
+        with pytest.raises(ConfigurationError):
+            async with client.ask(body):
+                pass
+        with pytest.raises(ConfigurationError):
+            async with client.ask(QUESTION, headers={"X-Name": "é東"}):
+                pass
+    assert not server.requests
+
+
+async def test_a_stream_of_a_client_that_was_closed_is_our_error() -> None:
+    server = Script([answer(part(1, DELTA), cut=True), answer(part(2, DONE))])
+    http = server.http()
+    async with StreamClient(http).ask(QUESTION) as stream:
+        await anext(stream)
+        await http.aclose()
+        with pytest.raises(StreamClientError, match="closed"):
+            await anext(stream)

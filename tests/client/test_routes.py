@@ -9,7 +9,14 @@ import httpx
 import pytest
 
 from streamguard import FaultCode, Outcome
-from streamguard.client import MalformedAnswerError, RefusedError, StoppedStream, UnansweredError
+from streamguard.client import (
+    MalformedAnswerError,
+    QuotaLimit,
+    QuotaStatus,
+    RefusedError,
+    StoppedStream,
+    UnansweredError,
+)
 
 from .server import Script, refusal
 
@@ -19,7 +26,9 @@ pytestmark = pytest.mark.anyio
 def message(number: int) -> dict[str, object]:
     part = {"type": "text", "text": f"m{number}"}
     known = {"id": str(number), "role": "assistant", "parts": [part], "status": "complete", "persisted": "yes"}
-    return {**known, "outcome": "completed", "stream_id": "s", "position": number, "replies_to": None}
+    times = {"created_at": "2026-11-29T10:00:00.250Z", "updated_at": f"2026-11-29T10:00:0{number}.000Z"}
+    rest = {"outcome": "completed", "stream_id": "s", "position": number, "replies_to": None}
+    return {**known, **rest, **times, "usage": {"tokens": number}}
 
 
 async def test_messages_are_read_page_by_page() -> None:
@@ -32,6 +41,8 @@ async def test_messages_are_read_page_by_page() -> None:
         messages = [one async for one in client.messages("c 1")]
     assert [one.text for one in messages] == ["m1", "m2", "m3"]
     assert (messages[0].outcome, messages[0].position) == (Outcome.COMPLETED, 1)
+    assert messages[0].created_at == datetime(2026, 11, 29, 10, 0, 0, 250_000, UTC)
+    assert (messages[2].updated_at.second, messages[2].usage) == (3, {"tokens": 3})
     assert [str(request.url.query, "ascii") for request in server.requests] == [
         "after=0&limit=500",
         "after=2&limit=500",
@@ -46,6 +57,26 @@ async def test_a_stop_names_what_it_stops() -> None:
         assert await client.stop("c1", message_id="m1") == StoppedStream("c1", "s1", "m1")
         assert await client.stop("c1") is None
     assert [request.url.query for request in server.requests] == [b"message_id=m1", b""]
+
+
+@pytest.mark.parametrize("following", [0, 1, "2"])
+async def test_pages_that_lead_nowhere_end(following: object) -> None:
+    server = Script([lambda: httpx.Response(200, json={"messages": [message(1)], "next": following})])
+    async with server.client() as client:
+        with pytest.raises(MalformedAnswerError):
+            [one async for one in client.messages("c1", after=1)]
+    assert len(server.requests) == 1
+
+
+async def test_a_status_has_the_quota() -> None:
+    limit = {"name": "tokens-day", "unit": "tokens", "per_seconds": 86400, "limit": 100, "used": 60, "reserved": 5}
+    quota = {"limits": [{**limit, "remaining": 35, "resets_in_seconds": 30.25}], "pending_release": 1}
+    status = {"session_id": "c1", "active": None, "last": None}
+    server = Script([httpx.Response(200, json={**status, "quota": quota}), httpx.Response(200, json=status)])
+    async with server.client() as client:
+        found = (await client.status("c1")).quota
+        assert (await client.status("c1")).quota is None
+    assert found == QuotaStatus((QuotaLimit("tokens-day", "tokens", 86400, 100, 60, 5, 35, 30.25),), 1)
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"session_id": "c1", "active": {"stream_id": 1}}'])
@@ -83,3 +114,14 @@ async def test_a_retry_after_may_be_a_date() -> None:
                 await client.status("c1")
         seconds = refused.value.retry_after_seconds
         assert (seconds is not None and 90 < seconds <= 100) if expected else seconds is None
+
+
+async def test_a_date_is_read_by_the_servers_clock() -> None:
+    there = datetime.now(UTC) - timedelta(days=1)
+    dates = {"date": format_datetime(there, usegmt=True)}
+    dates["retry-after"] = format_datetime(there + timedelta(seconds=100), usegmt=True)
+    server = Script([httpx.Response(503, headers=dates)])
+    async with server.client() as client:
+        with pytest.raises(RefusedError) as refused:
+            await client.status("c1")
+    assert refused.value.retry_after_seconds == 100

@@ -24,7 +24,7 @@ from .errors import (
     StreamClientError,
     UnansweredError,
 )
-from .records import SavedMessage, SessionStatus, StoppedStream, StreamStatus
+from .records import QuotaLimit, QuotaStatus, SavedMessage, SessionStatus, StoppedStream, StreamStatus
 from .stream_events import StreamEvent, StreamEventKind
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ __all__ = [
     "GaveUpError",
     "MalformedAnswerError",
     "NoStream",
+    "QuotaLimit",
+    "QuotaStatus",
     "RefusedError",
     "ResumeFailedError",
     "SavedMessage",

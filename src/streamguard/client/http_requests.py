@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 from urllib.parse import quote
 
 import httpx
 
 from ..errors import ConfigurationError
+from .errors import StreamClientError
 
 __all__ = ["HttpRequests"]
+
+_LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 
 
 class HttpRequests:
@@ -25,7 +29,8 @@ class HttpRequests:
         silence_seconds: float,
     ) -> None:
         self._owned = isinstance(server, str)
-        self._client = httpx.AsyncClient(base_url=server) if isinstance(server, str) else server
+        # An answer holds its connection: with httpx's bound of 100, a stop would wait for one of 100 answers to end.
+        self._client = httpx.AsyncClient(base_url=server, limits=_LIMITS) if isinstance(server, str) else server
         self.prefix: str = path.rstrip("/")
         self._headers = dict(headers)
         self._auth = httpx.USE_CLIENT_DEFAULT if auth is None else auth
@@ -56,12 +61,15 @@ class HttpRequests:
 
         Raises:
             httpx.RequestError: the connection failed.
+            StreamClientError: the client is closed.
             ConfigurationError: there can be no such request.
         """
+        if self._client.is_closed:
+            raise StreamClientError("the client is closed")
         try:
             request = self._client.build_request(
                 method, path, content=content, headers={**self._headers, **headers}, timeout=self._timeout
             )
             return await self._client.send(request, stream=True, auth=self._auth)
-        except (httpx.InvalidURL, httpx.LocalProtocolError, httpx.UnsupportedProtocol) as exc:
+        except (httpx.InvalidURL, httpx.LocalProtocolError, httpx.UnsupportedProtocol, UnicodeError) as exc:
             raise ConfigurationError(f"{method} {path} cannot be sent: {exc}") from exc

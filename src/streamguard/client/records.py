@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar, cast
 
@@ -12,6 +13,8 @@ from ..values import Outcome, Persisted, QuotaState
 from ..wire.folding import Json
 
 __all__ = [
+    "QuotaLimit",
+    "QuotaStatus",
     "SavedMessage",
     "SessionStatus",
     "StoppedStream",
@@ -38,12 +41,38 @@ class StreamStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class QuotaLimit:
+    """The owner's usage under one limit. Amounts are in `unit`."""
+
+    name: str
+    unit: str
+    per_seconds: int
+    limit: int
+    used: int
+    reserved: int
+    """What running answers hold."""
+    remaining: int
+    resets_in_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaStatus:
+    """The owner's usage under the limits of the session's endpoint."""
+
+    limits: tuple[QuotaLimit, ...]
+    pending_release: int
+    """How many reservations no worker renews: until they are settled or expire, limits look stricter."""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionStatus:
     """A session: the answer being written, and the one begun last."""
 
     session_id: str
     active: StreamStatus | None
     last: StreamStatus | None
+    quota: QuotaStatus | None = None
+    """None if nothing is limited, a service of the host's counts, or the quota did not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +101,11 @@ class SavedMessage:
     """None for a reply that is not saved yet."""
     replies_to: str | None
     """The id of the message it answers, where that is known."""
+    created_at: datetime
+    """With a time zone, like `updated_at`."""
+    updated_at: datetime
+    usage: Mapping[str, int]
+    """What it consumed, by unit; empty where nothing is known."""
 
     @property
     def text(self) -> str:
@@ -87,7 +121,10 @@ def read_session_status(document: Mapping[str, Json]) -> SessionStatus:
     """
     with decoding(lambda: ValueError("not the status of a session")):
         return SessionStatus(
-            str(document["session_id"]), _stream_status(document["active"]), _stream_status(document["last"])
+            str(document["session_id"]),
+            _stream_status(document["active"]),
+            _stream_status(document["last"]),
+            _quota_status(document.get("quota")),
         )
 
 
@@ -121,6 +158,9 @@ def read_saved_message(document: Json) -> SavedMessage:
             stream_id=_text(raw["stream_id"]),
             position=position if isinstance(position, int) else None,
             replies_to=_text(raw["replies_to"]),
+            created_at=datetime.fromisoformat(str(raw["created_at"])),
+            updated_at=datetime.fromisoformat(str(raw["updated_at"])),
+            usage={unit: int(cast("int", amount)) for unit, amount in cast("dict[str, Json]", raw["usage"]).items()},
         )
 
 
@@ -135,6 +175,19 @@ def _stream_status(raw: Json) -> StreamStatus | None:
         quota=_optional(QuotaState, raw["quota"]),
         cursor=_text(raw["cursor"]),
     )
+
+
+def _quota_status(raw: Json) -> QuotaStatus | None:
+    if not isinstance(raw, dict):
+        return None
+    limits = cast("list[dict[str, Json]]", raw["limits"])
+    return QuotaStatus(tuple(map(_quota_limit, limits)), int(cast("int", raw["pending_release"])))
+
+
+def _quota_limit(raw: Mapping[str, Json]) -> QuotaLimit:
+    amounts = {name: int(cast("int", raw[name])) for name in ("per_seconds", "limit", "used", "reserved", "remaining")}
+    resets = float(cast("float", raw["resets_in_seconds"]))
+    return QuotaLimit(str(raw["name"]), str(raw["unit"]), **amounts, resets_in_seconds=resets)
 
 
 def _text(value: Json) -> str | None:

@@ -52,7 +52,7 @@ async def error_of(response: httpx.Response, *, cursor: str | None = None) -> St
     fault: Fault | None = None
     with suppress(ValueError):
         fault = fault_of_envelope(read_json(body))
-    status, retry_after = response.status_code, _retry_after(response.headers.get("retry-after"))
+    status, retry_after = response.status_code, _retry_after(response.headers)
     told = f"{fault.as_dict()['code']}: {fault.message}" if fault is not None else response.reason_phrase
     text = f"{response.request.method} {response.request.url.path} was refused with {status}, {told}"
     if fault is not None and fault.code is FaultCode.RESUME_FAILED:
@@ -113,12 +113,21 @@ async def _beginning(response: httpx.Response) -> bytes:
     return body
 
 
-def _retry_after(value: str | None) -> float | None:
-    """The seconds of a `Retry-After`, which is a number or a date."""
+def _retry_after(headers: httpx.Headers) -> float | None:
+    """The seconds of a `Retry-After`, which is a number or a date: one of the server's clock, by which it is read."""
+    value = headers.get("retry-after")
     if value is None:
         return None
     if value.isascii() and value.isdigit():
         return float(value[:15])
     with suppress(OverflowError, TypeError, ValueError):
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+        return max(0.0, (parsedate_to_datetime(value) - _now(headers.get("date"))).total_seconds())
     return None
+
+
+def _now(date: str | None) -> datetime:
+    """The time that a response names, or this machine's."""
+    with suppress(OverflowError, TypeError, ValueError):
+        named = parsedate_to_datetime(date or "")
+        return named if named.tzinfo is not None else named.replace(tzinfo=UTC)
+    return datetime.now(UTC)

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Self, TypeVar, cast
 from urllib.parse import urlencode
 
 import httpx
@@ -46,7 +46,8 @@ class StreamClient:
 
     Args:
         server: the server's URL, or an `httpx.AsyncClient` of yours whose `base_url` is the server's. Such a client
-            keeps its own timeouts for connecting, and stays open.
+            keeps its own timeouts for connecting, and stays open. Its pool must have room for all open answers, and for
+            one request more; the client that is made from a URL has no bound.
         path: what `guard.install` was given; where questions are posted too, unless `ask` is told otherwise.
         headers: sent with every request, besides those of your own `httpx.AsyncClient`.
         auth: how requests are signed, as for httpx: a pair of user and password, or an `httpx.Auth`, which can renew a
@@ -128,7 +129,7 @@ class StreamClient:
             UnansweredError: the connection broke before an answer, and there is no key.
             GaveUpError: no connection could be made within the bound.
             MalformedAnswerError: the response is no stream of events.
-            ConfigurationError: there is no such idempotency key.
+            ConfigurationError: there is no such idempotency key, or `body` is no JSON.
         """
         if idempotency_key is not None and not _KEY.fullmatch(idempotency_key):
             raise ConfigurationError("an idempotency key is 1 to 255 visible ASCII characters")
@@ -137,7 +138,7 @@ class StreamClient:
             self._http,
             self.status,
             path=path,
-            body=json.dumps(body).encode(),
+            body=_json(body),
             idempotency_key=idempotency_key,
             headers=headers or {},
         )
@@ -214,7 +215,10 @@ class StreamClient:
                 raise MalformedAnswerError("the response holds no messages")
             for entry in entries:
                 yield _read(read_saved_message, entry)
-            position = document.get("next")
+            following = document.get("next")
+            if following is not None and (not isinstance(following, int) or following <= cast("int", position)):
+                raise MalformedAnswerError("the next page of messages is none")
+            position = following
 
     async def delete(self, session: str) -> None:
         """End the running answer and erase `session`."""
@@ -234,6 +238,13 @@ class StreamClient:
                 await response.aclose()
         except httpx.RequestError as exc:
             raise UnansweredError(f"the connection broke before {method} {path} was answered") from exc
+
+
+def _json(body: Mapping[str, object]) -> bytes:
+    try:
+        return json.dumps(body, allow_nan=False).encode()
+    except (RecursionError, TypeError, ValueError) as exc:
+        raise ConfigurationError(f"the body is no JSON: {exc}") from exc
 
 
 _T = TypeVar("_T")
