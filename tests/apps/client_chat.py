@@ -114,7 +114,8 @@ async def chat(body: Body, run: Run) -> AsyncIterator[str | Part]:
 
 @app.post("/api/limited")
 @guard.stream(session="body.id", quota=Quota(limit=2, per="week", unit="requests"))
-async def limited(body: Body) -> AsyncIterator[str | Part]:
+async def limited(body: Body, run: Run) -> AsyncIterator[str | Part]:
+    await run.save(body.messages[-1])
     async for piece in answer(asked_in(body)):
         yield piece
 

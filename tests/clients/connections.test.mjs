@@ -160,12 +160,31 @@ describe("a fetch that takes no notice of its signal", () => {
     }
   });
 
+  test("pages of messages that lead nowhere end", options, async () => {
+    const { base, seen } = await scripted((response) =>
+      response.writeHead(200, { "content-type": "application/json" }).end('{"messages": [], "next": 2}'),
+    );
+    await assert.rejects(client.savedMessages({ api: `${base}/api/chat`, sessionId: "c" }), { name: "ProtocolError" });
+    assert.equal(seen.length, 2);
+  });
+
   test("an endless refusal is its status, after a megabyte", options, async () => {
     const endless = () => new ReadableStream({ pull: (it) => it.enqueue(new Uint8Array(65_536)) });
     const own = async () => new Response(endless(), { status: 403 });
     await assert.rejects(ours("http://nowhere.test", { fetch: own }).open(), { code: "http_403" });
     await assert.rejects(sessionStatus({ sessionId: "c", fetch: own }), { code: "http_403" });
   });
+});
+
+test("a request that there cannot be is an error at once, and no lost connection", options, async () => {
+  const invalid = { name: "StreamguardError", code: "request_invalid" };
+  const onReconnect = () => assert.fail("it is not tried again");
+  await assert.rejects(openStream({ sessionId: "c", onReconnect }).open(), invalid); // "/api/chat", of no page
+  await assert.rejects(ours("http://nowhere.test", { headers: { "x-name": "東" }, onReconnect }).open(), invalid);
+  for (const wrong of [{ body: undefined }, { body: () => {} }, { body: {}, headers: { "a b": "c" } }]) {
+    await assert.rejects(ours("http://nowhere.test", { question: wrong, onReconnect }).open(), invalid);
+  }
+  await assert.rejects(sessionStatus({ sessionId: "c" }), invalid);
 });
 
 describe("time", () => {

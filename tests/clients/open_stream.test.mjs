@@ -438,6 +438,20 @@ describe("the transport's answers", () => {
     assert.deepEqual(seen.map(({ headers }) => headers["last-event-id"]), [undefined, "1.s.1.1", undefined]);
   });
 
+  test("what a page gets again after a lost connection is as little as it can be", options, async () => {
+    const part = (number, value) => `id: 1.s.1.${number}\ndata: ${JSON.stringify(value)}\n\n`;
+    const deltas = (from, id, count) => Array.from({ length: count }, (_, n) => part(from + n, { type: "text-delta", id, delta: `${n} ` })).join("");
+    const call = [1, 2].map((n) => part(70 + n, { type: "tool-input-delta", toolCallId: "c", inputTextDelta: `${n}` })).join("");
+    const { base } = await scripted(streaming(start + deltas(2, "a", 30) + deltas(40, "b", 20) + call), streaming(finish));
+    const transport = new client.StreamguardTransport({ api: `${base}/api/chat`, reconnect: { maxAttempts: 0 } });
+    await chunks(await transport.sendMessages(asking));
+    const texts = [];
+    const again = await transport.reconnectToStream({ chatId: "c", abortSignal: undefined });
+    for await (const { id, delta, inputTextDelta } of again) texts.push([id, delta ?? inputTextDelta]);
+    const said = (count) => Array.from({ length: count }, (_, n) => `${n} `).join("");
+    assert.deepEqual(texts.slice(1, 4), [["a", said(30)], ["b", said(20)], [undefined, "12"]]);
+  });
+
   test("when all of one was seen, a call that waits for the page's own tool goes on waiting", options, async () => {
     const call = 'id: 1.s.1.2\ndata: {"type":"tool-input-available","toolCallId":"t","toolName":"ask","input":{}}\n\n';
     const { base } = await scripted(streaming(start + call), (response) => response.writeHead(204).end());

@@ -18,30 +18,13 @@ from ..harness.waiting import wait_until
 from ..harness.workers import Worker
 from .packed import PACKAGE
 from .test_clients import HERE, node
-from .test_packed_client import SETTINGS, client
+from .test_packed_client import client
 from .test_packed_types import SDKS, link, project, samples
 
 __all__ = ["client", "node", "project"]
 
+CURRENT: Final = "7.0.173"
 HTML: Final = '<!doctype html><meta charset="utf-8"><div id="root"></div><script type="module" src="page.js"></script>'
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("pages")
-
-
-@pytest.fixture(scope="module")
-def live(pages: Path) -> Iterator[Worker]:
-    environment = {"STREAMGUARD_URL": "memory://", "STREAMGUARD_SETTINGS": SETTINGS, "CLIENT_PAGES": str(pages)}
-    with Worker("tests.apps.client_chat:app", env=environment) as worker:
-        yield worker
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser() as browser:
-        yield browser
 
 
 class ChatPage:
@@ -50,12 +33,15 @@ class ChatPage:
     def __init__(self, browser: Browser, proxy: FaultProxy, version: str) -> None:
         self.browser = browser
         self.proxy = proxy
+        self.version = version
         self.url = (
             f"http://127.0.0.1:{proxy.port}/pages/{version}/?chat={uuid.uuid4().hex}&user=user-{uuid.uuid4().hex}"
         )
         self.open()
 
-    def open(self) -> None:
+    def open(self, more: str = "") -> None:
+        """Open the page, from now on with `more` in its query."""
+        self.url += more
         self.browser.open(self.url)
         self._loaded()
 
@@ -114,22 +100,27 @@ class ChatPage:
 def build(project: Path, place: Path, version: str) -> None:
     """Bundle the project's `page.tsx` into a page, with the packages of this version."""
     link(project, {**SDKS[version], "react": "react", "react-dom": "react-dom"})
+    bundle(project, place, "page.tsx")
+
+
+def bundle(project: Path, place: Path, source: str) -> None:
+    """Bundle a file of the project's into a page."""
     place.mkdir(exist_ok=True)
     (place / "index.html").write_text(HTML)
     esbuild = PACKAGE / "node_modules" / ".bin" / "esbuild"
     options = ["--bundle", "--format=esm", "--jsx=automatic", f"--outfile={place / 'page.js'}"]
-    bundled = subprocess.run([esbuild, "page.tsx", *options], cwd=project, capture_output=True, text=True, timeout=60)
+    bundled = subprocess.run([esbuild, source, *options], cwd=project, capture_output=True, text=True, timeout=60)
     assert bundled.returncode == 0, bundled.stderr
 
 
 @pytest.fixture(params=SDKS)
 def page(
-    request: pytest.FixtureRequest, project: Path, pages: Path, live: Worker, browser: Browser
+    request: pytest.FixtureRequest, project: Path, pages: Path, page_server: Worker, browser: Browser
 ) -> Iterator[ChatPage]:
     version = str(request.param)
     (project / "page.tsx").write_text((HERE / "react_page.tsx").read_text())
     build(project, pages / version, version)
-    with FaultProxy(live.port) as proxy:
+    with FaultProxy(page_server.port) as proxy:
         yield ChatPage(browser, proxy, version)
 
 
@@ -187,7 +178,76 @@ def test_a_lost_connection_is_said_and_the_answer_is_shown_when_it_is_back(page:
     page.reload_and_compare()
 
 
-def test_the_how_to_runs_as_written(project: Path, pages: Path, live: Worker, browser: Browser) -> None:
+def test_a_used_up_quota_is_told_and_the_question_goes_back(page: ChatPage) -> None:
+    page.open("&api=/api/limited")
+    for text in ("one", "two"):
+        page.ask(text)
+        wait_until(lambda text=text: page.texts[-1] == f"Answer to {text}", description="it is answered")  # type: ignore[misc]
+        page.wait_for("ready")
+    page.call("ask", "three")
+    page.wait_for("error")
+    wait_until(lambda: page.state("draft") == "three", description="the question is given back")
+    assert page.state("error") == "quota_exceeded"
+    told = page.told("quotas")
+    assert isinstance(told, list)
+    ((code, retry_after),) = told  # once
+    assert code == "quota_exceeded"
+    assert float(page.state("retryAfter") or 0) >= retry_after > 0
+    assert page.texts == ["one", "Answer to one", "two", "Answer to two"]
+    page.reload_and_compare()
+
+
+def test_resend_repeats_a_lost_question_by_its_key(page: ChatPage) -> None:
+    page.open("&attempts=0")
+    page.proxy.lose_reply(b"POST /api/chat ", times=100)  # a browser tries again by itself on a connection it had open
+    page.ask("words 3")
+    page.wait_for("error")
+    assert page.state("error") == "connection_lost"
+    page.proxy.disarm(b"POST /api/chat ")
+    page.call("resend")
+    page.wait_for("ready")
+    assert page.texts == ["words 3", "wörd0 wörd1 wörd2 "]
+    keys = page.told("keys")
+    assert isinstance(keys, list)
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+    assert keys[0] is not None
+    page.reload_and_compare()
+
+
+def test_resumed_twice_by_strict_mode(page: ChatPage) -> None:
+    page.ask("long")
+    page.wait_for_text("It goes on")
+    page.open("&resume")
+    page.wait_for_text("It goes on")
+    page.wait_for("streaming")
+    page.call("stopAnswer")
+    page.wait_for("ready")
+    assert page.texts == ["It goes on "]
+    assert page.state("error") is None
+
+
+@pytest.mark.parametrize("page", [CURRENT], indirect=True)
+def test_cut_after_every_block_the_page_has_every_part_once(page: ChatPage) -> None:
+    page.ask("tools")
+    page.wait_for("ready")
+    (_, whole) = json.loads(page.messages)
+    for blocks in range(100):
+        page.proxy.cut_reply(b"POST /api/chat ", blocks=blocks)
+        page.call("ask", "tools")
+        count = 2 * blocks + 4
+        wait_until(lambda count=count: len(page.texts) == count, description="it is answered")  # type: ignore[misc]
+        page.wait_for("ready")
+        assert json.loads(page.messages)[-1]["parts"] == whole["parts"], f"after {blocks}"
+        if page.proxy.replies_cut <= blocks:
+            break
+    assert page.proxy.replies_cut > len(whole["parts"]) * 2
+    assert page.state("error") is None
+    page.proxy.disarm(b"POST /api/chat ")
+    page.reload_and_compare()
+
+
+def test_the_how_to_runs_as_written(project: Path, pages: Path, page_server: Worker, browser: Browser) -> None:
     (component,) = (
         source for _, source in samples("docs/how-to/javascript-client.md") if "export function Chat" in source
     )
@@ -198,11 +258,32 @@ def test_the_how_to_runs_as_written(project: Path, pages: Path, live: Worker, br
         'document.cookie = "user=reader; path=/";\n'
         'createRoot(document.getElementById("root")).render(<Chat id={location.search.slice(1)} />);\n'
     )
-    build(project, pages / "how-to", "7.0.173")
-    browser.open(f"{live.url}/pages/how-to/?{uuid.uuid4().hex}")
+    build(project, pages / "how-to", CURRENT)
+    browser.open(f"{page_server.url}/pages/how-to/?{uuid.uuid4().hex}")
     browser.find("button").click()
     expected = ["Hello", "Answer to Hello"]
     wait_until(lambda: [one.text for one in browser.find_all("article")] == expected, description="it is answered")
     browser.reload()
     wait_until(lambda: [one.text for one in browser.find_all("article")] == expected, description="and again")
     assert browser.find_all("[role=alert]") == []
+
+
+def test_the_samples_run_as_written(project: Path, pages: Path, page_server: Worker, browser: Browser) -> None:
+    link(project, {**SDKS[CURRENT], "react": "react", "react-dom": "react-dom"})
+    written = {"readme": "clients/javascript/README.md", "how-to": "docs/how-to/javascript-client.md"}
+    for name, page in {**written, "reference": "docs/reference/javascript.md"}.items():
+        for number, (_, source) in enumerate(samples(page)):
+            (project / f"{name}-{number}.tsx").write_text(source)
+    (project / "page.tsx").write_text((HERE / "samples_page.tsx").read_text())
+    bundle(project, pages / "samples", "page.tsx")
+    browser.open(f"{page_server.url}/pages/samples/")
+    wait_until(lambda: browser.script("return window.done"), description="the samples have run")
+    assert browser.script("return window.results") == {
+        "useGuardedChat": ["Hello", "Answer to Hello", "nothing_runs"],
+        "openStream": "Answer to Hello",
+        "ask": [["completed", "Answer to one"], "stopped"],
+        "follow": "It goes on ",
+        "textOf": "It goes on ",
+        "stop": "stopping",
+        "remaining": ["requests-week: 2 requests"],
+    }

@@ -34,15 +34,23 @@ SDKS: Final[dict[str, dict[str, str]]] = {
 
 OPTIONS: Final = {
     "target": "ES2022",
-    "module": "NodeNext",
     "jsx": "react-jsx",
     "strict": True,
     "exactOptionalPropertyTypes": True,
+    "verbatimModuleSyntax": True,
+    "isolatedModules": True,
     "noUncheckedIndexedAccess": True,
     "noUnusedLocals": True,
     "noEmit": True,
     "types": [],
 }
+
+MODULES: Final[dict[str, dict[str, str]]] = {
+    "bundler": {"module": "ESNext", "moduleResolution": "Bundler"},
+    "node16": {"module": "Node16"},
+    "nodenext": {"module": "NodeNext"},
+}
+"""How projects find packages: those of a bundler, and those of Node.js."""
 
 
 @pytest.fixture
@@ -65,14 +73,17 @@ def link(project: Path, packages: Mapping[str, str]) -> None:
 
 
 def check(project: Path, **more: object) -> None:
-    """Compile a project.
+    """Compile a project, in each way of finding packages.
 
     Raises:
         AssertionError: it has an error; the message has the compiler's report.
     """
-    (project / "tsconfig.json").write_text(json.dumps({"compilerOptions": {**OPTIONS, **more}, "include": ["*.ts*"]}))
-    ran = subprocess.run([tsc(), "-p", "."], cwd=project, capture_output=True, text=True, timeout=100)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    for name, modules in MODULES.items():
+        options = {"compilerOptions": {**OPTIONS, **modules, **more}, "include": ["*.ts*"]}
+        (project / f"tsconfig.{name}.json").write_text(json.dumps(options))
+        command = [str(tsc()), "-p", f"tsconfig.{name}.json"]
+        ran = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=100)
+        assert ran.returncode == 0, f"{name}: {ran.stdout}{ran.stderr}"
 
 
 def samples(page: str) -> Iterator[tuple[str, str]]:
@@ -120,6 +131,10 @@ def test_the_package_is_small_and_needs_nothing(client: Path) -> None:
     assert (installed / "dist" / "index.d.ts").exists()
     assert (installed / "dist" / "index.js.map").exists()
     assert [path.name for path in client.iterdir() if not path.name.startswith(".")] == ["streamguard-client"]
+    assert (installed / described["exports"]["."]["types"]).exists()
+    assert described["sideEffects"] is False
+    sources = json.loads((installed / "dist" / "index.js.map").read_text())["sources"]
+    assert all((installed / "dist" / source).exists() for source in sources)
     assert 'from "ai"' not in "".join(path.read_text() for path in (installed / "dist").glob("*.js"))
 
 

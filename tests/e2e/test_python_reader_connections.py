@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
@@ -16,8 +15,7 @@ import pytest
 from streamguard import Outcome
 from streamguard.client import StreamClient
 from tests.docs.samples import blocks
-from tests.harness.caddy import Caddy
-from tests.harness.certificates import Certificates
+from tests.harness.caddy import CaddyWithCertificate
 from tests.harness.workers import Worker
 
 pytestmark = pytest.mark.anyio
@@ -50,9 +48,8 @@ async def test_a_stop_gets_through_beside_more_answers_than_a_pool_has_connectio
         assert (await first.text(), first.outcome) == ("It goes on ", Outcome.STOPPED)
 
 
-async def test_answers_on_one_http_2_connection_do_not_disturb_each_other(worker: Worker, tmp_path: Path) -> None:
-    certificate = Certificates(tmp_path).server
-    with Caddy(CADDYFILE, upstream=worker.port, certificate=certificate) as caddy:
+async def test_answers_on_one_http_2_connection_do_not_disturb_each_other(worker: Worker) -> None:
+    with CaddyWithCertificate(CADDYFILE, upstream=worker.port) as caddy:
         async with httpx.AsyncClient(base_url=f"https://localhost:{caddy.port}", http2=True, verify=False) as http:
             client = StreamClient(http, headers={"X-User": "u"})
 

@@ -143,6 +143,10 @@ class Browser:
         """The handle of the tab that calls go to."""
         return str(self._call("GET", "window"))
 
+    def show_tab(self) -> None:
+        """Bring the tab that calls go to before the others, which are hidden then."""
+        self._call("POST", "goog/cdp/execute", {"cmd": "Page.bringToFront", "params": {}})
+
     @contextmanager
     def in_tab(self, handle: str) -> Iterator[None]:
         """Within the block, calls go to this tab."""

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from .certificates import Certificate
 from .front_server import FrontServer
 from .tools import missing
 
@@ -35,12 +34,11 @@ class Caddy(FrontServer):
         configuration: a Caddyfile without global options, in which the server listens on port 80 and the application
             on 127.0.0.1:8000: both are replaced.
         upstream: the port of the application.
-        certificate: then Caddy speaks TLS, and so HTTP/2 with browsers, as `localhost`.
     """
 
     name = "caddy"
 
-    def __init__(self, configuration: str, *, upstream: int, certificate: Certificate | None = None) -> None:
+    def __init__(self, configuration: str, *, upstream: int) -> None:
         # The environment's own first: Debian's may be too old.
         binary = shutil.which("caddy", path=os.pathsep.join((str(Path(sys.executable).parent), *os.get_exec_path())))
         if binary is None or _version(binary) < (2, 7, 6):
@@ -49,10 +47,7 @@ class Caddy(FrontServer):
         self._binary = binary
         assert configuration.count("127.0.0.1:8000") == configuration.count(":80 {") == 1
         shown = configuration.replace("127.0.0.1:8000", f"127.0.0.1:{upstream}")
-        address = f"http://:{self.port} {{\n\tbind 127.0.0.1"
-        if certificate is not None:
-            address = f"https://localhost:{self.port} {{\n\tbind 127.0.0.1\n\ttls {certificate.path} {certificate.key}"
-        self._shown = shown.replace(":80 {", address)
+        self._shown = shown.replace(":80 {", f"http://:{self.port} {{\n\tbind 127.0.0.1")
 
     def command(self) -> list[str]:
         (self.directory / "Caddyfile").write_text(_GLOBAL + self._shown)

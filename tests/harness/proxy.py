@@ -33,6 +33,7 @@ class _Fate(Enum):
 
     REPLY_LOST = "the request is applied, its reply is swallowed, the connection is cut"
     REPLY_WITHHELD = "the request is applied, its connection stays open and silent"
+    REPLY_ENDS_EARLY = "the reply's connection is closed within the block after so many, as its end would be"
     REQUEST_LOST = "the request never arrives, the connection is cut"
     REQUEST_LATE = "the request arrives after a while, though its client may have given up"
 
@@ -47,6 +48,7 @@ class _Trap:
     fate: _Fate
     left: int
     late_seconds: float = 0.0
+    blocks: int = 0
 
     def catches(self, request: bytes) -> bool:
         if self.left == 0:
@@ -64,6 +66,7 @@ class _Link:
     """What the client sent since the server last answered."""
     fate: _Fate | None = None
     late_seconds: float = 0.0
+    blocks_left: int = 0
     draining: bool = False
     """The server was told that no more requests come."""
 
@@ -96,6 +99,8 @@ class FaultProxy:
         """How many bytes were passed on to clients."""
         self.replies_lost = 0
         """How many replies `lose_reply` has swallowed."""
+        self.replies_cut = 0
+        """How many replies `cut_reply` has cut; one that is shorter is none of them."""
         self.requests_lost = 0
         """How many requests `lose_request` has swallowed."""
         self._target_port = port
@@ -155,6 +160,11 @@ class FaultProxy:
         With `cut=False` the connection stays open but silent instead, so that the client runs into its timeout.
         """
         self._call(self._set_trap(_Trap(matches, _Fate.REPLY_LOST if cut else _Fate.REPLY_WITHHELD, times)))
+
+    def cut_reply(self, matches: Matches, *, blocks: int) -> None:
+        """For the next matching request: pass so many blocks of its reply's events, and some of the next one, and close
+        the connection."""
+        self._call(self._set_trap(_Trap(matches, _Fate.REPLY_ENDS_EARLY, 1, blocks=blocks)))
 
     def lose_request(self, matches: Matches, *, times: int = 1) -> None:
         """For the next `times` matching requests: cut the connection before the server sees them.
@@ -298,7 +308,7 @@ class FaultProxy:
         for trap in self._traps:
             if trap.catches(request):
                 trap.left -= 1
-                link.fate, link.late_seconds = trap.fate, trap.late_seconds
+                link.fate, link.late_seconds, link.blocks_left = trap.fate, trap.late_seconds, trap.blocks
                 return
 
     async def _pump_replies(self, link: _Link, reader: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
@@ -311,9 +321,16 @@ class FaultProxy:
                 self.replies_lost += 1
                 await self._swallow(link, reader, server)
                 raise _CutError
+            if link.fate is _Fate.REPLY_ENDS_EARLY:
+                chunk, is_cut = _up_to_the_cut(link, chunk)
+            else:
+                is_cut = False
             self.replies_bytes += len(chunk)
             link.client.write(chunk)
             await link.client.drain()
+            if is_cut:
+                self.replies_cut += 1
+                return
 
     @staticmethod
     async def _swallow(link: _Link, reader: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
@@ -334,3 +351,15 @@ class FaultProxy:
             async with asyncio.timeout(_DRAIN_SECONDS):
                 while await reader.read(_CHUNK_BYTES):
                     pass
+
+
+def _up_to_the_cut(link: _Link, chunk: bytes) -> tuple[bytes, bool]:
+    """What of a reply's bytes passes, and whether the cut is in them."""
+    start = 0
+    while link.blocks_left and (end := chunk.find(b"\n\n", start)) >= 0:
+        link.blocks_left -= 1
+        start = end + 2
+    rest = chunk[start:]
+    if link.blocks_left or b"data:" not in rest:
+        return chunk, False
+    return chunk[:start] + rest[: rest.index(b"data:") + 9], True

@@ -46,16 +46,23 @@ export function randomKey(): string {
   return crypto.randomUUID?.() ?? hex().join("");
 }
 
-/** Sends a request with the options' headers and credentials; `headers` come last. */
+/**
+ * Sends a request with the options' headers and credentials; `headers` come last.
+ *
+ * @throws {StreamguardError} `request_invalid`: there can be no such request
+ */
 export async function request(
   options: ConnectionOptions,
   url: string,
   init: { method: string; headers?: HeadersLike | undefined; body?: string | undefined; signal?: AbortSignal | undefined },
 ): Promise<Response> {
-  const headers = new Headers(await resolved(options.headers));
-  new Headers(init.headers).forEach((value, name) => headers.set(name, value));
+  const headers = headersOf(await resolved(options.headers));
+  headersOf(init.headers).forEach((value, name) => headers.set(name, value));
   const credentials = await resolved(options.credentials);
   const send = options.fetch ?? globalThis.fetch;
+  if (options.fetch === undefined && !isWhole(url)) {
+    throw new StreamguardError("request_invalid", `Outside of a page, \`api\` is a whole URL, not ${url}.`);
+  }
   return send(url, {
     method: init.method,
     headers: Object.fromEntries(headers),
@@ -63,6 +70,23 @@ export async function request(
     ...(init.body === undefined ? {} : { body: init.body }),
     ...(init.signal === undefined ? {} : { signal: init.signal }),
   });
+}
+
+/** Headers, which may not be such that `fetch` would refuse them: that would look like a connection that fails. */
+export function headersOf(given: HeadersLike | undefined): Headers {
+  try {
+    return new Headers(given);
+  } catch (cause) {
+    throw new StreamguardError("request_invalid", "A header cannot be sent.", { cause });
+  }
+}
+
+function isWhole(url: string): boolean {
+  try {
+    return Boolean(new URL(url, globalThis.location?.href));
+  } catch {
+    return false;
+  }
 }
 
 /** The error for a response with an error status, whose body is `text`. */

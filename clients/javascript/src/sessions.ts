@@ -98,7 +98,11 @@ export async function savedMessages(options: SessionOptions): Promise<SavedMessa
     const response = await ask(options, routeOf(options, options.sessionId, "/messages", query), "GET");
     const page = jsonOf<{ messages: SavedMessage[]; next: number | null }>(response, options, "messages");
     messages.push(...page.messages.filter(({ position }) => position !== null));
-    after = page.next ?? null;
+    const next = page.next ?? null;
+    if (next !== null && !(next > (after ?? -1))) {
+      throw new ProtocolError("The next page of messages is none.", { sessionId: options.sessionId });
+    }
+    after = next;
   } while (after !== null);
   return messages;
 }

@@ -2,7 +2,7 @@
 
 import { Connection } from "./connection.js";
 import { StreamguardError } from "./errors.js";
-import { randomKey, request, routeOf } from "./requests.js";
+import { headersOf, randomKey, request, routeOf } from "./requests.js";
 import type { AnswerStatus, SessionStatus } from "./sessions.js";
 import type { OpenStreamOptions, Question } from "./stream-options.js";
 
@@ -38,7 +38,7 @@ export class StreamRequests {
     // Streams that are passed on carry ids only if they are asked for.
     if (protocol !== "ui-message" && protocol !== "plain") url = withIds(url);
     const headers = new Headers({ accept: "text/event-stream", "idempotency-key": this.key ?? "" });
-    new Headers(question.headers).forEach((value, name) => headers.set(name, value));
+    headersOf(question.headers).forEach((value, name) => headers.set(name, value));
     headers.set("content-type", "application/json");
     return request(this.#options, url, { method: "POST", headers, body: jsonOf(question, sessionId), signal });
   }
@@ -69,9 +69,12 @@ function withIds(url: string): string {
 }
 
 function jsonOf({ body }: Question, sessionId: string): string {
+  let cause: unknown;
   try {
-    return JSON.stringify(body);
-  } catch (cause) {
-    throw new StreamguardError("request_invalid", "The body of the question is no JSON.", { sessionId, cause });
+    const text = JSON.stringify(body) as string | undefined;
+    if (text !== undefined) return text;
+  } catch (error) {
+    cause = error;
   }
+  throw new StreamguardError("request_invalid", "The body of the question is no JSON.", { sessionId, cause });
 }

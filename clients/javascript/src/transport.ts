@@ -64,7 +64,7 @@ interface Answer {
   /** For a resend; kept until the answer's end is read. */
   question: Question | null;
   readonly told: Set<string>;
-  /** The parts that the page got, without transient ones; kept until the answer's end is read. */
+  /** The parts that the page got, without transient ones and with deltas put together; kept until the end is read. */
   parts: { readonly type: string }[];
   /** The connection is lost for good: a resume goes on from here. */
   lost: boolean;
@@ -144,7 +144,8 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
     const goesOn = known !== undefined && known.lost && known.stream.cursor !== null;
     const headers = Object.fromEntries(this.#versioned(new Headers(options.headers)));
     const told = known?.told ?? new Set<string>();
-    const stream = this.#stream(chatId, told, abortSignal, {
+    const streamId = goesOn ? known.stream.streamId : null;
+    const stream = this.#stream(chatId, told, abortSignal, streamId, {
       cursor: goesOn ? (known.stream.cursor ?? undefined) : undefined,
       headers: async () => ({ ...Object.fromEntries(new Headers(await resolved(this.#options.headers))), ...headers }),
     });
@@ -157,7 +158,6 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
       stream.close(); // a question that was asked meanwhile has taken its place, or there is nothing
       return null;
     }
-    if (goesOn) stream.streamId ??= known.stream.streamId;
     // The first release of each major version (they give no signal) appends a replay to the message that it repeats.
     if (!("abortSignal" in options) && this.#loaded.get(chatId)?.has(stream.streamId ?? "")) {
       stream.close();
@@ -176,7 +176,7 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
    */
   stop(chatId: string): Promise<StopResult> {
     const stream = this.#answers.get(chatId)?.stream;
-    if (stream !== undefined && stream.streamId !== null) return stream.stop();
+    if (stream !== undefined) return stream.stop();
     return stopAnswer({ ...this.#options, sessionId: chatId });
   }
 
@@ -227,14 +227,20 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
     this.#resending.delete(chatId);
   }
 
-  #stream(chatId: string, told: Set<string>, signal: AbortSignal | undefined, more: Partial<OpenStreamOptions>): EventStream {
+  #stream(
+    chatId: string,
+    told: Set<string>,
+    signal: AbortSignal | undefined,
+    streamId: string | null,
+    more: Partial<OpenStreamOptions>,
+  ): EventStream {
     const { api, routes, headers, credentials, fetch, reconnect } = this.#options;
     const { onFault, onPersisted, onQuota, onReconnect, onReconnected } = this.#options;
     const protocol = "ui-message"; // also where an upstream's parts come without their header
     const connection = { api, routes, headers, credentials, fetch, reconnect, signal, protocol, sessionId: chatId, ...more };
     const options = { ...connection, onFault, onPersisted, onQuota, onReconnect, onReconnected };
     const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-    return new EventStream(given as unknown as OpenStreamOptions, told);
+    return new EventStream(given as unknown as OpenStreamOptions, told, streamId);
   }
 
   async #ask(
@@ -244,7 +250,7 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
     told = new Set<string>(),
   ): Promise<ReadableStream<CHUNK> | null> {
     this.#forget(chatId); // an answer that was resumed while the question was prepared
-    const stream = this.#stream(chatId, told, signal, { question });
+    const stream = this.#stream(chatId, told, signal, null, { question });
     const answer: Answer = { stream, question, told, parts: [], lost: false, replaced: false };
     this.#answers.set(chatId, answer);
     if (this.#options.stopOnAbort === true) {
@@ -287,7 +293,7 @@ async function* chunksOf(
   const open = new OpenParts();
   const keep = (part: { readonly type: string }) => {
     open.note(part);
-    if ((part as { transient?: boolean }).transient !== true) answer.parts.push(part);
+    if ((part as { transient?: boolean }).transient !== true) append(answer.parts, part);
     return part;
   };
   try {
@@ -303,4 +309,15 @@ async function* chunksOf(
     if (!signal?.aborted) yield* open.ends(false);
     throw error;
   }
+}
+
+/** Adds a part: a delta to the one before it, so that a long answer is not kept as a hundred thousand parts. */
+function append(parts: { readonly type: string }[], part: { readonly type: string }): void {
+  const field = part.type === "tool-input-delta" ? "inputTextDelta" : "delta";
+  const last = parts.at(-1) as Record<string, unknown> | undefined;
+  const next = part as Record<string, unknown>;
+  const [before, more] = [last?.[field], next[field]];
+  const isMore = last?.type === next.type && last?.id === next.id && last?.toolCallId === next.toolCallId;
+  if (!isMore || typeof before !== "string" || typeof more !== "string") parts.push(part);
+  else parts[parts.length - 1] = { ...last, ...part, [field]: before + more };
 }

@@ -185,6 +185,267 @@ function call(callback, ...given) {
   }
 }
 
+// dist/parts.js
+function faultOf(part) {
+  return part.type === "data-streamguard-error" ? part.data ?? null : null;
+}
+function persistedOf(part) {
+  return part.type === "data-streamguard-persisted" ? part.data : null;
+}
+
+// dist/protocols.js
+function partReaderOf(protocol) {
+  if (protocol === "ui-message")
+    return new UiMessageReader();
+  return protocol === "plain" ? new PlainReader() : new EventsReader();
+}
+var Reader = class {
+  ended = false;
+  over = false;
+  upstreamError = null;
+  outcome = null;
+  failure = null;
+  /** The fatal fault that the last comment told of. The event after it says less of it. */
+  lastFault = null;
+  readComment(text) {
+    if (!text.startsWith("streamguard {"))
+      return "keep-alive";
+    const fault = json(text.slice("streamguard ".length));
+    if (typeof fault?.code !== "string")
+      return null;
+    if (fault.severity !== "fatal")
+      return fault;
+    this.lastFault = fault;
+    return null;
+  }
+  /** What the terminal record of a `plain` endpoint says. */
+  end(data) {
+    this.ended = this.over = true;
+    const { outcome, fault } = json(data) ?? {};
+    if (outcome !== "completed" && outcome !== "stopped") {
+      this.failure = { message: fault?.message ?? `The answer was ${outcome ?? "interrupted"}.`, fault: fault ?? null };
+      return null;
+    }
+    this.outcome = outcome;
+    return outcome === "stopped" ? { type: "abort" } : { type: "finish" };
+  }
+};
+var UiMessageReader = class extends Reader {
+  mayLackEndMark = false;
+  read({ data }) {
+    if (data === "[DONE]") {
+      this.ended = this.over = true;
+      return null;
+    }
+    const part = json(data);
+    if (typeof part !== "object" || part === null || typeof part.type !== "string") {
+      throw new ProtocolError("An event of the answer is no part of a UI message stream.");
+    }
+    if (part.type === "error") {
+      this.failure = { message: String(part.errorText ?? "The answer failed."), fault: ours(part.error) };
+      return null;
+    }
+    if (part.type === "abort")
+      this.outcome = "stopped";
+    else if (part.type === "finish")
+      this.outcome ??= "completed";
+    return part;
+  }
+};
+var PlainReader = class extends Reader {
+  mayLackEndMark = false;
+  read({ event, data }) {
+    if (event === "streamguard.notice" || event === "streamguard.error")
+      return faultPart(data);
+    return event === "streamguard.end" ? this.end(data) : { type: "text-delta", id: "t0", delta: data };
+  }
+};
+var LAST_EVENTS = /* @__PURE__ */ new Set(["message_stop", "response.completed", "response.incomplete", "response.failed"]);
+var EventsReader = class extends Reader {
+  mayLackEndMark = true;
+  #onlyJson = true;
+  read({ event, data }) {
+    if (event === "streamguard.notice" || event === "streamguard.error")
+      return faultPart(data);
+    if (event === "streamguard.end")
+      return this.end(data);
+    if (data.trim() === "[DONE]" && event === "message" && this.#onlyJson) {
+      this.ended = true;
+      this.outcome ??= "completed";
+      return null;
+    }
+    this.#onlyJson &&= data.startsWith("{");
+    const value = json(data);
+    if (event === "error" || data.startsWith('{"error"'))
+      this.#failed(value ?? {});
+    if (LAST_EVENTS.has(event)) {
+      this.ended = true;
+      if (event === "response.failed")
+        this.upstreamError ??= "The model's answer failed.";
+    }
+    return { type: "message", event, data: value === void 0 ? data : value };
+  }
+  #failed({ error, errorText, message }) {
+    const sent = ours(error);
+    if (sent !== null) {
+      const fault = this.lastFault?.code === sent.code ? this.lastFault : sent;
+      this.failure = { message: String(errorText ?? fault.message), fault };
+    } else {
+      this.upstreamError = String(error?.message ?? message ?? "The model's answer failed.");
+    }
+  }
+};
+function faultPart(data) {
+  const fault = json(data);
+  if (typeof fault?.code !== "string")
+    throw new ProtocolError("A fault in the answer cannot be read.");
+  return { type: "data-streamguard-error", id: fault.fault_id, data: fault, transient: true };
+}
+function json(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return void 0;
+  }
+}
+function ours(error) {
+  return error?.type === "streamguard_error" ? error : null;
+}
+
+// dist/answer-progress.js
+var CURSOR = /^\d+\.[^.]+\.\d+\.\d+$/;
+var AnswerProgress = class {
+  sessionId;
+  streamId;
+  messageId = null;
+  /** The id of the last event that has one. */
+  cursor;
+  /** How many events were read. */
+  delivered = 0;
+  /** Null until a response came. */
+  reader = null;
+  callbacks;
+  #protocol;
+  /** How many events came after the one that `cursor` names: those with ids of an upstream's own. */
+  #behind = 0;
+  /** The server has said that the answer is not in the log. */
+  #notResumable = false;
+  #fatal = null;
+  /** @param told ids of the faults that were told of before */
+  constructor(options, told, streamId) {
+    this.streamId = streamId;
+    this.sessionId = options.sessionId;
+    this.cursor = options.cursor ?? null;
+    this.#protocol = options.protocol ?? "auto";
+    this.callbacks = new Callbacks(options, () => this.names, told);
+  }
+  get names() {
+    return { sessionId: this.sessionId, streamId: this.streamId, messageId: this.messageId };
+  }
+  /** How many events a response repeats that begins now: without a cursor all, else those after the cursor's. */
+  get repeated() {
+    return this.cursor === null ? this.delivered : this.#behind;
+  }
+  /** Whether a further response could go on after what was read. */
+  get isResumable() {
+    return !this.#notResumable && this.cursor !== null;
+  }
+  /** Whether what follows is lost with its connection. */
+  get isLostWithConnection() {
+    return this.#notResumable && this.cursor === null && this.delivered > 0;
+  }
+  /**
+   * A response of status 200 has come.
+   *
+   * @throws {ProtocolError} it is no event stream
+   * @throws {ResumeFailedError} it is another answer's
+   */
+  begin(response) {
+    const type = response.headers.get("content-type") ?? "";
+    if (!type.toLowerCase().startsWith("text/event-stream") || response.body === null) {
+      const details = { status: response.status, sessionId: this.sessionId };
+      throw new ProtocolError(`The response is no event stream, but ${type || "without a content type"}.`, details);
+    }
+    const streamId = response.headers.get("x-stream-id");
+    if (this.streamId !== null && streamId !== null && streamId !== this.streamId && this.delivered > 0) {
+      throw this.lost("resume_failed", "Another answer has taken the place of this one.", void 0);
+    }
+    this.streamId = streamId ?? this.streamId;
+    this.messageId = response.headers.get("x-message-id") ?? this.messageId;
+    const isUiMessage = response.headers.has("x-vercel-ai-ui-message-stream");
+    this.reader ??= partReaderOf(isUiMessage ? "ui-message" : this.#protocol);
+    this.#notResumable = response.headers.get("x-streamguard-notice") === "not_resumable";
+  }
+  /**
+   * The event of a message. Null: it was seen before, or only tells of the end. An error: the connection fails, though not
+   * the answer.
+   *
+   * @throws {AnswerFailedError} the answer ends with it
+   * @throws {ResumeFailedError} the server cannot read on in the log, for good
+   */
+  accept(message) {
+    const reader = this.reader;
+    const id = message.id !== null && CURSOR.test(message.id) ? message.id : null;
+    if (id !== null && id === this.cursor)
+      return null;
+    const part = reader.read(message);
+    const fault = reader.failure?.fault ?? (part === null ? null : faultOf(part));
+    if (fault !== null && id === null && isOfConnection(fault)) {
+      reader.failure = null;
+      return this.#connectionFailed(fault);
+    }
+    if (id !== null)
+      this.cursor = id;
+    if (message.id !== null)
+      this.#behind = id === null ? this.#behind + 1 : 0;
+    this.delivered += 1;
+    if (reader.failure !== null)
+      throw this.failed(reader.failure.message, fault ?? this.#fatal);
+    if (part === null)
+      return null;
+    if (fault !== null) {
+      if (fault.code === "not_resumable")
+        this.#notResumable = true;
+      if (fault.severity === "fatal")
+        this.#fatal = fault;
+      this.callbacks.fault(fault);
+    }
+    const saved = persistedOf(part);
+    if (saved !== null)
+      this.callbacks.persisted(saved);
+    return { id, type: part.type, part };
+  }
+  /** Reads a comment. Gives whether it is a keep-alive. */
+  readComment(text) {
+    const notice = this.reader.readComment(text);
+    if (notice !== null && notice !== "keep-alive")
+      this.callbacks.fault(notice);
+    return notice === "keep-alive";
+  }
+  failed(message, fault) {
+    if (fault !== null)
+      this.callbacks.fault(fault);
+    const names = { sessionId: this.sessionId, streamId: this.streamId ?? void 0 };
+    return new AnswerFailedError(fault?.code ?? "answer_failed", message, { fault, retryable: fault?.retryable ?? false, ...names });
+  }
+  lost(code, message, cause) {
+    return new ResumeFailedError(code, message, { sessionId: this.sessionId, streamId: this.streamId ?? void 0, cause });
+  }
+  /** The refusal, once its fault was told. */
+  told(refused) {
+    if (refused.fault !== null)
+      this.callbacks.fault(refused.fault);
+    return refused;
+  }
+  #connectionFailed(fault) {
+    const { sessionId, streamId } = this;
+    const details = { status: fault.status, sessionId, streamId: streamId ?? void 0, fault };
+    if (fault.code === "resume_failed")
+      throw this.told(new ResumeFailedError(fault.code, fault.message, details));
+    return new RequestRefusedError(fault.code, fault.message, { ...details, retryable: true });
+  }
+};
+
 // dist/page-events.js
 function whenBack(listener) {
   const page = typeof document === "undefined" ? void 0 : document;
@@ -430,197 +691,82 @@ var Connection = class {
 // dist/open-connections.js
 var ANSWER_MS = 250;
 var Origin = class {
-  connections = 0;
+  held = /* @__PURE__ */ new Set();
   #channel;
   #counts = /* @__PURE__ */ new Map();
   constructor(name) {
-    this.#channel = new BroadcastChannel(`streamguard-client ${name}`);
-    this.#channel.onmessage = ({ data }) => {
-      if ("question" in data)
-        this.#channel.postMessage({ answer: data.question, connections: this.connections });
-      else if (this.#counts.has(data.answer))
-        this.#counts.set(data.answer, this.#counts.get(data.answer) + data.connections);
-    };
+    const isPage = typeof document !== "undefined" && typeof BroadcastChannel !== "undefined";
+    this.#channel = isPage && !isMultiplexed(name) ? new BroadcastChannel(`streamguard-client ${name}`) : null;
+    if (this.#channel !== null)
+      this.#channel.onmessage = ({ data }) => this.#take(data);
   }
   /** How many connections other tabs hold. */
   async others() {
     const question = String(Math.random());
     this.#counts.set(question, 0);
-    this.#channel.postMessage({ question });
+    this.#channel?.postMessage({ question });
     await new Promise((resolve) => setTimeout(resolve, ANSWER_MS));
     const count = this.#counts.get(question) ?? 0;
     this.#counts.delete(question);
     return count;
   }
+  /** Whether it is known of other tabs' connections, and matters. */
+  get isShared() {
+    return this.#channel !== null;
+  }
   close() {
-    this.#channel.close();
+    this.#channel?.close();
+  }
+  #take(message) {
+    if ("question" in message) {
+      this.#channel?.postMessage({ answer: message.question, connections: this.held.size });
+    } else if (this.#counts.has(message.answer)) {
+      this.#counts.set(message.answer, this.#counts.get(message.answer) + message.connections);
+    }
   }
 };
 var origins = /* @__PURE__ */ new Map();
-function holdConnection(url, most, giveUp) {
-  if (most === Infinity || typeof document === "undefined" || typeof BroadcastChannel === "undefined")
-    return () => {
-    };
-  const name = new URL(url, document.baseURI).origin;
-  if (isMultiplexed(name))
-    return () => {
-    };
+function holdConnection(url, mostHidden, connection, signal) {
+  const name = originOf(url);
   const origin = origins.get(name) ?? new Origin(name);
   origins.set(name, origin);
-  origin.connections += 1;
-  let held = true;
+  origin.held.add(connection);
   const check = async () => {
-    const others = await origin.others() + origin.connections - 1;
-    if (held && isHidden() && others >= most)
-      giveUp();
+    const others = await origin.others() + origin.held.size - 1;
+    if (origin.held.has(connection) && isHidden() && others >= mostHidden)
+      connection.giveUp(shown(signal));
   };
-  const forget = whenHidden(() => void check());
-  if (isHidden())
+  const isBounded = origin.isShared && mostHidden !== Infinity;
+  const forget = isBounded ? whenHidden(() => void check()) : () => {
+  };
+  if (isBounded && isHidden())
     void check();
   return () => {
-    if (!held)
-      return;
-    held = false;
     forget();
-    origin.connections -= 1;
-    if (origin.connections > 0)
+    origin.held.delete(connection);
+    if (origin.held.size > 0 || origins.get(name) !== origin)
       return;
     origin.close();
     origins.delete(name);
   };
 }
+function makeRoom(url, until, first) {
+  const held = origins.get(originOf(url))?.held ?? /* @__PURE__ */ new Set();
+  const [next] = held.has(first) ? [first] : held;
+  next?.giveUp(until);
+}
+function originOf(url) {
+  try {
+    return new URL(url, typeof document === "undefined" ? void 0 : document.baseURI).origin;
+  } catch {
+    return "";
+  }
+}
 function isMultiplexed(origin) {
-  if (origin !== location.origin)
+  if (origin !== globalThis.location?.origin)
     return false;
   const [page] = performance.getEntriesByType("navigation");
   return /^h[23]/.test(page?.nextHopProtocol ?? "");
-}
-
-// dist/parts.js
-function faultOf(part) {
-  return part.type === "data-streamguard-error" ? part.data ?? null : null;
-}
-function persistedOf(part) {
-  return part.type === "data-streamguard-persisted" ? part.data : null;
-}
-
-// dist/protocols.js
-function partReaderOf(protocol) {
-  if (protocol === "ui-message")
-    return new UiMessageReader();
-  return protocol === "plain" ? new PlainReader() : new EventsReader();
-}
-var Reader = class {
-  ended = false;
-  over = false;
-  upstreamError = null;
-  outcome = null;
-  failure = null;
-  /** The fatal fault that the last comment told of. The event after it says less of it. */
-  lastFault = null;
-  readComment(text) {
-    if (!text.startsWith("streamguard {"))
-      return "keep-alive";
-    const fault = json(text.slice("streamguard ".length));
-    if (typeof fault?.code !== "string")
-      return null;
-    if (fault.severity !== "fatal")
-      return fault;
-    this.lastFault = fault;
-    return null;
-  }
-  /** What the terminal record of a `plain` endpoint says. */
-  end(data) {
-    this.ended = this.over = true;
-    const { outcome, fault } = json(data) ?? {};
-    if (outcome !== "completed" && outcome !== "stopped") {
-      this.failure = { message: fault?.message ?? `The answer was ${outcome ?? "interrupted"}.`, fault: fault ?? null };
-      return null;
-    }
-    this.outcome = outcome;
-    return outcome === "stopped" ? { type: "abort" } : { type: "finish" };
-  }
-};
-var UiMessageReader = class extends Reader {
-  mayLackEndMark = false;
-  read({ data }) {
-    if (data === "[DONE]") {
-      this.ended = this.over = true;
-      return null;
-    }
-    const part = json(data);
-    if (typeof part !== "object" || part === null || typeof part.type !== "string") {
-      throw new ProtocolError("An event of the answer is no part of a UI message stream.");
-    }
-    if (part.type === "error") {
-      this.failure = { message: String(part.errorText ?? "The answer failed."), fault: ours(part.error) };
-      return null;
-    }
-    if (part.type === "abort")
-      this.outcome = "stopped";
-    else if (part.type === "finish")
-      this.outcome ??= "completed";
-    return part;
-  }
-};
-var PlainReader = class extends Reader {
-  mayLackEndMark = false;
-  read({ event, data }) {
-    if (event === "streamguard.notice" || event === "streamguard.error")
-      return faultPart(data);
-    return event === "streamguard.end" ? this.end(data) : { type: "text-delta", id: "t0", delta: data };
-  }
-};
-var LAST_EVENTS = /* @__PURE__ */ new Set(["message_stop", "response.completed", "response.incomplete", "response.failed"]);
-var EventsReader = class extends Reader {
-  mayLackEndMark = true;
-  #onlyJson = true;
-  read({ event, data }) {
-    if (event === "streamguard.notice" || event === "streamguard.error")
-      return faultPart(data);
-    if (event === "streamguard.end")
-      return this.end(data);
-    if (data.trim() === "[DONE]" && event === "message" && this.#onlyJson) {
-      this.ended = true;
-      this.outcome ??= "completed";
-      return null;
-    }
-    this.#onlyJson &&= data.startsWith("{");
-    const value = json(data);
-    if (event === "error" || data.startsWith('{"error"'))
-      this.#failed(value ?? {});
-    if (LAST_EVENTS.has(event)) {
-      this.ended = true;
-      if (event === "response.failed")
-        this.upstreamError ??= "The model's answer failed.";
-    }
-    return { type: "message", event, data: value === void 0 ? data : value };
-  }
-  #failed({ error, errorText, message }) {
-    const sent = ours(error);
-    if (sent !== null) {
-      const fault = this.lastFault?.code === sent.code ? this.lastFault : sent;
-      this.failure = { message: String(errorText ?? fault.message), fault };
-    } else {
-      this.upstreamError = String(error?.message ?? message ?? "The model's answer failed.");
-    }
-  }
-};
-function faultPart(data) {
-  const fault = json(data);
-  if (typeof fault?.code !== "string")
-    throw new ProtocolError("A fault in the answer cannot be read.");
-  return { type: "data-streamguard-error", id: fault.fault_id, data: fault, transient: true };
-}
-function json(text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return void 0;
-  }
-}
-function ours(error) {
-  return error?.type === "streamguard_error" ? error : null;
 }
 
 // dist/requests.js
@@ -643,10 +789,13 @@ function randomKey() {
   return crypto.randomUUID?.() ?? hex().join("");
 }
 async function request(options, url, init) {
-  const headers = new Headers(await resolved(options.headers));
-  new Headers(init.headers).forEach((value, name) => headers.set(name, value));
+  const headers = headersOf(await resolved(options.headers));
+  headersOf(init.headers).forEach((value, name) => headers.set(name, value));
   const credentials = await resolved(options.credentials);
   const send = options.fetch ?? globalThis.fetch;
+  if (options.fetch === void 0 && !isWhole(url)) {
+    throw new StreamguardError("request_invalid", `Outside of a page, \`api\` is a whole URL, not ${url}.`);
+  }
   return send(url, {
     method: init.method,
     headers: Object.fromEntries(headers),
@@ -654,6 +803,20 @@ async function request(options, url, init) {
     ...init.body === void 0 ? {} : { body: init.body },
     ...init.signal === void 0 ? {} : { signal: init.signal }
   });
+}
+function headersOf(given) {
+  try {
+    return new Headers(given);
+  } catch (cause) {
+    throw new StreamguardError("request_invalid", "A header cannot be sent.", { cause });
+  }
+}
+function isWhole(url) {
+  try {
+    return Boolean(new URL(url, globalThis.location?.href));
+  } catch {
+    return false;
+  }
 }
 function refusal(response, text, sessionId) {
   const fault = faultInBody(text);
@@ -691,7 +854,11 @@ async function savedMessages(options) {
     const response = await ask(options, routeOf(options, options.sessionId, "/messages", query), "GET");
     const page = jsonOf(response, options, "messages");
     messages.push(...page.messages.filter(({ position }) => position !== null));
-    after = page.next ?? null;
+    const next = page.next ?? null;
+    if (next !== null && !(next > (after ?? -1))) {
+      throw new ProtocolError("The next page of messages is none.", { sessionId: options.sessionId });
+    }
+    after = next;
   } while (after !== null);
   return messages;
 }
@@ -759,7 +926,7 @@ var StreamRequests = class {
     if (protocol !== "ui-message" && protocol !== "plain")
       url = withIds(url);
     const headers = new Headers({ accept: "text/event-stream", "idempotency-key": this.key ?? "" });
-    new Headers(question.headers).forEach((value, name) => headers.set(name, value));
+    headersOf(question.headers).forEach((value, name) => headers.set(name, value));
     headers.set("content-type", "application/json");
     return request(this.#options, url, { method: "POST", headers, body: jsonOf2(question, sessionId), signal });
   }
@@ -787,64 +954,71 @@ function withIds(url) {
   return fragment === void 0 ? more : `${more}#${fragment}`;
 }
 function jsonOf2({ body }, sessionId) {
+  let cause;
   try {
-    return JSON.stringify(body);
-  } catch (cause) {
-    throw new StreamguardError("request_invalid", "The body of the question is no JSON.", { sessionId, cause });
+    const text = JSON.stringify(body);
+    if (text !== void 0)
+      return text;
+  } catch (error) {
+    cause = error;
   }
+  throw new StreamguardError("request_invalid", "The body of the question is no JSON.", { sessionId, cause });
 }
 
 // dist/event-stream.js
 var STOP_PATIENCE_MS = 1e3;
 var GIVEN_UP = new Error("The connection was given up for another request.");
 var EventStream = class _EventStream {
-  sessionId;
-  /** `X-Stream-Id` of the answer; null until the server has answered. */
-  streamId = null;
-  messageId = null;
-  /** The last event's id: a later `openStream({cursor})` goes on after it. */
-  cursor;
   /** How the answer ended; null until then, and if it failed. */
   outcome = null;
   #options;
   #requests;
   #told;
-  #callbacks;
+  #answer;
   #reconnection;
   #closing = new AbortController();
   #opened = null;
   #connection;
+  #held = { giveUp: (until) => this.#giveUpConnection(until) };
   #letGo = () => {
   };
   /** What is waited for before a connection that was given up is made again. */
   #givenUpUntil = null;
-  #reader = null;
-  #delivered = 0;
-  /** How many of them came after the one that `cursor` names: those with ids of an upstream's own. */
-  #behind = 0;
-  /** The server has said that the answer is not in the log. */
-  #notResumable = false;
   #inDoubt = false;
-  #fatal = null;
   #read = false;
   #left = false;
-  /** @internal Use {@link openStream}. `told`: ids of faults that were told of before. */
-  constructor(options, told = /* @__PURE__ */ new Set()) {
+  /**
+   * @internal Use {@link openStream}. `told`: ids of faults that were told of before. `streamId`: the answer's, if it is
+   *   known.
+   */
+  constructor(options, told = /* @__PURE__ */ new Set(), streamId = null) {
     const bounds = boundsOf(options.reconnect);
     this.#options = options;
     this.#requests = new StreamRequests(options);
     this.#told = told;
-    this.#callbacks = new Callbacks(options, () => this.#names(), told);
-    this.#reconnection = new Reconnection(bounds, this.#callbacks, this.#closing.signal);
+    this.#answer = new AnswerProgress(options, told, streamId);
+    this.#reconnection = new Reconnection(bounds, this.#answer.callbacks, this.#closing.signal);
     this.#connection = new Connection(bounds.idleTimeoutMs);
-    this.sessionId = options.sessionId;
-    this.cursor = options.cursor ?? null;
     const signal = options.signal;
     if (signal?.aborted)
       this.#closing.abort(signal.reason);
     else
       signal?.addEventListener("abort", () => this.#closing.abort(signal.reason), { signal: this.#closing.signal });
     this.#closing.signal.addEventListener("abort", () => this.#leave(this.#closing.signal.reason));
+  }
+  get sessionId() {
+    return this.#answer.sessionId;
+  }
+  /** `X-Stream-Id` of the answer; null until the server has answered. */
+  get streamId() {
+    return this.#answer.streamId;
+  }
+  get messageId() {
+    return this.#answer.messageId;
+  }
+  /** The last event's id: a later `openStream({cursor})` goes on after it. */
+  get cursor() {
+    return this.#answer.cursor;
   }
   /**
    * Sends the request, and resolves when the server has answered: false if there is nothing to read (204).
@@ -869,7 +1043,7 @@ var EventStream = class _EventStream {
     const { question, cursor: _, signal, ...rest } = this.#options;
     const options = signal?.aborted ? rest : { ...rest, signal };
     if (this.cursor !== null)
-      return new _EventStream({ ...options, cursor: this.cursor }, this.#told);
+      return new _EventStream({ ...options, cursor: this.cursor }, this.#told, this.streamId);
     if (question === void 0)
       return new _EventStream(options, this.#told);
     const idempotencyKey = this.#requests.key ?? void 0;
@@ -878,14 +1052,14 @@ var EventStream = class _EventStream {
   /**
    * Stops the answer on the server. This stream then ends with what was written so far. See {@link stopAnswer}.
    *
-   * Where open answers use up the browser's connections, a Stop would wait for one of them to end: after a second this
-   * stream gives up its own, and makes it again when the server has answered.
+   * Where open answers use up the browser's connections, a Stop would wait for one of them to end. After a second this
+   * stream gives its own up, and then another one each second; they are made again when the server has answered.
    */
   async stop() {
     const { signal: _, ...options } = this.#options;
     const stopped = stopAnswer({ ...options, streamId: this.streamId ?? void 0 });
-    const timer = setTimeout(() => this.#giveUpConnection(stopped), STOP_PATIENCE_MS);
-    return stopped.finally(() => clearTimeout(timer));
+    const timer = setInterval(() => makeRoom(this.#requests.streamUrl, stopped, this.#held), STOP_PATIENCE_MS);
+    return stopped.finally(() => clearInterval(timer));
   }
   async *[Symbol.asyncIterator]() {
     if (this.#read)
@@ -899,16 +1073,17 @@ var EventStream = class _EventStream {
         const broken = yield* this.#eventsOf(response);
         if (await this.#isOver())
           break;
-        if (this.#notResumable && this.cursor === null && this.#delivered > 0) {
-          throw this.#lost("not_resumable", "The connection was lost, and this answer cannot be resumed.", broken);
+        if (this.#answer.isLostWithConnection) {
+          throw this.#answer.lost("not_resumable", "The connection was lost, and this answer cannot be resumed.", broken);
         }
         response = await this.#connect(this.#endedAsUpstreamsDo() ? null : broken);
         if (response === null)
           await this.#nothingFollows(broken);
       }
-      if (this.#reader?.upstreamError != null)
-        throw this.#failed(this.#reader.upstreamError, null);
-      this.outcome ??= this.#reader?.outcome ?? "completed";
+      const { reader } = this.#answer;
+      if (reader?.upstreamError != null)
+        throw this.#answer.failed(reader.upstreamError, null);
+      this.outcome ??= reader?.outcome ?? "completed";
     } catch (error) {
       if (this.#left)
         return;
@@ -919,8 +1094,8 @@ var EventStream = class _EventStream {
   }
   /** The new events of one response. Gives why it ended before the answer did, if so. */
   async *#eventsOf(response) {
-    const messages = this.#connection.events(response, ({ retryMs }) => this.#reconnection.retryMs = retryMs ?? this.#reconnection.retryMs, (text) => this.#readComment(text));
-    let repeated = this.cursor === null ? this.#delivered : this.#behind;
+    const messages = this.#connection.events(response, ({ retryMs }) => this.#reconnection.retryMs = retryMs ?? this.#reconnection.retryMs, (text) => void (this.#answer.readComment(text) && this.#reconnection.progressed()));
+    let { repeated } = this.#answer;
     try {
       for (; ; ) {
         let next;
@@ -939,12 +1114,20 @@ var EventStream = class _EventStream {
           repeated -= 1;
           continue;
         }
-        const event = this.#accept(next.value);
-        if (event instanceof RequestRefusedError)
+        const { delivered } = this.#answer;
+        const event = this.#answer.accept(next.value);
+        if (event instanceof RequestRefusedError) {
+          if (!this.#reconnection.isPatientFor(event))
+            throw this.#answer.told(event);
           return event;
+        }
+        if (this.#answer.delivered > delivered) {
+          this.#reconnection.progressed();
+          this.#connection.broughtEvents = true;
+        }
         if (event !== null)
           yield event;
-        if (this.#reader?.over === true)
+        if (this.#answer.reader?.over === true)
           return null;
       }
     } finally {
@@ -962,12 +1145,9 @@ var EventStream = class _EventStream {
     });
     return this.#opened;
   }
-  #names() {
-    return { sessionId: this.sessionId, streamId: this.streamId, messageId: this.messageId };
-  }
   /** Whether the answer is over, as far as its events or, for an upstream's stream, the server say. */
   async #isOver() {
-    const reader = this.#reader;
+    const reader = this.#answer.reader;
     if (reader.ended)
       return true;
     if (!this.#connection.endedCleanly)
@@ -982,11 +1162,11 @@ var EventStream = class _EventStream {
   /** Whether a resume is to tell a clean end without an end mark from a cut: it brings what follows, if anything does. */
   #endedAsUpstreamsDo() {
     const { endedCleanly, broughtEvents } = this.#connection;
-    return this.#reader.mayLackEndMark && endedCleanly && broughtEvents && this.cursor !== null;
+    return this.#answer.reader.mayLackEndMark && endedCleanly && broughtEvents && this.cursor !== null;
   }
   /** What the server says of the answer's end: some proxies make a clean end of a connection that broke. */
   async #askOutcome() {
-    const reader = this.#reader;
+    const reader = this.#answer.reader;
     if (this.streamId === null)
       return "unknown";
     const status = await this.#requests.status(this.streamId, this.#reconnection.bounds.idleTimeoutMs, this.#closing.signal);
@@ -998,16 +1178,16 @@ var EventStream = class _EventStream {
     if (outcome === "completed" || outcome === "stopped")
       reader.outcome = outcome;
     else if (outcome !== null)
-      throw this.#failed(`The answer was ${outcome}.`, null);
+      throw this.#answer.failed(`The answer was ${outcome}.`, null);
     return outcome === null ? "being written" : "decided";
   }
   /** The server has nothing more. Everything was seen, and only the end itself was cut off, or the rest is lost. */
   async #nothingFollows(broken) {
-    const reader = this.#reader;
+    const reader = this.#answer.reader;
     if (reader.outcome !== null)
       return;
     if (this.cursor === null)
-      throw this.#lost("resume_failed", "The connection was lost, and the rest of the answer is gone.", broken);
+      throw this.#answer.lost("resume_failed", "The connection was lost, and the rest of the answer is gone.", broken);
     await this.#askOutcome();
   }
   /** Connects, after `failure` if there was one. Null: the server has nothing (more). */
@@ -1039,48 +1219,38 @@ var EventStream = class _EventStream {
       }
       if (response.ok) {
         if (response.status !== 204)
-          this.#note(response);
+          this.#begin(response);
         if (failed)
-          this.#callbacks.reconnected();
+          this.#answer.callbacks.reconnected();
         return response.status === 204 ? null : response;
       }
       const refused = refusal(response, await connection.textOfRefusal(response), this.sessionId);
       if (signal.aborted)
         throw signal.reason;
       if (!this.#mayAskAgain(refused))
-        throw this.#toldOf(refused);
+        throw this.#answer.told(refused);
       failure = refused;
     }
   }
-  #note(response) {
-    const type = response.headers.get("content-type") ?? "";
-    if (!type.toLowerCase().startsWith("text/event-stream") || response.body === null) {
+  #begin(response) {
+    try {
+      this.#answer.begin(response);
+    } catch (error) {
+      this.#connection.fail(error);
       void response.body?.cancel().catch(() => {
       });
-      const details = { status: response.status, sessionId: this.sessionId };
-      throw new ProtocolError(`The response is no event stream, but ${type || "without a content type"}.`, details);
+      throw error;
     }
-    const streamId = response.headers.get("x-stream-id");
-    if (this.streamId !== null && streamId !== null && streamId !== this.streamId && this.#delivered > 0) {
-      void response.body.cancel().catch(() => {
-      });
-      throw this.#lost("resume_failed", "Another answer has taken the place of this one.", void 0);
-    }
-    this.streamId = streamId ?? this.streamId;
-    this.messageId = response.headers.get("x-message-id") ?? this.messageId;
-    const isUiMessage = response.headers.has("x-vercel-ai-ui-message-stream");
-    this.#reader ??= partReaderOf(isUiMessage ? "ui-message" : this.#options.protocol ?? "auto");
-    this.#notResumable = response.headers.get("x-streamguard-notice") === "not_resumable";
     const { maxHiddenConnections } = this.#reconnection.bounds;
-    const giveUp = () => this.#giveUpConnection(shown(this.#closing.signal));
-    this.#letGo = holdConnection(this.#requests.streamUrl, maxHiddenConnections, giveUp);
+    this.#letGo = holdConnection(this.#requests.streamUrl, maxHiddenConnections, this.#held, this.#closing.signal);
   }
   /** Ends the connection, and makes it again after `until`; not where the answer could not be resumed then. */
   #giveUpConnection(until) {
-    if (this.cursor === null || this.#notResumable)
+    if (!this.#answer.isResumable)
       return;
     this.#givenUpUntil = until.catch(() => {
     });
+    this.#letGo();
     this.#connection.fail(GIVEN_UP);
   }
   #leave(reason) {
@@ -1090,89 +1260,21 @@ var EventStream = class _EventStream {
   /** Waits before the next attempt, or throws at the bound. */
   async #pause(cause) {
     try {
-      await this.#reconnection.pause(cause, this.#names());
+      await this.#reconnection.pause(cause, this.#answer.names);
     } catch (error) {
-      throw error === cause && error instanceof RequestRefusedError ? this.#toldOf(error) : error;
+      throw error === cause && error instanceof RequestRefusedError ? this.#answer.told(error) : error;
     }
   }
   /** Whether a refusal may be temporary. A refused question is not repeated, unless nobody knows if it had arrived. */
   #mayAskAgain(refused) {
     const asks = this.#requests.asks(this.cursor);
-    if (asks && !this.#inDoubt && this.#delivered === 0 && this.streamId === null)
+    if (asks && !this.#inDoubt && this.#answer.delivered === 0 && this.streamId === null)
       return false;
     if (refused instanceof ResumeFailedError || refused.code.startsWith("quota_"))
       return false;
     return refused.retryable && this.#reconnection.isPatientFor(refused);
   }
-  /** The event of a message. Null: it only tells of the end. An error: the connection fails, though not the answer. */
-  #accept(message) {
-    const reader = this.#reader;
-    const id = message.id !== null && CURSOR.test(message.id) ? message.id : null;
-    if (id !== null && id === this.cursor)
-      return null;
-    const part = reader.read(message);
-    const fault = reader.failure?.fault ?? (part === null ? null : faultOf(part));
-    if (fault !== null && id === null && isOfConnection(fault)) {
-      reader.failure = null;
-      return this.#connectionFailed(fault);
-    }
-    if (id !== null)
-      this.cursor = id;
-    if (message.id !== null)
-      this.#behind = id === null ? this.#behind + 1 : 0;
-    this.#reconnection.progressed();
-    this.#connection.broughtEvents = true;
-    this.#delivered += 1;
-    if (reader.failure !== null)
-      throw this.#failed(reader.failure.message, fault ?? this.#fatal);
-    if (part === null)
-      return null;
-    if (fault !== null) {
-      if (fault.code === "not_resumable")
-        this.#notResumable = true;
-      if (fault.severity === "fatal")
-        this.#fatal = fault;
-      this.#callbacks.fault(fault);
-    }
-    const saved = persistedOf(part);
-    if (saved !== null)
-      this.#callbacks.persisted(saved);
-    return { id, type: part.type, part };
-  }
-  #readComment(text) {
-    const notice = this.#reader.readComment(text);
-    if (notice === "keep-alive")
-      this.#reconnection.progressed();
-    else if (notice !== null)
-      this.#callbacks.fault(notice);
-  }
-  /** The server could not read on in the log. Throws if that is for good. */
-  #connectionFailed(fault) {
-    const { sessionId, streamId } = this;
-    const details = { status: fault.status, sessionId, streamId: streamId ?? void 0, fault };
-    if (fault.code === "resume_failed")
-      throw this.#toldOf(new ResumeFailedError(fault.code, fault.message, details));
-    const refused = new RequestRefusedError(fault.code, fault.message, { ...details, retryable: true });
-    if (!this.#reconnection.isPatientFor(refused))
-      throw this.#toldOf(refused);
-    return refused;
-  }
-  #failed(message, fault) {
-    if (fault !== null)
-      this.#callbacks.fault(fault);
-    const names = { sessionId: this.sessionId, streamId: this.streamId ?? void 0 };
-    return new AnswerFailedError(fault?.code ?? "answer_failed", message, { fault, retryable: fault?.retryable ?? false, ...names });
-  }
-  #lost(code, message, cause) {
-    return new ResumeFailedError(code, message, { sessionId: this.sessionId, streamId: this.streamId ?? void 0, cause });
-  }
-  #toldOf(refused) {
-    if (refused.fault !== null)
-      this.#callbacks.fault(refused.fault);
-    return refused;
-  }
 };
-var CURSOR = /^\d+\.[^.]+\.\d+\.\d+$/;
 function openStream(options) {
   return new EventStream(options);
 }
@@ -1284,7 +1386,8 @@ var StreamguardTransport = class {
     const goesOn = known !== void 0 && known.lost && known.stream.cursor !== null;
     const headers = Object.fromEntries(this.#versioned(new Headers(options.headers)));
     const told = known?.told ?? /* @__PURE__ */ new Set();
-    const stream = this.#stream(chatId, told, abortSignal, {
+    const streamId = goesOn ? known.stream.streamId : null;
+    const stream = this.#stream(chatId, told, abortSignal, streamId, {
       cursor: goesOn ? known.stream.cursor ?? void 0 : void 0,
       headers: async () => ({ ...Object.fromEntries(new Headers(await resolved(this.#options.headers))), ...headers })
     });
@@ -1298,8 +1401,6 @@ var StreamguardTransport = class {
       stream.close();
       return null;
     }
-    if (goesOn)
-      stream.streamId ??= known.stream.streamId;
     if (!("abortSignal" in options) && this.#loaded.get(chatId)?.has(stream.streamId ?? "")) {
       stream.close();
       return null;
@@ -1316,7 +1417,7 @@ var StreamguardTransport = class {
    */
   stop(chatId) {
     const stream = this.#answers.get(chatId)?.stream;
-    if (stream !== void 0 && stream.streamId !== null)
+    if (stream !== void 0)
       return stream.stop();
     return stopAnswer({ ...this.#options, sessionId: chatId });
   }
@@ -1364,18 +1465,18 @@ var StreamguardTransport = class {
     this.#answers.delete(chatId);
     this.#resending.delete(chatId);
   }
-  #stream(chatId, told, signal, more) {
+  #stream(chatId, told, signal, streamId, more) {
     const { api, routes, headers, credentials, fetch, reconnect } = this.#options;
     const { onFault, onPersisted, onQuota, onReconnect, onReconnected } = this.#options;
     const protocol = "ui-message";
     const connection = { api, routes, headers, credentials, fetch, reconnect, signal, protocol, sessionId: chatId, ...more };
     const options = { ...connection, onFault, onPersisted, onQuota, onReconnect, onReconnected };
     const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== void 0));
-    return new EventStream(given, told);
+    return new EventStream(given, told, streamId);
   }
   async #ask(chatId, question, signal, told = /* @__PURE__ */ new Set()) {
     this.#forget(chatId);
-    const stream = this.#stream(chatId, told, signal, { question });
+    const stream = this.#stream(chatId, told, signal, null, { question });
     const answer = { stream, question, told, parts: [], lost: false, replaced: false };
     this.#answers.set(chatId, answer);
     if (this.#options.stopOnAbort === true) {
@@ -1415,7 +1516,7 @@ async function* chunksOf(answer, before, signal) {
   const keep = (part) => {
     open.note(part);
     if (part.transient !== true)
-      answer.parts.push(part);
+      append(answer.parts, part);
     return part;
   };
   try {
@@ -1436,6 +1537,17 @@ async function* chunksOf(answer, before, signal) {
       yield* open.ends(false);
     throw error;
   }
+}
+function append(parts, part) {
+  const field = part.type === "tool-input-delta" ? "inputTextDelta" : "delta";
+  const last = parts.at(-1);
+  const next = part;
+  const [before, more] = [last?.[field], next[field]];
+  const isMore = last?.type === next.type && last?.id === next.id && last?.toolCallId === next.toolCallId;
+  if (!isMore || typeof before !== "string" || typeof more !== "string")
+    parts.push(part);
+  else
+    parts[parts.length - 1] = { ...last, ...part, [field]: before + more };
 }
 export {
   AnswerFailedError,
