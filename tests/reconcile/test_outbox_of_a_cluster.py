@@ -18,7 +18,7 @@ from ..runtime.savers import Messages, meta_of, saving_to
 from ..runtime.stage import quick, working
 from .test_outbox import FAST, due, owing
 
-pytestmark = [pytest.mark.anyio, pytest.mark.long]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 KEYS = Keys("streamguard")
 
