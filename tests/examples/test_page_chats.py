@@ -112,6 +112,7 @@ def test_a_deleted_chat_is_gone_from_the_page_and_the_server(page: Page, live: W
     assert page.said.startswith("The chat is deleted")
     assert titles(page) == []
     assert httpx.get(url, cookies=page.browser.cookies(), trust_env=False).json()["messages"] == []
+    assert page.focused == "prompt"
     page.browser.reload()
     assert page.browser.find("#chat-list .none").text == "No chats yet. Ask something."
 
@@ -124,6 +125,7 @@ def test_a_chat_that_cannot_be_deleted_stays(page: Page) -> None:
     page.press("Delete")
     page.press("Delete for good")
     page.wait_for_said("The chat could not be deleted.")
+    assert page.focused == "prompt"
     assert titles(page) == [SECOND]
     assert page.messages() == 2
 

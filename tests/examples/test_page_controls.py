@@ -125,6 +125,23 @@ def test_without_its_database_an_answer_streams_and_its_save_is_owed(page: Page)
     assert status(page)["last"]["persisted"] == "yes"
 
 
+def test_what_is_shown_stays_while_the_database_is_away(page: Page) -> None:
+    """Its messages are asked for again and again, and nothing moves."""
+    page.press("Database away")
+    page.wait_for_said("Your database is away: ")
+    page.press("New chat")
+    wait_until(lambda: page.banners == ["store_unavailable"], description="it says that it cannot read")
+    page.ask(PROMPT)
+    page.wait_for("completed")
+    page.wait_for_save("unsaved")
+    wait_until(lambda: page.banners == ["store_unavailable"], description="it was asked for again")
+    assert page.texts() == [PROMPT, scripted_answer(PROMPT)]
+    assert "came out of the log" not in inside(page, "happened")
+    page.press("Database back")
+    page.wait_for_save("saved", timeout=40)
+    assert page.texts() == [PROMPT, scripted_answer(PROMPT)]
+
+
 def test_over_quota_a_question_is_refused_before_the_model_is_asked(page: Page) -> None:
     page.press("Over quota")
     page.wait_for("failed")

@@ -166,6 +166,16 @@ def test_on_a_phone_the_list_and_the_panel_take_the_talks_place_and_give_it_back
     assert page.focused == "prompt"
 
 
+def test_on_a_phone_a_reload_leaves_the_database_where_it_is(page: Page) -> None:
+    """The panel, which would say so, is not in view."""
+    page.browser.resize(*SIZES["phone"])
+    page.press("Database away")
+    page.wait_for_said("Your database is away: ")
+    page.press("Reload")
+    page.press("Database back")
+    page.wait_for_said("Your database is back. ")
+
+
 def test_at_a_desk_the_list_and_the_panel_stand_beside_the_talk(page: Page) -> None:
     page.browser.resize(*SIZES["desk"])
     for place in ("#chats", "#talk", "#inside"):

@@ -2,7 +2,7 @@
 
 import { allowanceLine, refusal } from "./allowance.mjs";
 import { ChatList, lastOpened } from "./chats.mjs";
-import { asides, facts, killWorker, takeDatabase } from "./controls.mjs";
+import { asides, facts, killWorker, takeDatabase, whereDatabaseIs } from "./controls.mjs";
 import { conversation, forgetQuestion, keepQuestion, keptQuestion, newId, questionOfEvent } from "./history.mjs";
 import { Panel } from "./panel.mjs";
 import { applyFailure, applyPart, Connection, emptyAnswer, LOST, numberOf, pause } from "./reading.mjs";
@@ -98,11 +98,14 @@ async function removeChat(id) {
   const response = await fetch(`${API}/${encodeURIComponent(id)}`, { method: "DELETE" }).catch(() => null);
   if (!response?.ok) {
     list.select(chat.id); // its buttons ask no longer
+    closeAsides();
+    input.focus();
     return say("The chat could not be deleted. Try again when its database is there.");
   }
   list.delete(id);
   forgetQuestion(id);
   if (id === chat.id) openAnother(newId());
+  else ($("#chat-list button") ?? $("#new")).focus();
   say("The chat is deleted: its messages and its log are erased on the server.");
 }
 
@@ -122,6 +125,7 @@ async function load(wait) {
     if (chat !== opened) return;
     showBanner(faultOf(error), button("Try again", () => reload()));
     if (error.retryable ?? true) retry = setTimeout(reload, wait, 2 * wait);
+    if (chat.messages.length > 0) return; // what is shown stays
   }
   if (chat !== opened || reading) return;
   const { messages, unread } = conversation(saved, chat.asked, last);
@@ -135,7 +139,10 @@ async function load(wait) {
 
 function reload(wait = RETRY_MS) {
   clearTimeout(retry);
-  if (reading) return;
+  if (reading) {
+    retry = setTimeout(reload, wait, wait); // what is being read comes first
+    return;
+  }
   forgetBanners();
   loading = load(Math.min(wait, LONGEST_MS));
 }
@@ -631,3 +638,4 @@ facts().then(({ can }) => {
   $("#database").hidden = !can.includes("database");
   $("#quota").hidden = !can.includes("quota");
 });
+whereDatabaseIs().then(showDatabase);

@@ -1,9 +1,15 @@
 // The buttons that break something, and the two that show what is beside the talk.
 
-/** The requests that the demo's own routes take; each says in a sentence what came of it. */
+/** How many workers there are, and what can be broken. */
 export async function facts() {
   const response = await fetch("/demo/facts").catch(() => null);
   return response?.ok ? response.json() : { workers: 1, worker: "", can: ["cut"] };
+}
+
+/** Where the visitor's database is: "away" or "here". */
+export async function whereDatabaseIs() {
+  const response = await fetch("/demo/database").catch(() => null);
+  return response?.ok ? (await response.json()).database : "here";
 }
 
 /** Takes the database away, or brings it back. Returns "away" or "here". */
