@@ -227,6 +227,7 @@ def test_resumed_twice_by_strict_mode(page: ChatPage) -> None:
     assert page.state("error") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [CURRENT], indirect=True)
 def test_cut_after_every_block_the_page_has_every_part_once(page: ChatPage) -> None:
     page.ask("tools")

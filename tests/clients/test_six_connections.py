@@ -81,6 +81,7 @@ def test_over_http_2_every_answer_of_one_page_arrives(
         page.wait_for(*[(TEXT, "stopped")] * 3 * SIX)
 
 
+@pytest.mark.slow
 def test_over_http_1_the_seventh_answer_waits_and_a_stop_does_not(browser: Browser, origin: FaultProxy) -> None:
     """One page, in which nothing is hidden."""
     page = Page(browser, f"http://127.0.0.1:{origin.port}")
@@ -95,6 +96,7 @@ def test_over_http_1_the_seventh_answer_waits_and_a_stop_does_not(browser: Brows
     page.wait_for(*[(TEXT, "stopped")] * (SIX + 1))
 
 
+@pytest.mark.slow
 def test_hidden_tabs_make_room_and_go_on_when_they_are_shown(browser: Browser, origin: FaultProxy) -> None:
     opened: list[Page] = []
     for _ in range(SIX + 2):
