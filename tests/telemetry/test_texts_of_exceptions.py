@@ -56,6 +56,7 @@ KNOWN: Final = {
     "stores.redis.sentinel.SentinelAddress.connect": _COMPARED,
     "stores.redis.server_facts._is_refusal": _COMPARED,
     "stores.redis.server_facts.refusal_of": _COMPARED,
+    "stores.redis.shard_subscriptions.ShardSubscriptions._kept_placed": _MISTAKE,
     "stores.redis.stream_log.RedisLog.start": _OURS,
     "stores.redis.subscriptions.Subscriptions._confirmed": _OURS,
     "stores.redis.subscriptions.Subscriptions._kept": _MISTAKE,
