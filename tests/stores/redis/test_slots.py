@@ -59,8 +59,9 @@ CALLS: list[type[Call[Any]]] = [
 ]
 FAR = {
     "register": ("owner_key", "stops_key"),
-    "withdraw": ("owner_key",),
+    "withdraw": ("lease_shard_key", "owner_key"),
     "close": ("lease_shard_key", "owner_key"),
+    "declare_lost": ("lease_shard_key",),
     "stop_pending_requests": ("stops_key",),
     "erase": ("stops_key",),
 }

@@ -105,6 +105,29 @@ async def test_every_key_has_a_ttl_after_each_step(store: RedisStore, check: Cal
     check("erase")
 
 
+async def test_a_lost_stream_leaves_the_lease_index_in_the_step_that_closes_it(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    """In a later one, a failover between the two would leave a stream that is open again, and that nobody finds."""
+    client, new = redis_server.client(redis_database), new_stream(fresh_key())
+    keys = Keys("streamguard").stream(new.ref)
+    for terminal in (None, tombstone(), tombstone()):
+        await store.declare_lost(losing(new, terminal=terminal))
+        assert (client.zscore(keys.lease_shard, keys.member) is None) is (terminal is not None)
+        client.zadd(keys.lease_shard, {keys.member: 1})  # as if a renewal were late
+
+
+async def test_a_withdrawn_stream_leaves_the_lease_index_in_the_step_that_removes_it(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    """As above."""
+    client, ref = redis_server.client(redis_database), await begin(store, fresh_key())
+    keys = Keys("streamguard").stream(ref)
+    assert client.zscore(keys.lease_shard, keys.member) is not None
+    assert await store.withdraw(ref, refuse_seconds=5) is Status.OK
+    assert client.zscore(keys.lease_shard, keys.member) is None
+
+
 async def test_closing_keeps_the_session_as_long_as_its_longest_stream(
     store: RedisStore, redis_server: RedisServer, redis_database: int
 ) -> None:

@@ -88,9 +88,11 @@ class Withdraw(StoredStreamCall[int], script="withdraw"):
 
     watch_note_key: Key
     withdrawn_key: Key
+    lease_shard_key: FarKey
     owner_key: FarKey
     stream_id: str
     refuse_ms: int
+    lease_entry: bytes
 
 
 class SessionAnswer(NamedTuple):

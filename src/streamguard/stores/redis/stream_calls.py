@@ -158,6 +158,7 @@ class DeclareLost(StoredStreamCall[WriteAnswer], script="declare_lost"):
 
     watch_note_key: Key
     erased_key: Key
+    lease_shard_key: FarKey
     epoch: str
     stream_id: str
     lease_ms: int
@@ -169,6 +170,7 @@ class DeclareLost(StoredStreamCall[WriteAnswer], script="declare_lost"):
     persisted: str
     quota: str
     meta_prefix: bytes
+    lease_entry: bytes
     identity: Rest
 
 

@@ -128,15 +128,17 @@ class RedisRegistry(StreamRegistry):
             **self._redis.keys.stored_stream(ref),
             watch_note_key=keys.watch_note,
             withdrawn_key=keys.withdrawn,
+            lease_shard_key=self._redis.far(keys.lease_shard),
             owner_key=self._redis.far(self._redis.keys.owner(ref.key.owner)),
             stream_id=ref.stream_id,
             refuse_ms=milliseconds(refuse_seconds),
+            lease_entry=keys.member,
         )
         status = status_of(await self._redis.call("withdraw", withdrawing), ref, "withdraw")
         if status in (Status.OK, Status.GONE) and not self._redis.one_server:
             await self._slots.release(ref)
-        if status is Status.OK:
-            self._leases.forget(ref)
+            if status is Status.OK:
+                self._leases.forget(ref)
         return status
 
     async def release_slot(self, owner: str, stream_id: str) -> None:

@@ -177,6 +177,7 @@ class RedisWrites(StreamWrites):
             **self._redis.keys.stored_stream(new.ref),
             watch_note_key=keys.watch_note,
             erased_key=session.erased,
+            lease_shard_key=self._redis.far(keys.lease_shard),
             epoch="" if lost.epoch == UNTOLD else str(lost.epoch),
             stream_id=new.ref.stream_id,
             lease_ms=milliseconds(lost.lease_seconds),
@@ -188,6 +189,7 @@ class RedisWrites(StreamWrites):
             persisted="" if terminal is None else terminal.persisted,
             quota="" if terminal is None else terminal.quota,
             meta_prefix=session.meta_prefix,
+            lease_entry=keys.member,
             identity=(RECORD_FIELDS["message_id"], new.message_id, *identity(new)),
         )
         declare = self._redis.command(losing)
@@ -199,7 +201,7 @@ class RedisWrites(StreamWrites):
             return answer
         (reply,) = await self._redis.ask("declare_lost", declare)
         answer = self._written(new.ref, reply, "declare_lost")
-        if answer.status in (Status.OK, Status.DUPLICATE):
+        if not self._redis.one_server and answer.status in (Status.OK, Status.DUPLICATE):
             # The stream is closed, whatever becomes of its entry: `expired_leases` removes one that is left over.
             self._leases.forget(new.ref)
         return answer

@@ -1,10 +1,13 @@
 -- Declares a stream's log lost; with a terminal record, closes it (the tombstone).
 -- KEYS: meta_key, log_key, session_key, streams_key, watch_note_key (of subscribers that came before the stream),
---       erased_key
+--       erased_key, lease_shard_key
 -- ARGV: epoch (or '' for the stream's first), stream_id, lease_ms, retention_ms, age_us (how long ago the stream began),
 --       ends (with a terminal record), terminal (the record), seal (JSON), persisted, quota,
---       meta_prefix (what the session's meta keys begin with), identity… (name and value of each field)
+--       meta_prefix (what the session's meta keys begin with), lease_entry (its name in the lease index),
+--       identity… (name and value of each field)
 -- Reply: {status, last_seq, stop}; at_ms never
+-- The last key is on another slot: one server takes it too, in a cluster a step of its own follows. In a step of its own,
+-- the entry could be removed from a server on which, after a failover, the stream is open again.
 -- A record that is damaged, or of another type, is as good as missing; so is a log that takes no more of ours, whose
 -- tombstone replaces it.
 --@include status
@@ -18,6 +21,9 @@
 --@include decide
 --@include last_of
 --@include shut
+local function leave_index()
+  if lease_shard_key and not reset_unless_sorted(lease_shard_key) then redis.call('ZREM', lease_shard_key, lease_entry) end
+end
 local at = now_ms()
 local record = fields(meta_key, @version@, @epoch@, @state@, @last_seq@, @lost@, @stop@, @watched_until@, @began_us@,
   @last_writer@)
@@ -38,7 +44,9 @@ if version then
   last_seq = last_of(log_key, last_seq)
   if fenced then return {FENCED, last_seq, tonumber(stop)} end
   if state ~= 'o' then
-    return {state == 'c' and lost ~= '0' and DUPLICATE or SEALED, last_seq, tonumber(stop)}
+    if state ~= 'c' or lost == '0' then return {SEALED, last_seq, tonumber(stop)} end
+    if ends then leave_index() end
+    return {DUPLICATE, last_seq, tonumber(stop)}
   end
   redis.call('HSET', meta_key, @lost@, 1, @lease_until@, at + lease_ms)
   shut(log_key, stored_epoch)
@@ -84,6 +92,7 @@ end
 local last = last_seq
 stop = tonumber(stop)
 if ends then
+  leave_index()
   if active == stream_id then redis.call('HDEL', session_key, 'active') end
   -- Not NOMKSTREAM: should the log be gone altogether, its tombstone still says so, under the right number.
   local entry_id = stored_epoch .. '-' .. (last + 1)

@@ -1,9 +1,10 @@
 -- Takes back a registration that no worker acted on, and refuses it for a while should it arrive only now.
 -- KEYS: meta_key, log_key, session_key, streams_key, watch_note_key (of subscribers that came before the stream),
---       withdrawn_key (note of the withdrawal), owner_key
--- ARGV: stream_id, refuse_ms (how long to refuse it)
+--       withdrawn_key (note of the withdrawal), lease_shard_key, owner_key
+-- ARGV: stream_id, refuse_ms (how long to refuse it), lease_entry (its name in the lease index)
 -- Reply: OK, GONE (no such stream; refused all the same), FENCED (something became of it: nothing was changed) or CORRUPT
--- The last key is on another slot: in a cluster a step of its own follows.
+-- The last two keys are on other slots: in a cluster a step of their own follows. In a step of its own, the lease's entry
+-- could be removed from a server on which, after a failover, the stream is open again.
 --@include status
 --@include is_newer
 --@include fields
@@ -22,6 +23,7 @@ end
 redis.call('SET', withdrawn_key, '1', 'PX', refuse_ms)
 if owner_key and not reset_unless_sorted(owner_key) then redis.call('ZREM', owner_key, stream_id) end
 if not version then return GONE end
+if lease_shard_key and not reset_unless_sorted(lease_shard_key) then redis.call('ZREM', lease_shard_key, lease_entry) end
 redis.call('UNLINK', meta_key, log_key, watch_note_key)
 if not reset_unless_sorted(streams_key) then redis.call('ZREM', streams_key, stream_id) end
 if session then
