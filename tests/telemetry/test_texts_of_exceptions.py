@@ -33,6 +33,7 @@ KNOWN: Final = {
     "client.http_requests.HttpRequests.send": _CLIENTS,
     "client.reconnection.Reconnection.pause": _CLIENTS,
     "client.stream_client.StreamClient.__init__": _CLIENTS,
+    "client.stream_client._json": _CLIENTS,
     "client.stream_client._read": _OURS,
     "contrib.litestar.request.StarletteRequest.body": "Litestar's, of a request whose client left; to the endpoint",
     "frames.described": "for the callers that are listed here",
