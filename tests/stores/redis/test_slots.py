@@ -38,6 +38,7 @@ NAMED: dict[str, bytes] = {
     "shard_key": KEYS.lease_shard(REF),
     "index_key": KEYS.lease_shard(REF),
     "lease_shard_key": KEYS.lease_shard(REF),
+    "outbox_shard_key": KEYS.outbox_shard(REF),
     "claim_key": KEYS.request("owner", "request"),
     "probe_key": KEYS.probe(),
 }
@@ -62,6 +63,7 @@ FAR = {
     "withdraw": ("lease_shard_key", "owner_key"),
     "close": ("lease_shard_key", "owner_key"),
     "declare_lost": ("lease_shard_key",),
+    "complete": ("outbox_shard_key",),
     "stop_pending_requests": ("stops_key",),
     "erase": ("stops_key",),
 }

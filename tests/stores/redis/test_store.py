@@ -128,6 +128,20 @@ async def test_a_withdrawn_stream_leaves_the_lease_index_in_the_step_that_remove
     assert client.zscore(keys.lease_shard, keys.member) is None
 
 
+async def test_what_is_owed_no_more_leaves_the_outbox_in_the_step_that_says_so(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    """In a later one, a failover between the two would leave work that is owed again, and that nobody looks at."""
+    client, ref = redis_server.client(redis_database), await begin(store, fresh_key())
+    shard = Keys("streamguard").outbox_shard(ref)
+    await store.enqueue(ref, due_seconds=60)
+    await seal(store, ref)
+    await store.close(closing(ref, owed=b"{}"))
+    assert client.zscore(shard, encode_member(ref)) is not None
+    await store.complete(ref, persisted=Persisted.YES, retention_seconds=60)
+    assert client.zscore(shard, encode_member(ref)) is None
+
+
 async def test_closing_keeps_the_session_as_long_as_its_longest_stream(
     store: RedisStore, redis_server: RedisServer, redis_database: int
 ) -> None:

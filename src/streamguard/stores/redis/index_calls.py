@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, TypeVar
 
-from ...lua import Call, Key, Rest
+from ...lua import Call, FarKey, Key, Rest
 from .stream_calls import MetaCall, StoredStreamCall, StreamCall
 
 __all__ = [
@@ -202,7 +202,9 @@ class CompleteAnswer(NamedTuple):
 class Complete(StoredStreamCall[CompleteAnswer], script="complete"):
     """Say that a closed stream owes nothing any more, and set the mutable fields of its record."""
 
+    outbox_shard_key: FarKey
     retention_ms: int
+    outbox_entry: bytes
     fields: Rest
 
 

@@ -24,7 +24,7 @@ from .index_calls import (
     Requeue,
     RetryLater,
 )
-from .keys import key_text
+from .keys import encode_member, key_text
 from .namespace import RedisNamespace, milliseconds
 from .outbox_index import OutboxIndex, owed_work, read_work
 from .sharded_index import STALE_ALLOWANCE, Entry
@@ -136,7 +136,9 @@ class RedisOutbox(Outbox):
     ) -> Status:
         completing = Complete(
             **self._redis.keys.stored_stream(ref),
+            outbox_shard_key=self._redis.far(self._redis.keys.outbox_shard(ref)),
             retention_ms=milliseconds(retention_seconds),
+            outbox_entry=encode_member(ref),
             fields=mutable_fields(persisted, quota),
         )
         try:
@@ -145,7 +147,7 @@ class RedisOutbox(Outbox):
             self._index.forget(ref)
             return Status.OK
         status = status_of(completed.status, ref, "complete")
-        if completed.closed == 1:
+        if completed.closed == 1 and not self._redis.one_server:
             self._index.forget(ref)
         return status
 
