@@ -50,7 +50,7 @@ def called(script: str) -> bytes:
 
 
 @pytest.mark.promise("I1")
-@pytest.mark.parametrize("script", ["register", "append", "seal", "close"])
+@pytest.mark.parametrize("script", ["register", "append", "close"])
 @pytest.mark.parametrize("fate", ["reply", "request"])
 async def test_one_lost_exchange(
     proxy: FaultProxy, redis_url: str, direct: StreamStore, script: str, fate: str

@@ -109,6 +109,13 @@ BUGS = {
         frozenset({"I4"}),
         (Rules.append, Rules.close),
     ),
+    "a sealed stream is sealed again as it is closed": Bug(
+        "close",
+        "if state ~= 'o' or lost ~= '0' or",
+        "if lost ~= '0' or",
+        frozenset({"seal", "slots", "I5"}),
+        (Rules.seal, Rules.end_in_one_step),
+    ),
     "a stream is closed under another seal than the one that stands": Bug(
         "close",
         "if standing_seal ~= '' and standing ~= standing_seal then return {NOT_SEALED, last, stop} end",

@@ -149,6 +149,10 @@ class CloseStream(StoredStreamCall[WriteAnswer], script="close"):
     has_payload: bool
     payload: bytes
     standing_seal: bytes
+    new_last: bytes
+    new_seal: bytes
+    new_usage: bytes
+    new_held: bytes
     lease_entry: bytes
     events: Rest
 

@@ -52,6 +52,7 @@ __all__ = ["RedisWrites"]
 
 _OK: Final = STATUSES.index(Status.OK)
 SealFields = tuple[bytes, bytes, bytes, bytes]
+_NO_SEAL: Final[SealFields] = (b"", b"", b"", b"")
 
 
 class RedisWrites(StreamWrites):
@@ -142,17 +143,26 @@ class RedisWrites(StreamWrites):
         return self._sealed(ref, await self._redis.call("seal", self._seal(ref, epoch, _seal_fields(seal))))
 
     async def close(self, close: Close) -> AppendReply:
-        *_, reply = await self._redis.ask("close", *self._close(close, None))
-        return await self._closed(close.ref, reply)
+        *_, reply = await self._redis.ask("close", *self._close(close))
+        return await self._closed(close.ref, self._written(close.ref, reply, "close"))
 
     async def seal_and_close(self, close: Close, seal: Seal) -> tuple[Status, Seal | None, AppendReply | None]:
         # In order behind the last append, and in the same exchange if that has not left yet.
         fields = _seal_fields(seal)
+        *_, reply = await self._ordered("close", self._close(close, new=fields))
+        answer = self._written(close.ref, reply, "close")
+        if answer.status is Status.OK:
+            return Status.OK, seal, await self._closed(close.ref, answer)
+        return await self._seal_then_close(close, seal, fields)
+
+    async def _seal_then_close(
+        self, close: Close, seal: Seal, fields: SealFields
+    ) -> tuple[Status, Seal | None, AppendReply | None]:
+        """As `seal_and_close`, with an answer for each of the steps: not the usual end."""
         sealing = self._seal(close.ref, close.epoch, fields)
-        replies = await self._redis.ordered.run(
-            "close", [self._redis.ordered.command(sealing), *self._close(close, fields)]
+        replies = await self._ordered(
+            "close", [self._redis.ordered.command(sealing), *self._close(close, standing=fields)]
         )
-        checked("close", replies)
         answer = read_answer("close", sealing, replies[0])
         if answer.status != _OK:  # else it stands as it was sent
             status, standing = self._sealed(close.ref, answer)
@@ -160,12 +170,17 @@ class RedisWrites(StreamWrites):
                 return status, standing, None
         else:
             status = Status.OK
-        return status, seal, await self._closed(close.ref, replies[-1])
+        return status, seal, await self._closed(close.ref, self._written(close.ref, replies[-1], "close"))
 
-    async def _closed(self, ref: StreamRef, reply: Reply) -> AppendReply:
+    async def _ordered(self, operation: str, commands: Sequence[Command]) -> list[Reply]:
+        """The replies to commands that are carried out behind the appends."""
+        replies = await self._redis.ordered.run(operation, commands)
+        checked(operation, replies)
+        return replies
+
+    async def _closed(self, ref: StreamRef, answer: AppendReply) -> AppendReply:
         """What closing answered. In a cluster, the owner's slot and the lease's entry are given back in a step of their
         own."""
-        answer = self._written(ref, reply, "close")
         if not self._redis.one_server and answer.status in (Status.OK, Status.DUPLICATE):
             await self._slots.release(ref, self._leases.removal(ref))
         return answer
@@ -237,7 +252,9 @@ class RedisWrites(StreamWrites):
             return status, None
         return status, decode_seal(ref, (answer.seal, answer.seal_seq, answer.usage, answer.held), "seal")
 
-    def _close(self, close: Close, seal: SealFields | None) -> list[Command]:
+    def _close(self, close: Close, *, standing: SealFields | None = None, new: SealFields = _NO_SEAL) -> list[Command]:
+        """Close a stream: one that is sealed, under the `standing` seal if that is given; an open one with a `new`."""
+        new_last, new_seal, new_usage, new_held = new
         keys = self._redis.keys.stream(close.ref)
         closing = CloseStream(
             **self._redis.keys.stored_stream(close.ref),
@@ -250,7 +267,11 @@ class RedisWrites(StreamWrites):
             quota=close.terminal.quota,
             has_payload=close.outbox_payload is not None,
             payload=close.outbox_payload or b"",
-            standing_seal=b"" if seal is None else b"|".join(seal),
+            standing_seal=b"" if standing is None else b"|".join(standing),
+            new_last=new_last,
+            new_seal=new_seal,
+            new_usage=new_usage,
+            new_held=new_held,
             lease_entry=keys.member,
             events=[*flatten(close.events), "t", close.terminal.to_json()],
         )

@@ -182,6 +182,17 @@ class EndClauses(Clauses):
         assert repeated == (Status.SEALED, decided, AppendReply(Status.DUPLICATE, 2, False))
         assert len(await log(store, ref)) == 2
 
+    async def test_one_step_ends_a_stream_that_is_to_stop(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await put(store, ref, 1, b"a")
+        await store.request_stop(ref)
+        decided = a_seal(1, Outcome.STOPPED)
+        status, _, reply = await store.seal_and_close(closing(ref), decided)
+        assert (status, reply and reply.status) == (Status.OK, Status.OK)
+        now = await meta(store, ref)
+        assert (now.state, now.lost) == (StreamState.CLOSED, False)
+        assert [event.seq for event in await log(store, ref)] == [1, 2]
+
     async def test_one_step_closes_only_under_the_seal_that_stands(self, store: StreamStore) -> None:
         ref = await begin(store)
         first = a_seal(0, Outcome.STOPPED)
