@@ -59,7 +59,7 @@ CALLS: list[type[Call[Any]]] = [
     *message_calls.CALLS,
 ]
 FAR = {
-    "register": ("owner_key", "stops_key"),
+    "register": ("owner_key", "stops_key", "lease_shard_key"),
     "withdraw": ("lease_shard_key", "owner_key"),
     "close": ("lease_shard_key", "owner_key"),
     "declare_lost": ("lease_shard_key",),

@@ -52,6 +52,7 @@ class Register(StoredStreamCall[RegisterAnswer], script="register"):
     stopped_key: Key
     owner_key: FarKey
     stops_key: FarKey
+    lease_shard_key: FarKey
     meta_prefix: bytes
     log_prefix: bytes
     stream_id: str
@@ -61,6 +62,8 @@ class Register(StoredStreamCall[RegisterAnswer], script="register"):
     owner_ttl_ms: int
     arrived_us: int
     full_ids: bytes
+    lease_entry: bytes
+    index_ttl_ms: int
     message_id: str
     identity: Rest
 

@@ -28,10 +28,10 @@ from .codec import (
     snapshot_ms,
     status_of,
 )
-from .driver import Command
+from .driver import Command, Reply
 from .keys import key_text
 from .lease_index import OWNER_TTL_MS, LeaseIndex
-from .namespace import RedisNamespace, milliseconds, read_answer
+from .namespace import RedisNamespace, milliseconds
 from .outbox_index import OutboxIndex
 from .owner_slots import OwnerSlots
 from .session_calls import (
@@ -44,6 +44,7 @@ from .session_calls import (
     StopPendingRequests,
     Withdraw,
 )
+from .sharded_index import INDEX_TTL_MS
 
 __all__ = ["RedisRegistry"]
 
@@ -82,6 +83,7 @@ class RedisRegistry(StreamRegistry):
             stopped_key=session.stopped,
             owner_key=self._redis.far(self._redis.keys.owner(new.ref.key.owner)),
             stops_key=self._redis.far(self._redis.keys.stops(new.ref.key.owner)),
+            lease_shard_key=self._redis.far(keys.lease_shard),
             meta_prefix=session.meta_prefix,
             log_prefix=session.log_prefix,
             stream_id=new.ref.stream_id,
@@ -91,14 +93,16 @@ class RedisRegistry(StreamRegistry):
             owner_ttl_ms=OWNER_TTL_MS,
             arrived_us=round(arrived_seconds * 1_000_000),
             full_ids=b"",
+            lease_entry=keys.member,
+            index_ttl_ms=INDEX_TTL_MS,
             message_id=new.message_id,
             identity=identity(new),
         )
-        entry = self._leases.entry(new.ref, lease_seconds)
+        deadline: Reply = None
         if self._redis.one_server:
-            deadline, reply = await self._redis.ask("register", entry, self._redis.command(registering))
-            registered = read_answer("register", registering, reply)
+            registered = await self._redis.call("register", registering)
         else:
+            entry = self._leases.entry(new.ref, lease_seconds)
             deadline, registered = await self._slots.register(new.ref, registering, entry)
         begun = registered.answer == b"begun"
         if begun or registered.answer == b"registered":
@@ -106,7 +110,7 @@ class RedisRegistry(StreamRegistry):
             meta = read or _present(decode_meta(new.ref, registered.snapshot, "register"), new.ref, "register")
             self._redis.clock_of(keys.meta).heard(snapshot_ms(registered.snapshot))
             self._report_resets(new.ref, registered.reset)
-            if deadline == 0:  # a retry: the record knows the lease
+            if deadline == 0 or not begun:  # a retry: the record knows the lease
                 await self._redis.ask("register", self._leases.renewal(new.ref, meta.lease_seconds))
             return Registered(meta)
         if isinstance(deadline, int) and deadline != 0:
@@ -262,6 +266,7 @@ class RedisRegistry(StreamRegistry):
             b"session": (RecordKind.SESSION, keys.session),
             b"streams": (RecordKind.STREAMS, keys.streams),
             b"owner": (RecordKind.OWNER_SLOTS, self._redis.keys.owner(ref.key.owner)),
+            b"leases": (RecordKind.LEASE_INDEX, keys.lease_shard),
         }
         for one in resets:
             if one in known:

@@ -3,19 +3,20 @@
 -- KEYS: meta_key, log_key, session_key, streams_key, watch_note_key (of subscribers that came before the stream),
 --       erased_key (the erasure mark), withdrawn_key (note of a withdrawal), stopped_key (when its session's pending
 --       requests were stopped), owner_key (the owner's running streams), stops_key (the owner's sessions of which that is
---       so)
+--       so), lease_shard_key (its part of the lease index)
 -- ARGV: meta_prefix (what the session's meta keys begin with), log_prefix (its log keys), stream_id, lease_ms, ttl_ms,
 --       limit (how many the owner may have, or ''), owner_ttl_ms, arrived_us (how long ago the request arrived),
 --       full_ids (in a cluster, what has the owner's slots, when they are full: a space and
---       an id of each; else ''), message_id,
+--       an id of each; else ''), lease_entry (its name in the lease index), index_ttl_ms, message_id,
 --       identity… (name and value of each field)
 -- Reply: {answer, snapshot, active_id, reset…}: {'begun', {ordinal, epoch, when it began (µs), stop flag, the time (ms)},
 --        nil, what was damaged and begun anew, …}, {'registered', snapshot, nil, …} for a stream that is on record,
 --        {'occupied', snapshot and id of the stream in the way}, {'full', how many of full_ids are the session's and have
 --        ended}, {'withdrawn'} or {'newer'}
 -- The active stream's keys are made here from its id; they share KEYS' hash tag, so they are on this node.
--- The last two keys do not share it. One server takes them in this script, which spares each stream a round trip; in a
--- cluster the owner's slot is taken before (see take_slot.lua), and given back after a refusal.
+-- The last three keys do not share it. One server takes them in this script, which spares each stream a round trip; in a
+-- cluster the owner's slot is taken before (see take_slot.lua), and given back after a refusal, and so is the entry in the
+-- lease index.
 --@include now_ms
 --@include now_us
 --@include extend_ttl
@@ -94,6 +95,11 @@ elseif stopped then
   elseif not reset_unless_sorted(stops_key) then
     redis.call('ZREM', stops_key, stopped_key)
   end
+end
+if lease_shard_key then
+  if reset_unless_sorted(lease_shard_key) then reset[#reset + 1] = 'leases' end
+  redis.call('ZADD', lease_shard_key, at + lease_ms, lease_entry)
+  extend_ttl(lease_shard_key, index_ttl_ms)
 end
 local epoch, erased = now_us(), redis.pcall('GET', erased_key)
 -- It begins after any erasure, whatever became of the clock meanwhile.
