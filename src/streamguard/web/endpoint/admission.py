@@ -61,7 +61,7 @@ class Admission:
             context.runtime.capacity.check()
         selected_session = None if configuration.session is None else await configuration.session.find(named, request)
         ids.session_id = checked_session_id(selected_session)
-        exchange_of(request.scope).headers = ids.headers()
+        exchange_of(request.scope).ids = ids
         cursor = cursor_of_retry(request, options)
         selected_message = (
             None if configuration.message_id is None else await configuration.message_id.find(named, request)

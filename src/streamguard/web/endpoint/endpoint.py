@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -39,14 +39,14 @@ class GuardedEndpoint:
         self._configuration = configuration
         self._admission = Admission(context, configuration)
 
-    async def __call__(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Response:
+    def __call__(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Awaitable[Response]:
         """Answer one request, for which a framework calls the endpoint with these arguments.
 
         Raises:
             HTTPException: the endpoint's own, raised before its first item.
             ConfigurationError: the endpoint or the guard is used in a way that cannot work.
         """
-        return await self.answer(bind_arguments(self._configuration.signature, args, kwargs))
+        return self.answer(bind_arguments(self._configuration.signature, args, kwargs))
 
     async def answer(self, arguments: EndpointArguments) -> Response:
         """Answer one request: with its stream, or with the failure that came before it.
@@ -61,7 +61,7 @@ class GuardedEndpoint:
         runtime = context.started(request.scope)
         context.usage.check_call(request.scope, exchange, self.name, remedy=self.framework.installing)
         ids.trace = context.trace_of(request.headers, runtime)
-        exchange.headers = ids.headers()
+        exchange.ids = ids
         if request.method == "HEAD":
             protocol = configuration.protocol
             return empty_response(200, stream_headers(protocol.media_type, protocol.headers) + ids.headers())

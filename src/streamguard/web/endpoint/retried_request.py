@@ -74,7 +74,7 @@ async def resume_after(
     if found.meta is not None:
         ids.session_id = found.meta.ref.key.session_id  # another one, where each request gets a session of its own
     response = resume_response(context, request, ids, found, viewer_slot, has_cursor=True)
-    exchange_of(request.scope).headers = ids.headers()
+    exchange_of(request.scope).ids = ids
     return response
 
 
@@ -92,7 +92,7 @@ def replay(
     viewer_slot = admitted.slots.viewer
     ids.session_id = meta.ref.key.session_id  # another one, where each request gets a session of its own
     ids.stream_id, ids.message_id = meta.ref.stream_id, known_message_id(meta)
-    exchange_of(request.scope).headers = ids.headers()
+    exchange_of(request.scope).ids = ids
     try:
         context.limits.reads.spend(admitted.identity)
     except FaultError as exc:

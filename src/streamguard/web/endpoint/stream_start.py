@@ -66,7 +66,7 @@ class StreamStart:
                 item.
             ConfigurationError: what the endpoint returned cannot be streamed.
         """
-        self._exchange.headers = self._ids.headers()
+        self._exchange.ids = self._ids
         try:
             if await self._is_forbidden():
                 return await self._hide(launched=False)
@@ -121,7 +121,7 @@ class StreamStart:
             ids=configuration.options.ids,
         )
         ids.message_id = None if stream.speaking.undecided else stream.message_id
-        self._exchange.headers = ids.headers()
+        self._exchange.ids = ids
         head = self._head(returned)
         return StreamResponse(
             runtime,
@@ -170,7 +170,7 @@ class StreamStart:
         """The answer is no stream's: it names none. One that passes through a rule has no headers of ours anyway."""
         self._ids.stream_id = self._ids.message_id = None
         if not self._configuration.keeps_response:
-            self._exchange.headers = self._ids.headers()
+            self._exchange.ids = self._ids
 
     async def _wait_for_end(self) -> None:
         """Wait a moment for the stream's end, so that an immediate retry does not meet the stream. Not while the store

@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
 
 from starlette.requests import Request
 from starlette.types import Scope
@@ -15,7 +15,7 @@ from ..headers import RawHeaders
 from .application_call import ApplicationCall
 from .request_reader import RequestReader, declared_length
 
-__all__ = ["Exchange", "Placement", "ResponseState", "exchange_of", "has_exchange", "reader_of"]
+__all__ = ["AnswerIds", "Exchange", "Placement", "ResponseState", "exchange_of", "has_exchange", "reader_of"]
 
 _SCOPE_KEY: Final = "streamguard.exchange"
 
@@ -36,14 +36,22 @@ class ResponseState(Enum):
     CLIENT_LEFT = "the client left, and does not see how the response ends"
 
 
+class AnswerIds(Protocol):
+    """The ids of an answer, as far as they are known."""
+
+    def headers(self) -> RawHeaders:
+        """Their headers."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class Exchange:
     """Lives in the scope. An object and not a scope key, because mounts and middlewares copy the scope's dict."""
 
     response: ResponseState = ResponseState.WHOLE
     """Unless it is whole, no final body message may go out."""
-    headers: RawHeaders = field(default_factory=list)
-    """Ids for every answer to this exchange, also one that is not ours (a host's `HTTPException`)."""
+    ids: AnswerIds | None = None
+    """For the headers of every answer to this exchange, also one that is not ours (a host's `HTTPException`)."""
     call: ApplicationCall | None = None
     """The call of the application, where the outermost layer made one. None: the server's own call, which ends with
     the connection."""

@@ -163,8 +163,9 @@ class _LayeredExchange:
                 self._forward = _discard
                 return too_large.send(message.get("headers", ()))
             self._started = True
-            if exchange.headers:
-                message = {**message, "headers": _with_ids(list(message.get("headers", ())), exchange.headers)}
+            if exchange.ids is not None:
+                headers = _with_ids(list(message.get("headers", ())), exchange.ids.headers())
+                message = {**message, "headers": headers}
         return self._forward(message)
 
     def silence(self) -> None:

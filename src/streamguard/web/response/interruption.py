@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from types import TracebackType
+
+from ... import deadlines
 
 __all__ = ["Interruption"]
 
@@ -19,7 +20,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.requested: bool = False
-        self._inside: asyncio.Timeout | None = None
+        self._inside: deadlines.Interruption | None = None
         """Set while a task is inside."""
 
     def request(self) -> None:
@@ -30,8 +31,8 @@ class Interruption:
             self._interrupt()
 
     async def __aenter__(self) -> None:
-        inside = self._inside = asyncio.timeout(None)  # noqa: TID251 -- no time ends it
-        await inside.__aenter__()
+        inside = self._inside = deadlines.Interruption()
+        inside.__enter__()
         if self.requested:
             self._interrupt()
 
@@ -42,11 +43,11 @@ class Interruption:
         if inside is None:
             return False
         try:
-            await inside.__aexit__(exc_type, exc, traceback)
+            inside.__exit__(exc_type, exc, traceback)
         except TimeoutError:  # only of a cancellation that was requested here
             return True
         return False
 
     def _interrupt(self) -> None:
         if self._inside is not None:
-            self._inside.reschedule(asyncio.get_running_loop().time())
+            self._inside.happen()

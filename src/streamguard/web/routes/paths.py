@@ -45,8 +45,11 @@ _HEALTH: Final = {"live": RouteName.LIVE, "ready": RouteName.READY, "streaming":
 def target_of(scope: Scope, prefix: str) -> RouteTarget | None:
     """The target of a request's path under `prefix`, which has no slash at its end and may be empty; None if the path
     is not ours."""
+    begins = prefix + "/"
+    if begins not in scope["path"] and "%" not in prefix:  # decoded, and below a mount: nearly every other path
+        return None
     path = raw_path_of(scope)
-    if not path.startswith(prefix + "/"):
+    if not path.startswith(begins):
         return None
     match path[len(prefix) + 1 :].split("/"):
         case ["health", name] if name in _HEALTH:

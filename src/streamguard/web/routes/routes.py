@@ -37,7 +37,7 @@ class Routes:
             NotStartedError: the guard is not running (health answers that itself).
         """
         ids = ResponseIds(request_id_of(request.headers.get("x-request-id")))
-        exchange_of(request.scope).headers = ids.headers()
+        exchange_of(request.scope).ids = ids
         allow = (b"allow", ", ".join((*target.route.methods, "OPTIONS")).encode())
         if request.method == "OPTIONS":
             return no_content([*ids.headers(), allow])

@@ -41,7 +41,7 @@ async def session_of(context: GuardContext, target: RouteTarget, request: Reques
         ids.session_id = checked_session_id(decode_segment(target.session))
     finally:  # it comes first, whatever the session; but its refusal names that
         context.limits.check_call(identity, request)
-    exchange_of(request.scope).headers = ids.headers()
+    exchange_of(request.scope).ids = ids
     return OwnedSession(SessionKey(str(identity), ids.session_id), identity)
 
 

@@ -105,7 +105,7 @@ class RuleCall:
     def _pass_on(self, start: Message | None, stream: LiveStream, result: EndpointResult) -> None:
         self._call.pass_on()
         exchange = exchange_of(self._matched.scope)
-        exchange.headers = []  # it is the application's own answer, unchanged
+        exchange.ids = None  # it is the application's own answer, unchanged
         if exchange.reader is not None:
             exchange.reader.release()  # before the stream ends: that is no disconnect of the client
         status = 500 if start is None else start["status"]
