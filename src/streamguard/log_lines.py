@@ -82,7 +82,7 @@ def is_debugging(logger: str) -> bool:
 
 def is_logged(logger: str, level: int) -> bool:
     """Whether a line of this level may go anywhere: what is not logged need not be made. structlog does not say."""
-    return structlog.is_configured() or _standard(logger).isEnabledFor(level)
+    return structlog.is_configured() or (_loggers.get(logger) or _standard(logger)).isEnabledFor(level)
 
 
 def log_line(

@@ -69,7 +69,8 @@ class Budget:
         Raises:
             StoreUnavailableError: the budget is spent.
         """
-        clock, begun = self._clock, self._clock.time()
+        clock = self._clock
+        begun = clock.time()
         wait = _Wait(
             clock,
             self._breaker,
@@ -78,12 +79,13 @@ class Budget:
             floor=begun + at_least_seconds,
             most=begun + self._left_seconds,
         )
-        if wait.until <= begun:
+        until = wait.until
+        if until <= begun:
             raise self._late()
         answered = False
         try:
             with wait.interruption:
-                wait.begin()
+                wait.begin(until)
                 try:
                     answer = await step()
                     answered = True
@@ -133,9 +135,9 @@ class _Wait:
         """When it ends, as far as it is known now."""
         return max(self._floor, min(self._most, self.heard + self._seconds))
 
-    def begin(self) -> None:
-        """Interrupt the step in time."""
-        self._timer = Deadline(self._clock, self.until).call(self._look)
+    def begin(self, until: float) -> None:
+        """Interrupt the step at that time, unless the store is heard of meanwhile."""
+        self._timer = Timer(self._clock, until, self._look)
 
     def end(self) -> None:
         """The step is over. Nothing refers to this from here on, so that no cycle keeps it in memory."""
@@ -144,7 +146,7 @@ class _Wait:
             timer.cancel()
 
     def _look(self) -> None:
-        if self.until > self._clock.time():  # somebody was answered meanwhile
-            self.begin()
+        if (until := self.until) > self._clock.time():  # somebody was answered meanwhile
+            self.begin(until)
         else:
             self.interruption.happen()

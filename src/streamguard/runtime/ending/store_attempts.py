@@ -35,13 +35,15 @@ class StoreAttempts:
         """Until when viewers wait for a step that begins now."""
         return Deadline.after(self._settings.append_deadline_seconds)
 
-    async def while_viewers_wait(self, step: Callable[[], Awaitable[T]], deadline: Deadline | None = None) -> T | None:
+    def while_viewers_wait(
+        self, step: Callable[[], Awaitable[T]], deadline: Deadline | None = None
+    ) -> Awaitable[T | None]:
         """Attempt `step` until `deadline`, or that of now. When the time is up, the breaker opens."""
-        return await self._repeated(step, deadline or self.deadline())
+        return self._repeated(step, deadline or self.deadline())
 
-    async def until_given_up(self, step: Callable[[], Awaitable[T]]) -> T | None:
+    def until_given_up(self, step: Callable[[], Awaitable[T]]) -> Awaitable[T | None]:
         """Attempt `step` until the drain gives up, and only while the breaker lets it pass."""
-        return await self._repeated(step, None)
+        return self._repeated(step, None)
 
     async def _repeated(self, step: Callable[[], Awaitable[T]], deadline: Deadline | None) -> T | None:
         retries = PAUSES.retries(deadline)

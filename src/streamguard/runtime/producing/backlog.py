@@ -131,6 +131,8 @@ class Backlog:
     def begin_epoch(self, epoch: int) -> None:
         """Append under this epoch from now on. Nothing was appended yet."""
         self._append = ReusedAppend(self.ref, epoch)
+        if self.state is not _CLOSED and self.feed.emitted_bytes == 0:
+            self._free_bytes = min(self.bounds.first_bytes, BACKLOG_BYTES)
 
     def decide(self, decided: LateDecision) -> None:
         """Let the stream's record learn this with its first event."""
@@ -209,9 +211,9 @@ class Backlog:
         finally:
             self._until_closed = None
 
-    async def wait_until_shown(self) -> None:
+    def wait_until_shown(self) -> Awaitable[None]:
         """Wait until an event may be shown, or `wake_request`. One waiter."""
-        await self._wait(self._shown)
+        return self._wait(self._shown)
 
     async def _wait(self, wakeup: Wakeup) -> None:
         self._waiting += 1

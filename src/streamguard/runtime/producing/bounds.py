@@ -81,6 +81,12 @@ class Bounds:
         text = f"stream {self._ref.stream_id} passed {what} ({limit})"
         return StreamLimitError(text, limit=limit, code=FaultCode.TOO_LONG)
 
+    @property
+    def first_bytes(self) -> int:
+        """`free_bytes` of a stream that has no event."""
+        settings = self._settings
+        return min(settings.max_event_bytes, settings.max_stream_bytes, EVENT_BYTES * settings.max_stream_events)
+
     def free_bytes(self) -> int:
         """As long as the feed's `emitted_bytes` stay within this, `check` cannot fail for data: an event adds more than
         its payload to them, and at least `EVENT_BYTES`."""

@@ -18,23 +18,26 @@ class LiveStreams:
     """Each lookup costs the same, however many streams there are; only `values` looks at all of them."""
 
     def __init__(self) -> None:
-        self._all: dict[StreamRef, LiveStream] = {}
+        self._all: dict[str, LiveStream] = {}
+        """By their ids, which are never used twice: a `StreamRef` takes a call to be hashed."""
         self._by_id: dict[str, LiveStream] = {}
         """Also those that are being registered."""
-        self._by_session: dict[SessionKey, dict[StreamRef, LiveStream]] = {}
-        self._by_owner: dict[str, dict[StreamRef, LiveStream]] = {}
+        self._by_session: dict[SessionKey, dict[str, LiveStream]] = {}
+        self._by_owner: dict[str, dict[str, LiveStream]] = {}
 
     def __len__(self) -> int:
         return len(self._all)
 
     def __setitem__(self, ref: StreamRef, stream: LiveStream) -> None:
-        self._all[ref] = self._by_id[ref.stream_id] = stream
-        self._by_session.setdefault(ref.key, {})[ref] = stream
-        self._by_owner.setdefault(ref.key.owner, {})[ref] = stream
+        key, stream_id = ref.key, ref.stream_id
+        self._all[stream_id] = self._by_id[stream_id] = stream
+        self._by_session.setdefault(key, {})[stream_id] = stream
+        self._by_owner.setdefault(key.owner, {})[stream_id] = stream
 
     def get(self, ref: StreamRef) -> LiveStream | None:
         """The stream of that name, if this process produces it."""
-        return self._all.get(ref)
+        stream = self._all.get(ref.stream_id)
+        return stream if stream is not None and (stream.ref is ref or stream.ref == ref) else None
 
     def expect(self, stream: LiveStream) -> None:
         """The stream is being registered: other workers may already want something of it."""
@@ -42,7 +45,7 @@ class LiveStreams:
 
     def expect_no_longer(self, stream: LiveStream) -> None:
         """Its registration is over, however it went."""
-        if stream.ref not in self._all:
+        if stream.ref.stream_id not in self._all:
             self._by_id.pop(stream.ref.stream_id, None)
 
     def named(self, stream_id: str) -> LiveStream | None:
@@ -51,11 +54,12 @@ class LiveStreams:
 
     def discard(self, ref: StreamRef) -> None:
         """Forget a stream; an unknown one is ignored."""
-        if self._all.pop(ref, None) is None:
+        if self.get(ref) is None:
             return
+        del self._all[ref.stream_id]
         self._by_id.pop(ref.stream_id, None)
-        _discard(self._by_session, ref.key, ref)
-        _discard(self._by_owner, ref.key.owner, ref)
+        _discard(self._by_session, ref.key, ref.stream_id)
+        _discard(self._by_owner, ref.key.owner, ref.stream_id)
 
     def of_session(self, key: SessionKey) -> list[LiveStream]:
         """A session's streams, oldest first."""
@@ -75,7 +79,7 @@ class LiveStreams:
 
     def feed_of(self, ref: StreamRef) -> Feed | None:
         """The feed of a stream that this process writes; None for any other."""
-        stream = self._all.get(ref)
+        stream = self.get(ref)
         return None if stream is None or stream.superseded else stream.feed
 
     def values(self) -> ValuesView[LiveStream]:
@@ -83,8 +87,8 @@ class LiveStreams:
         return self._all.values()
 
 
-def _discard(index: dict[K, dict[StreamRef, LiveStream]], key: K, ref: StreamRef) -> None:
+def _discard(index: dict[K, dict[str, LiveStream]], key: K, stream_id: str) -> None:
     some = index[key]
-    del some[ref]
+    del some[stream_id]
     if not some:
         del index[key]

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Final, Protocol
 
 from ...contained import passes
-from ...deadlines import Deadline, LoopClock
+from ...deadlines import LoopClock, Timer
 from ...errors import StoreCorruptError, StoreUnavailableError
 from ...event_times import EventTimes
 from ...retrying import Backoff
@@ -123,7 +123,7 @@ class Writer:
 
     def _look_at_first(self, backlog: Backlog, at: float, submitted: float, seconds: float) -> None:
         look = partial(self._first_is_late, backlog, submitted, seconds)  # a function inside would refer to itself
-        backlog.first_commit = Deadline(self._patience, at).call(look)
+        backlog.first_commit = Timer(self._patience, at, look)
 
     def _first_is_late(self, backlog: Backlog, submitted: float, seconds: float) -> None:
         again = min(self._breaker.answered_at + seconds, submitted + self._deadline)

@@ -85,6 +85,16 @@ class StreamKeys(NamedTuple):
     """Its name as a member of an index; see `encode_member`."""
 
     @property
+    def stored(self) -> StoredStreamKeys:
+        """Those that last, by the names that the scripts give them."""
+        return {
+            "meta_key": self.meta,
+            "log_key": self.log,
+            "session_key": self.session,
+            "streams_key": self.streams,
+        }
+
+    @property
     def control(self) -> bytes:
         """Channel: something other than the events changed."""
         return self.meta + b":c"
@@ -107,12 +117,14 @@ class StreamKeys(NamedTuple):
 
 def _digest(*texts: str) -> str:
     """22 characters that stand for `texts`, 128 bits of them: equal only for equal texts."""
-    state = hashlib.blake2b(digest_size=16)
-    for text in texts:
-        raw = text.encode("utf-8", "surrogatepass")
-        state.update(len(raw).to_bytes(8, "big"))
-        state.update(raw)
-    return base64.urlsafe_b64encode(state.digest()).rstrip(b"=").decode()
+    raw = [text.encode("utf-8", "surrogatepass") for text in texts]
+    named = b"".join([len(one).to_bytes(8, "big") + one for one in raw])
+    return base64.urlsafe_b64encode(hashlib.blake2b(named, digest_size=16).digest())[:22].decode()
+
+
+def _spread(session: SessionKeys) -> int:
+    """A number by which sessions are spread over the parts of an index."""
+    return int.from_bytes(hashlib.blake2b(session.session, digest_size=2).digest(), "big")
 
 
 class Keys:
@@ -142,19 +154,9 @@ class Keys:
             session.log_prefix + stream_id,
             session.session,
             session.streams,
-            self._lease_shards[self._spread(ref) % LEASE_SHARDS],
+            self._lease_shards[_spread(session) % LEASE_SHARDS],
             encode_member(ref),
         )
-
-    def stored_stream(self, ref: StreamRef) -> StoredStreamKeys:
-        """The keys of a stream by the names that the scripts give them."""
-        keys = self.stream(ref)
-        return {
-            "meta_key": keys.meta,
-            "log_key": keys.log,
-            "session_key": keys.session,
-            "streams_key": keys.streams,
-        }
 
     def _owner(self, owner: str) -> bytes:
         """Sorted set: an owner's running streams by lease deadline."""
@@ -196,7 +198,7 @@ class Keys:
 
     def outbox_shard(self, ref: StreamRef) -> bytes:
         """Sorted set: the part of the outbox that `ref` belongs to."""
-        return self._shard("outbox", self._spread(ref) % OUTBOX_SHARDS)
+        return self._shard("outbox", _spread(self.session(ref.key)) % OUTBOX_SHARDS)
 
     def outbox_shards(self) -> list[bytes]:
         """The whole outbox."""
@@ -205,9 +207,6 @@ class Keys:
     def reservation_shards(self) -> list[bytes]:
         """The index of a quota's reservations, which `quota.redis.reservation_index` keeps beside the streams."""
         return [self._shard("quota", number) for number in range(RESERVATION_SHARDS)]
-
-    def _spread(self, ref: StreamRef) -> int:
-        return int.from_bytes(hashlib.blake2b(self.session(ref.key).session, digest_size=2).digest(), "big")
 
     def _shard(self, index: str, number: int) -> bytes:
         return f"{self._namespace}:{{{index}.{number}}}".encode()

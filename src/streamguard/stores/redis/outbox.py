@@ -87,7 +87,7 @@ class RedisOutbox(Outbox):
         self, ref: StreamRef, *, due_seconds: float, reason: str, ttl_seconds: float, count: bool = True
     ) -> Status:
         later = RetryLater(
-            **self._redis.keys.stored_stream(ref), ttl_ms=milliseconds(ttl_seconds), reason=reason, counts=count
+            **self._redis.keys.stream(ref).stored, ttl_ms=milliseconds(ttl_seconds), reason=reason, counts=count
         )
         status = status_of(await self._redis.call("retry_later", later), ref, "retry_later")
         # After the record: should this be lost, the entry comes up when its claim ends.
@@ -105,7 +105,7 @@ class RedisOutbox(Outbox):
         return left.left_ms / 1000
 
     async def dead_letter(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
-        giving_up = DeadLetter(**self._redis.keys.stored_stream(ref), ttl_ms=milliseconds(ttl_seconds), reason=reason)
+        giving_up = DeadLetter(**self._redis.keys.stream(ref).stored, ttl_ms=milliseconds(ttl_seconds), reason=reason)
         try:
             status = status_of(await self._redis.call("dead_letter", giving_up), ref, "dead_letter")
         except StoreFormatError:
@@ -135,7 +135,7 @@ class RedisOutbox(Outbox):
         retention_seconds: float,
     ) -> Status:
         completing = Complete(
-            **self._redis.keys.stored_stream(ref),
+            **self._redis.keys.stream(ref).stored,
             outbox_shard_key=self._redis.far(self._redis.keys.outbox_shard(ref)),
             retention_ms=milliseconds(retention_seconds),
             outbox_entry=encode_member(ref),

@@ -177,6 +177,9 @@ class PipelinedConnections(Connections):
         connections = self._connections.get()
         if len(connections) == 1:
             return connections[0]
+        for connection in connections:
+            if not connection.busy and not connection.waiting:
+                return connection
         return min(connections, key=lambda connection: (connection.busy, len(connection.waiting)))
 
 

@@ -76,7 +76,7 @@ class RedisRegistry(StreamRegistry):
     ) -> Registered | Occupied | Full | Withdrawn:
         keys, session = self._redis.keys.stream(new.ref), self._redis.keys.session(new.ref.key)
         registering = Register(
-            **self._redis.keys.stored_stream(new.ref),
+            **keys.stored,
             watch_note_key=keys.watch_note,
             erased_key=session.erased,
             withdrawn_key=keys.withdrawn,
@@ -109,7 +109,8 @@ class RedisRegistry(StreamRegistry):
             read = _begun_meta(new, lease_seconds, registered.snapshot) if begun else None
             meta = read or _present(decode_meta(new.ref, registered.snapshot, "register"), new.ref, "register")
             self._redis.clock_of(keys.meta).heard(snapshot_ms(registered.snapshot))
-            self._report_resets(new.ref, registered.reset)
+            if registered.reset:
+                self._report_resets(new.ref, registered.reset)
             if deadline == 0 or not begun:  # a retry: the record knows the lease
                 await self._redis.ask("register", self._leases.renewal(new.ref, meta.lease_seconds))
             return Registered(meta)
@@ -129,7 +130,7 @@ class RedisRegistry(StreamRegistry):
     async def withdraw(self, ref: StreamRef, *, refuse_seconds: float) -> Status:
         keys = self._redis.keys.stream(ref)
         withdrawing = Withdraw(
-            **self._redis.keys.stored_stream(ref),
+            **keys.stored,
             watch_note_key=keys.watch_note,
             withdrawn_key=keys.withdrawn,
             lease_shard_key=self._redis.far(keys.lease_shard),

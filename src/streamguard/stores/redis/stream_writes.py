@@ -149,7 +149,9 @@ class RedisWrites(StreamWrites):
     async def seal_and_close(self, close: Close, seal: Seal) -> tuple[Status, Seal | None, AppendReply | None]:
         # In order behind the last append, and in the same exchange if that has not left yet.
         fields = _seal_fields(seal)
-        *_, reply = await self._ordered("close", self._close(close, new=fields))
+        replies = await self._redis.ordered.run("close", self._close(close, new=fields))
+        checked("close", replies)
+        *_, reply = replies
         answer = self._written(close.ref, reply, "close")
         if answer.status is Status.OK:
             return Status.OK, seal, await self._closed(close.ref, answer)
@@ -160,9 +162,10 @@ class RedisWrites(StreamWrites):
     ) -> tuple[Status, Seal | None, AppendReply | None]:
         """As `seal_and_close`, with an answer for each of the steps: not the usual end."""
         sealing = self._seal(close.ref, close.epoch, fields)
-        replies = await self._ordered(
+        replies = await self._redis.ordered.run(
             "close", [self._redis.ordered.command(sealing), *self._close(close, standing=fields)]
         )
+        checked("close", replies)
         answer = read_answer("close", sealing, replies[0])
         if answer.status != _OK:  # else it stands as it was sent
             status, standing = self._sealed(close.ref, answer)
@@ -171,12 +174,6 @@ class RedisWrites(StreamWrites):
         else:
             status = Status.OK
         return status, seal, await self._closed(close.ref, self._written(close.ref, replies[-1], "close"))
-
-    async def _ordered(self, operation: str, commands: Sequence[Command]) -> list[Reply]:
-        """The replies to commands that are carried out behind the appends."""
-        replies = await self._redis.ordered.run(operation, commands)
-        checked(operation, replies)
-        return replies
 
     async def _closed(self, ref: StreamRef, answer: AppendReply) -> AppendReply:
         """What closing answered. In a cluster, the owner's slot and the lease's entry are given back in a step of their
@@ -189,7 +186,7 @@ class RedisWrites(StreamWrites):
         new, terminal = lost.new, lost.terminal
         keys, session = self._redis.keys.stream(new.ref), self._redis.keys.session(new.ref.key)
         losing = DeclareLost(
-            **self._redis.keys.stored_stream(new.ref),
+            **keys.stored,
             watch_note_key=keys.watch_note,
             erased_key=session.erased,
             lease_shard_key=self._redis.far(keys.lease_shard),
@@ -257,7 +254,7 @@ class RedisWrites(StreamWrites):
         new_last, new_seal, new_usage, new_held = new
         keys = self._redis.keys.stream(close.ref)
         closing = CloseStream(
-            **self._redis.keys.stored_stream(close.ref),
+            **keys.stored,
             lease_shard_key=self._redis.far(keys.lease_shard),
             owner_key=self._redis.far(self._redis.keys.owner(close.ref.key.owner)),
             epoch=close.epoch,

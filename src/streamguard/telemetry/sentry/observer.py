@@ -160,7 +160,7 @@ class SentryObserver(SelectiveObserver):
         """An isolation scope for the time in which code works on one stream, and a span where traces are recorded: what
         the host sets or captures there is about this stream alone, and names it in tags and in the context
         `streamguard`."""
-        client = self._client()
+        client = None if time.monotonic() < self._off_until else self._client()
         if client is None:
             return NO_SCOPE
         return _isolated(context, self._spans if self._traces(client) else None)
