@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import FrameType
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 from unittest.mock import patch
 
 import sentry_sdk  # noqa: F401 -- so that guards ask it whether the host has set it up, wherever this is imported
@@ -38,7 +38,7 @@ from streamguard import StreamGuard, StreamGuardMiddleware, StreamRule
 from streamguard.runtime.producing import writer
 from streamguard.web.application import servers
 
-__all__ = ["BURST", "STREAMS", "Calls", "Kind", "calls_per_event"]
+__all__ = ["BURST", "STREAMS", "Calls", "Count", "Kind", "Source", "application", "ask", "calls_per_event"]
 
 PACKAGE: Final = os.path.dirname(streamguard.__file__)
 BURST: Final = 32
@@ -74,7 +74,7 @@ _BESIDE: Final = frozenset((__file__, servers.__file__))
 
 
 @dataclass(slots=True)
-class _Count:
+class Count:
     """Counts calls between `begin` and `end`, by the name of what is called."""
 
     calls: Counter[str] = field(default_factory=Counter)
@@ -89,6 +89,12 @@ class _Count:
     @staticmethod
     def end() -> None:
         sys.setprofile(None)
+
+    def most_frequent(self, of: int) -> str:
+        """What was called most, for each of so many events or streams."""
+        resumed = Counter({f"resumed {name}": times for name, times in self.resumed.items()})
+        every = (self.calls + self.builtin + resumed).most_common(80)
+        return "\n".join(f"{calls / of:8.2f}  {name}" for name, calls in every)
 
     def _note(self, frame: FrameType, event: str, arg: object) -> None:
         if event == "call":
@@ -106,6 +112,17 @@ def _is_ours(frame: FrameType) -> bool:
     return name.startswith(PACKAGE) and name not in _BESIDE
 
 
+class Source(Protocol):
+    """What the endpoint of `application` gives."""
+
+    def texts(self) -> AsyncIterator[str]: ...
+
+    def blocks(self) -> AsyncIterator[bytes]: ...
+
+    def arrived(self, count: int) -> None:
+        """So many events reached their client."""
+
+
 class _Source:
     """Gives each of some streams events in groups of `size`, the next group when all clients have the last one."""
 
@@ -117,7 +134,7 @@ class _Source:
         self._group = 0
         """The group that is on its way."""
         self._next_group: asyncio.Future[None] | None = None
-        self._count = _Count()
+        self._count = Count()
 
     @property
     def _events(self) -> int:
@@ -129,11 +146,7 @@ class _Source:
         return Calls(*(one.total() / self._events for one in (count.calls, count.builtin, count.resumed)))
 
     def __str__(self) -> str:
-        """What was called most."""
-        count = self._count
-        resumed = Counter({f"resumed {name}": times for name, times in count.resumed.items()})
-        every = (count.calls + count.builtin + resumed).most_common(80)
-        return "\n".join(f"{calls / self._events:8.2f}  {name}" for name, calls in every)
+        return self._count.most_frequent(self._events)
 
     async def texts(self) -> AsyncIterator[str]:
         for group in range(WARM + self._groups):
@@ -167,7 +180,7 @@ async def _user(connection: HTTPConnection) -> str | None:
     return connection.headers.get("x-user")
 
 
-def _application(kind: Kind, url: str, source: _Source) -> tuple[ASGIApp, StreamGuard]:
+def application(kind: Kind, url: str, source: Source) -> tuple[ASGIApp, StreamGuard]:
     guard = StreamGuard(url, authenticate=_user)
 
     async def yielding() -> AsyncIterator[str]:
@@ -201,20 +214,20 @@ async def calls_per_event(kind: Kind, url: str, *, size: int, groups: int, strea
         streams: how many streams give them, together.
     """
     source = _Source(size, groups, streams)
-    app, guard = _application(kind, url, source)
+    app, guard = application(kind, url, source)
     # The writer's pauses depend on the time that commits take, and so on the machine.
     async with guard, asyncio.timeout(120):
         try:
             with patch.object(writer, "PAUSE_SECONDS", 0.0), patch.object(writer, "BURST_PAUSE_SECONDS", 0.0):
                 async with asyncio.TaskGroup() as clients:
                     for number in range(streams):
-                        clients.create_task(_ask(app, source, f"user-{number}"))
+                        clients.create_task(ask(app, source, f"user-{number}"))
         finally:
             sys.setprofile(None)
     return source.per_event, str(source)
 
 
-async def _ask(app: ASGIApp, source: _Source, user: str) -> None:
+async def ask(app: ASGIApp, source: Source, user: str) -> None:
     """One request, to the end of its answer."""
     asked, left = False, asyncio.Event()
 

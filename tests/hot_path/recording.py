@@ -1,4 +1,5 @@
-"""Writes `calls.json`: what an event may cost, in calls. Run as a program on the Python of continuous integration."""
+"""Writes `calls.json` and `streams.json`: what an event may cost, and what a stream may. Run as a program on the Python
+of continuous integration."""
 
 from __future__ import annotations
 
@@ -12,10 +13,12 @@ from typing import Final, NamedTuple
 from tests.harness.redis import RedisServer
 
 from .counting import BURST, STREAMS, Calls, Kind, calls_per_event
+from .opening import StreamCosts, costs_per_stream
 
-__all__ = ["CASES", "RECORD", "Case", "Load", "measured"]
+__all__ = ["CASES", "RECORD", "STREAM_CASES", "STREAM_RECORD", "Case", "Load", "StreamCase", "measured", "of_streams"]
 
 RECORD: Final = Path(__file__).parent / "calls.json"
+STREAM_RECORD: Final = Path(__file__).parent / "streams.json"
 RUNS: Final = 4
 """Of which the fewest calls count: the guard's own tasks run beside, whenever their time has come."""
 MOST_RUNS: Final = 16
@@ -61,12 +64,45 @@ async def measured(case: Case, url: str, enough: Callable[[Calls], bool] = lambd
     return min(runs)
 
 
+class StreamCase(NamedTuple):
+    """What is counted of streams."""
+
+    kind: Kind
+    on_redis: bool
+
+    def __str__(self) -> str:
+        return f"{self.kind}, {'Redis' if self.on_redis else 'memory'}"
+
+
+STREAM_CASES: Final = [StreamCase(kind, redis) for kind in Kind for redis in (False, True)]
+COUNTED_STREAMS: Final = 60
+
+
+async def of_streams(
+    case: StreamCase, url: str, enough: Callable[[StreamCosts], bool] = lambda _: True
+) -> tuple[StreamCosts, str]:
+    """As `measured`, for opening and ending a stream."""
+    runs: list[tuple[StreamCosts, str]] = []
+    while len(runs) < RUNS or (len(runs) < MOST_RUNS and not enough(min(runs)[0])):
+        runs.append(await costs_per_stream(case.kind, url, streams=COUNTED_STREAMS))
+    return min(runs)
+
+
 async def _record(redis: RedisServer) -> None:
     found = {}
     for case in CASES:
         calls, _ = await measured(case, redis.url if case.on_redis else "memory://")
         found[str(case)] = {name: round(count, 2) for name, count in calls._asdict().items()}
     RECORD.write_text(json.dumps(found, indent=2) + "\n")
+    await _record_streams(redis)
+
+
+async def _record_streams(redis: RedisServer) -> None:
+    found = {}
+    for case in STREAM_CASES:
+        costs, _ = await of_streams(case, redis.url if case.on_redis else "memory://")
+        found[str(case)] = {name: round(count, 1) for name, count in costs._asdict().items()}
+    STREAM_RECORD.write_text(json.dumps(found, indent=2) + "\n")
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ _LEDGER = dict(
     )
 )
 NAMED: dict[str, bytes] = {
-    **KEYS.stored_stream(REF),  # type: ignore[dict-item] # all of them are bytes
+    **KEYS.stream(REF).stored,  # type: ignore[dict-item] # all of them are bytes
     **_LEDGER,
     "watch_note_key": KEYS.stream(REF).watch_note,
     "withdrawn_key": KEYS.stream(REF).withdrawn,
