@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from ...decoding import decoding
+from ...decoding import DAMAGE
 from ...errors import StoreCorruptError
 from ...lua import Call
 from ..damage import RecordKind, Unreadable
@@ -121,8 +121,10 @@ def read_answer(operation: str, call: Call[R], reply: Reply) -> R:
     Raises:
         StoreCorruptError: it is no such reply.
     """
-    with decoding(lambda: StoreCorruptError(f"{operation}: Redis gave an unexpected answer", operation=operation)):
+    try:
         return call.read(reply)
+    except DAMAGE as exc:
+        raise StoreCorruptError(f"{operation}: Redis gave an unexpected answer", operation=operation) from exc
 
 
 def milliseconds(seconds: float) -> int:

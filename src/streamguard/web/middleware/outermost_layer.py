@@ -192,6 +192,8 @@ async def _discard(message: Message) -> None:
 
 
 def _with_ids(headers: RawHeaders, ids: RawHeaders) -> RawHeaders:
+    if set(ids).issubset(map(tuple, headers)):  # a stream's own response has them all
+        return expose(headers)
     present = {name.lower() for name, _ in headers}
     return expose(headers + [line for line in ids if line[0] not in present])
 
