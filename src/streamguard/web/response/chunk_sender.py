@@ -8,6 +8,7 @@ from typing import Final
 
 from starlette.types import Message, Send
 
+from .passing_sends import inside_passing
 from .timed_viewer import ChunkSource
 
 __all__ = ["FAIR_BYTES", "ChunkSender"]
@@ -45,6 +46,7 @@ class ChunkSender:
         loop = asyncio.get_running_loop()
         clock, create_future = loop.time, loop.create_future
         await send(start)
+        send = inside_passing(send)
         viewer.listen(self._wake)
         while True:
             self._news = False
