@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from streamguard.faults import Fault, FaultCode
 from streamguard.runtime.viewing.feed import EVENT_BYTES, Feed
 from streamguard.values import START, EventKind
 from streamguard.wire import protocol_named
@@ -95,14 +96,19 @@ def test_kinds_leave_the_window_with_their_events() -> None:
 
 
 @pytest.mark.parametrize("ids", [True, False])
-def test_however_it_is_read_the_form_is_the_same(ids: bool) -> None:
+@pytest.mark.parametrize("protocol", ["plain", "ui-message", "opaque"])
+def test_however_it_is_read_the_form_is_the_same(protocol: str, ids: bool) -> None:
     """One by one at the tip, in chunks, by one viewer or several, before and after the log was lost."""
-    window = feed(100_000)
+    window = Feed(protocol_named(protocol), "0" * 24, start=START, limit_bytes=100_000)
+    fault = Fault.of(FaultCode.SHUTTING_DOWN).to_json()
     alone, chunks, expected = b"", b"", b""
     position = 0
     for seq in range(1, 41):
         kind = EventKind.NOTICE if seq % 7 == 0 else EventKind.DATA
-        window.push(kind, b"{}" if kind is EventKind.NOTICE else b"%d" % seq)
+        data = b"%d\n%d" % (seq, seq) if seq % 5 == 0 else b"%d" % seq
+        if protocol == "opaque":
+            data = b"data: %d\n\n" % seq
+        window.push(kind, fault if kind is EventKind.NOTICE else data)
         if seq == 25:
             window.lose_ids()
         window.show(seq)
@@ -151,10 +157,10 @@ async def test_a_listener_may_leave_when_it_is_told() -> None:
 async def test_a_change_is_awaited_and_leaves_nothing_behind() -> None:
     window = feed()
     waiting = [asyncio.create_task(window.change()) for _ in range(2)]
-    await wait_until_async(lambda: len(window._listeners) == 2, description="both wait")
+    await wait_until_async(lambda: len(window.listeners) == 2, description="both wait")
     waiting[0].cancel()
     await asyncio.wait(waiting[:1])
-    assert len(window._listeners) == 1
+    assert len(window.listeners) == 1
     window.end(complete=True)
     await asyncio.wait_for(waiting[1], 5)
-    assert not window._listeners
+    assert not window.listeners

@@ -177,7 +177,7 @@ async def test_a_viewer_can_be_cut_while_it_waits(memory: MemoryStore) -> None:
         viewer.cut("disconnect")
         viewer.cut("again")
         assert (await waiting).cut == "disconnect"
-        assert stream.feed._listeners == (), "reading to the end closes a viewer"
+        assert stream.feed.listeners == (), "reading to the end closes a viewer"
         model.end()
         await stream.ended()
 

@@ -304,7 +304,12 @@ class Backlog:
         self.acked = last_seq = self._in_flight_seq
         self.urgent = False
         self.failing_since = None
-        feed.show(last_seq)
+        if last_seq > feed.visible:  # as `Feed.show`, without the call
+            feed.visible = last_seq
+            if feed.emitted_bytes > feed.trim_over:
+                feed.trim()
+        for tell in feed.listeners:
+            tell()
         if self.first_commit is not None:
             self._stop_first_commit()
             self._tell_shown()

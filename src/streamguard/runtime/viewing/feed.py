@@ -16,7 +16,8 @@ from typing import Final, Protocol
 from ...faults import Fault
 from ...values import EventKind, Position
 from ...wire import UNDECIDED
-from ...wire.base import WireProtocol
+from ...wire.base import DataLineProtocol, WireProtocol
+from ...wire.sse import DIGITS, KEPT_DIGITS, LF
 
 __all__ = ["CHUNK_BYTES", "EVENT_BYTES", "Feed", "FeedMode", "FeedViewer"]
 
@@ -66,12 +67,11 @@ class Feed:
         "_id_prefix",
         "_large",
         "_limit",
-        "_listeners",
+        "_line_prefix",
         "_newest",
         "_newest_seq",
         "_simple",
         "_taken",
-        "_trim_over",
         "_writers",
         "base",
         "complete",
@@ -82,9 +82,11 @@ class Feed:
         "epoch",
         "kinds",
         "last_id",
+        "listeners",
         "mode",
         "protocol",
         "stream_id",
+        "trim_over",
         "viewers",
         "visible",
         "watched_at",
@@ -119,11 +121,12 @@ class Feed:
         """The viewers that read it, here."""
         self.watched_at: float = -math.inf
         """Loop time at which the watchdog last saw a viewer, or at which the last viewer left."""
-        self._listeners: tuple[Callable[[], None], ...] = ()
+        self.listeners: tuple[Callable[[], None], ...] = ()
+        """Called at every change: see `listen`."""
         self._limit = limit_bytes
         self._dropped_bytes = 0
         """The part of `emitted_bytes` that has left the window."""
-        self._trim_over = 2 * limit_bytes
+        self.trim_over: int = 2 * limit_bytes
         """The window is trimmed when `emitted_bytes` passes this."""
         self._writers: list[tuple[int, int]] = [(start.seq, start.epoch)]
         """For each epoch that wrote an event of this feed: the number of its first event, and the epoch, in order. The
@@ -142,6 +145,8 @@ class Feed:
         """The last chunk of `take` that reached the newest visible event: after which event, up to which, the bytes."""
         self._default_id_prefix = self._id_prefix if protocol.ids_by_default else None
         self._block = protocol.block
+        self._line_prefix = self._line_prefix_now()
+        """The prefix of an event's id, if most viewers get ids and data events in the form of `DataLineProtocol`."""
 
     def speak(self, protocol: WireProtocol) -> None:
         """Its events are of this protocol. It has none yet, or all that it has were of an undecided one."""
@@ -149,6 +154,7 @@ class Feed:
         if self._simple is not None:
             self._simple = protocol.ids_by_default
         self._default_id_prefix = self._id_prefix if protocol.ids_by_default else None
+        self._line_prefix = self._line_prefix_now()
         for viewer in self.viewers:
             viewer.protocol_decided(protocol)
 
@@ -184,6 +190,7 @@ class Feed:
         else:
             self._id_prefix = self._id_prefix_of(epoch)
             self._default_id_prefix = self._id_prefix if self.protocol.ids_by_default else None
+            self._line_prefix = self._line_prefix_now()
 
     def position(self, seq: int) -> Position:
         """The position of event `seq`: its number, and the epoch that wrote it. The event was in the window once, or
@@ -194,6 +201,9 @@ class Feed:
         """Whether the feed's events follow event `after` of the log, as far as the feed can tell. A reader compares
         events from before the window once it has read them."""
         return after.seq < self.base or (after.seq <= self.emitted and self.position(after.seq) == after)
+
+    def _line_prefix_now(self) -> bytes | None:
+        return self._default_id_prefix if type(self.protocol).block is DataLineProtocol.block else None
 
     def _id_prefix_of(self, epoch: int) -> bytes:
         """An id line up to the event's number."""
@@ -214,9 +224,9 @@ class Feed:
         """Make events up to number `up_to` visible, if they are not, and tell every listener."""
         if up_to > self.visible:
             self.visible = up_to
-            if self.emitted_bytes > self._trim_over:
-                self._trim(self._limit)
-        for tell in self._listeners:
+            if self.emitted_bytes > self.trim_over:
+                self.trim()
+        for tell in self.listeners:
             tell()
 
     def lose_ids(self) -> None:
@@ -243,16 +253,16 @@ class Feed:
 
     def wake(self) -> None:
         """Tell every listener."""
-        for tell in self._listeners:
+        for tell in self.listeners:
             tell()
 
     def listen(self, tell: Callable[[], None]) -> None:
         """Call `tell` at every change. It must not raise; it may call `leave`."""
-        self._listeners = (*self._listeners, tell)
+        self.listeners = (*self.listeners, tell)
 
     def leave(self, tell: Callable[[], None]) -> None:
         """Stop calling `tell`."""
-        self._listeners = tuple(one for one in self._listeners if one != tell)
+        self.listeners = tuple(one for one in self.listeners if one != tell)
 
     async def change(self) -> None:
         """Wait for the next change."""
@@ -288,15 +298,17 @@ class Feed:
         """Hot path: the frame of the last visible event, if it is the only one after number `after`; otherwise None,
         and `take` knows what to do. Empty for an event without a wire form."""
         seq = after + 1
-        index = after - self.base
-        if seq != self.visible or index < 0 or ids is not self._simple:
+        if seq != self.visible or ids is not self._simple or after < self.base:
             return None
         if seq == self._newest_seq:
             return self._newest
-        kinds = self.kinds
-        kind = kinds.get(seq, _DATA) if kinds else _DATA
-        self._newest_seq = seq
-        self._newest = frame = self._block(seq, kind, self.data[index], self._default_id_prefix)
+        payload, prefix, kinds = self.data[after - self.base], self._line_prefix, self.kinds
+        if prefix is None or LF in payload or (kinds and seq in kinds):
+            frame = self._block(seq, kinds.get(seq, _DATA), payload, self._default_id_prefix)
+        else:  # as `block`, without the call
+            number = DIGITS[seq] if seq < KEPT_DIGITS else b"%d" % seq
+            frame = b"".join((prefix, number, b"\ndata: ", payload, b"\n\n"))
+        self._newest_seq, self._newest = seq, frame
         return frame
 
     def take(self, after: int, *, ids: bool) -> tuple[bytes, int]:
@@ -320,6 +332,11 @@ class Feed:
         if simple and end == stop:
             self._taken = after, last, chunk
         return chunk, last
+
+    def trim(self) -> None:
+        """Drop the oldest events that were shown, as far as they are over the limit: `emitted_bytes` passed
+        `trim_over`."""
+        self._trim(self._limit)
 
     def clear(self) -> None:
         """Drop every event that was shown: the window has no reader any more."""
@@ -353,4 +370,4 @@ class Feed:
         for seq in [seq for seq in self._large if seq <= self.base]:
             del self._large[seq]
         self._dropped_bytes = self.emitted_bytes - size
-        self._trim_over = self._dropped_bytes + 2 * self._limit + max(self._large.values(), default=0)
+        self.trim_over = self._dropped_bytes + 2 * self._limit + max(self._large.values(), default=0)
