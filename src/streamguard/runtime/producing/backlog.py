@@ -188,6 +188,7 @@ class Backlog:
     async def wait_for_capacity(self) -> None:
         """Wait until the log has caught up enough for more, or `wake_producer`."""
         while self.over_capacity:
+            self.flush()
             await self._wait(self._capacity)
         self.full = False
 

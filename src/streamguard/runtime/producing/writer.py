@@ -1,9 +1,10 @@
 """The process's one writer: it appends the new events of every backlog, in one round trip, over and over.
 
-Group commit: while one commit is under way, events gather for the next. After a commit of more than `BUSY_APPENDS` the
+Group commit: while one commit is under way, events gather for the next. After a commit of more than `BUSY_EVENTS` the
 next one begins no sooner than `PAUSE_SECONDS` after it, because then round trips are most of what an event costs; if it
 had more than `BURST_EVENTS`, which no models at reading speed make, no sooner than `BURST_PAUSE_SECONDS`. A few streams
-never pause: their events gather well while the store works, which then works beside the models and not after them.
+at reading speed never pause: no commit of theirs has that many. First events, ends, and producers that are far ahead of
+the log end a pause.
 
 The writer knows streams by their backlogs. A backlog is dirty while events of it wait for a commit.
 """
@@ -30,7 +31,7 @@ from .log_tally import LogTally
 
 __all__ = ["StoreHealth", "Writer"]
 
-BUSY_APPENDS: Final = 8
+BUSY_EVENTS: Final = 8
 PAUSE_SECONDS: Final = 0.004
 BURST_EVENTS: Final = 200
 BURST_PAUSE_SECONDS: Final = 0.01
@@ -188,7 +189,7 @@ class Writer:
         if not batch:
             return
         self._committed_at, self._pause = now, 0.0
-        if len(batch) > BUSY_APPENDS:
+        if events > BUSY_EVENTS:
             self._pause = PAUSE_SECONDS if events <= BURST_EVENTS else BURST_PAUSE_SECONDS
         self._asked_at = self._patience.time()
         if self._tally is not None:

@@ -1,0 +1,103 @@
+"""A busy writer waits a moment for more events, and not for longer than it may."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+import pytest
+
+from streamguard.runtime.producing import writer
+from streamguard.runtime.producing.backlog import BACKLOG_BYTES
+from streamguard.stores.appends import AppendReply, AppendRequest
+from streamguard.stores.memory import MemoryStore
+from streamguard.values import SessionKey
+
+from ..harness.waiting import wait_until_async
+from .stage import Model, Worker, saying, working
+
+pytestmark = pytest.mark.anyio
+
+FOR_GOOD = 3600.0
+BURST = writer.BUSY_EVENTS + 1
+
+
+class Commits(MemoryStore):
+    """Keeps the number of events of each commit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[int] = []
+
+    async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
+        self.events.append(sum(len(append.events) for append in batch))
+        return await super().append(batch)
+
+
+@pytest.fixture(autouse=True)
+def pausing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause that nothing ended would never end."""
+    monkeypatch.setattr(writer, "PAUSE_SECONDS", FOR_GOOD)
+    monkeypatch.setattr(writer, "BURST_PAUSE_SECONDS", FOR_GOOD)
+
+
+async def begin_a_pause(worker: Worker, store: Commits) -> Model:
+    """A stream whose last commit was one of many events."""
+    model = Model("first")
+    stream = await worker.start(model)
+    await wait_until_async(lambda: stream.acked == 1, description="its first event is in the log")
+    model.say(*["word"] * BURST)
+    await wait_until_async(lambda: stream.acked == 1 + BURST, description="a burst is in the log")
+    return model
+
+
+async def test_a_lone_burst_gathers_and_its_end_waits_for_nothing() -> None:
+    store = Commits()
+    async with working(store) as worker:
+        with anyio.fail_after(10):
+            model = await begin_a_pause(worker, store)
+            (stream,) = worker.runtime.streams.values()
+            commits = len(store.events)
+            for emitted in range(BURST + 2, BURST + 6):
+                model.say("word")
+                await wait_until_async(lambda emitted=emitted: stream.feed.emitted == emitted, description="it waits")
+            assert len(store.events) == commits, "it gathers"
+            model.end()
+            await stream.ended()
+    assert store.events[:2] == [1, BURST]
+
+
+async def test_words_at_reading_speed_wait_for_nothing() -> None:
+    store = Commits()
+    async with working(store) as worker:
+        with anyio.fail_after(10):
+            model = Model("first")
+            stream = await worker.start(model)
+            for said in range(2, 6):
+                model.say("word")
+                await wait_until_async(lambda said=said: stream.acked == said, description="it is in the log")
+            model.end()
+            await stream.ended()
+
+
+async def test_another_streams_first_event_ends_a_pause() -> None:
+    store = Commits()
+    async with working(store) as worker:
+        with anyio.fail_after(10):
+            model = await begin_a_pause(worker, store)
+            other = await worker.start(saying("hello"), worker.request(SessionKey("ana", "chat-2")))
+            await other.ended()
+            model.end()
+
+
+async def test_a_producer_far_ahead_of_the_log_ends_a_pause() -> None:
+    store = Commits()
+    async with working(store) as worker:
+        with anyio.fail_after(10):
+            model = await begin_a_pause(worker, store)
+            size = BACKLOG_BYTES // 8
+            model.say(*["x" * size] * 20)
+            (stream,) = worker.runtime.streams.values()
+            await wait_until_async(lambda: stream.acked > 12, description="the log takes what there was no room for")
+            model.end()
+            await stream.ended()
