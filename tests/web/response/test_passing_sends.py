@@ -113,7 +113,15 @@ async def test_what_does_anything_else_is_not_skipped() -> None:
         assert not response_started
         await send(message)
 
-    for wrapper in (send, counting, late, Inner().__call__):
+    async def alike(message: Message) -> None:
+        nonlocal response_started
+
+        if message["type"] == "http.response.start":
+            response_started = True
+        await send(message)
+
+    response_started = False
+    for wrapper in (send, counting, late, alike, Inner().__call__):
         assert inside_passing(wrapper) is wrapper
 
 

@@ -34,15 +34,19 @@ def _wrapper(send: Send) -> Send:
 
 def inside_passing(send: Send) -> Send:
     """What `send` passes on the messages of a response that has started, as far as its wrappers do nothing else."""
-    while isinstance(send, FunctionType) and _only_passes_on(send.__code__):
+    while isinstance(send, FunctionType) and _is_starlettes(send) and _only_passes_on(send.__code__):
         cells = dict(zip(send.__code__.co_freevars, send.__closure__ or (), strict=True))
         send = cast("Send", cells["send"].cell_contents)
     return send
 
 
+def _is_starlettes(send: FunctionType) -> bool:
+    return str(send.__module__).partition(".")[0] == "starlette"
+
+
 @lru_cache(maxsize=64)
 def _only_passes_on(code: CodeType) -> bool:
-    """Whether a wrapper's code is that of `_wrapper`, of whatever name, and wherever it stands."""
+    """Whether a wrapper's code is that of `_wrapper`, whatever its name is."""
     return _does(code) == _PASSES_ON
 
 
