@@ -33,7 +33,8 @@ SLOTS_EACH: Final = 48
 """How many slots each schedule has to choose from. They are moved to and fro: were there many, the maps of slots would
 become long."""
 STEPS_IN_FLIGHT: Final = 3
-"""What was acknowledged in so many steps before a master dies may not have reached its replica."""
+"""What was acknowledged in the last so many steps that had an acknowledgement, before a master dies, may not have
+reached its replica."""
 
 NODE_TIMEOUT_SECONDS: Final = 3.0
 """The other masters vote for a replica of one once in twice this time."""
@@ -97,9 +98,10 @@ class ClusterField:
         await asyncio.to_thread(self.cluster.wait_until_agreed)
 
     async def settle(self) -> None:
-        """Wait until the cluster is whole, and every replica follows."""
+        """Wait until the cluster is whole, and every replica has what its master had: one that says that it follows may
+        still wait for the first of the commands that came after its snapshot."""
         await asyncio.to_thread(self.cluster.wait_until_agreed)
-        await asyncio.to_thread(self.cluster.wait_until_following)
+        await asyncio.to_thread(self.cluster.wait_until_replicated)
         self.read_owners()
 
     async def unsettle(self) -> None:
@@ -107,15 +109,24 @@ class ClusterField:
         self.steady.clear()
         await wait_until_async(lambda: not self.ending, description="the schedules end", timeout=AGREED_SECONDS)
 
+    def note(self, what: str, master: ClusterNode) -> None:
+        """Note in every schedule what happens to a master."""
+        for world in self.worlds:
+            if world.history is not None:
+                whose = "its own" if world.owner is master else "another"
+                world.history.note(f"{what}, {whose} master ({master.port})")
+
     async def hand_over(self, master: ClusterNode) -> None:
         """A replica takes over in agreement with its master: nothing may be lost."""
         self.handovers += 1
+        self.note("handed over", master)
         await asyncio.to_thread(self.cluster.fail_over, master, busy=True)
         await self.settle()
 
     async def take_over(self, master: ClusterNode) -> None:
         """A replica takes over without asking, while the master takes writes."""
         self.takeovers += 1
+        self.note("taken over", master)
         with _Losses(self, master):
             await asyncio.to_thread(self.cluster.take_over, master)
             await self.settle()
@@ -123,6 +134,7 @@ class ClusterField:
     async def kill(self, master: ClusterNode) -> None:
         """The master dies, a replica takes over, and the old one comes back as its replica."""
         self.deaths += 1
+        self.note("killed", master)
         replica = self.cluster.replica_of(master)
         with _Losses(self, master):
             master.kill()
@@ -136,6 +148,7 @@ class ClusterField:
             for world in self.worlds:
                 world.add_user(master)
             await self.settle()
+        self.note("replaced", master)
 
     def __str__(self) -> str:
         return (
@@ -205,8 +218,10 @@ class ClusterWorld(MemoryWorld):
 
     def lagged_at(self, master: ClusterNode) -> int:
         """The step after which nothing may have reached the replica of a master."""
-        now = 0 if self.history is None else self.history.now
-        return min(self._lagged.get(master, now), now) - STEPS_IN_FLIGHT
+        if self.history is None:
+            return 0
+        now = self.history.now
+        return self.history.before_last(STEPS_IN_FLIGHT, min(self._lagged.get(master, now), now))
 
     async def begin(self, number: int, history: History) -> StreamRef:
         field = self._field
@@ -285,6 +300,7 @@ class ClusterWorld(MemoryWorld):
         self._lags = True
         await field.prepare()
         master = self.owner
+        field.note("not followed any more", master)
         for world in field.worlds:
             if world.history is not None:
                 world._lagged[master] = world.history.now
@@ -299,6 +315,7 @@ class ClusterWorld(MemoryWorld):
                 for node in self._cluster.nodes:
                     node.command("CONFIG", "SET", "masterauth", "")
                 await self._field.settle()
+                self._field.note("followed again", self.owner)
             finally:
                 self._lags = False
                 for world in self._field.worlds:

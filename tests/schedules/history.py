@@ -37,6 +37,8 @@ class History:
     """The present step."""
     acked: dict[Position, Ack] = field(default_factory=dict)
     losses: list[Loss] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What others did to the server meanwhile, for whoever looks into a violation."""
     taken: list[tuple[int, int]] = field(default_factory=list)
     """Takeovers: the step, and the epoch."""
     registered_at: int = 0
@@ -44,6 +46,16 @@ class History:
     lost_events: int = 0
     """Acknowledged events that a failover lost, all of them reported."""
     _identities: dict[Position, tuple[EventKind, bytes]] = field(default_factory=dict)
+
+    def note(self, what: str) -> None:
+        """Note what happened, with the step."""
+        self.notes.append(f"in step {self.now}: {what}")
+
+    def before_last(self, count: int, at: int) -> int:
+        """The step before the last so many, up to another, in which something was acknowledged: the others took no time
+        at all."""
+        steps = {ack.at for ack in self.acked.values()} | {step for step, _ in self.taken} | {self.registered_at}
+        return min(sorted(step for step in steps if step <= at)[-count:], default=at) - 1
 
     def may_be_lost(self, at: int) -> bool:
         """Whether a failover may have lost what was acknowledged in a step."""
@@ -87,8 +99,10 @@ class History:
         for position, ack in self.acked.items():
             if held.get(position) != ack.payload:
                 if not self.may_be_lost(ack.at):
+                    instead = held.get(position, f"none, and the log has {len(log)} events")
                     raise ViolationError(
-                        f"I2: the event {ack.payload!r} at {position}, acknowledged in step {ack.at}, is gone"
+                        f"I2: the event {ack.payload!r} at {position}, acknowledged in step {ack.at}, is gone; there "
+                        f"is {instead!r}"
                     )
                 missing.append(position)
         self.lost_events += len(missing)

@@ -68,6 +68,7 @@ async def play(seed: int, world: World, tally: Tally, wrap: Wrap = lambda store:
     except (ViolationError, StoreError, TimeoutError) as exc:
         lines = [f"  {number}: {step.action} {step.who} {step.amount}" for number, step in enumerate(steps, 1)]
         where = f"in step {played.history.now} of"
+        lines += [f"  {note}" for note in history.notes]
         text = "\n".join((f"{type(exc).__name__}: {exc}", f"{where} STREAMGUARD_SEED={seed}:", *lines))
         raise ViolationError(text) from exc
     finally:
