@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +19,6 @@ from ..harness.waiting import wait_until
 from ..harness.workers import Worker
 from .packed import install_locked
 from .test_clients import node
-from .test_packed_client import SETTINGS
 
 __all__ = ["node"]
 
@@ -74,24 +72,6 @@ def samples(*pages: str) -> dict[str, str]:
     return {name: body for text in texts for name, body in SAMPLE.findall(text)}
 
 
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("pages")
-
-
-@pytest.fixture(scope="module")
-def live(pages: Path) -> Iterator[Worker]:
-    environment = {"STREAMGUARD_URL": "memory://", "STREAMGUARD_SETTINGS": SETTINGS, "CLIENT_PAGES": str(pages)}
-    with Worker("tests.apps.client_chat:app", env=environment) as worker:
-        yield worker
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser() as browser:
-        yield browser
-
-
 def build(node: str, name: str, place: Path) -> None:
     """Build the page `name` with the page's own samples, into a folder of that name."""
     install_locked(shutil.which("npm") or "npm", FRONT_ENDS)
@@ -112,7 +92,7 @@ def build(node: str, name: str, place: Path) -> None:
 
 @pytest.mark.parametrize("name", ["vue", "svelte"])
 def test_a_component_asks_resumes_after_a_reload_and_a_cut_and_stops(
-    node: str, name: str, pages: Path, live: Worker, browser: Browser
+    node: str, name: str, pages: Path, page_server: Worker, browser: Browser
 ) -> None:
     build(node, name, pages)
 
@@ -129,7 +109,7 @@ def test_a_component_asks_resumes_after_a_reload_and_a_cut_and_stops(
         text = "return document.querySelector('button')?.textContent.trim()"
         wait_until(lambda: browser.script(text) == label, description=f"the button is {label}")
 
-    with FaultProxy(live.port) as proxy:
+    with FaultProxy(page_server.port) as proxy:
         browser.open(f"http://127.0.0.1:{proxy.port}/pages/{name}/?{uuid.uuid4().hex}")
         ask("words 3")
         first = ["words 3", "wörd0 wörd1 wörd2"]
@@ -157,7 +137,7 @@ def test_a_component_asks_resumes_after_a_reload_and_a_cut_and_stops(
 
 
 def test_event_source_reads_an_answer_through_a_cut_and_a_reload(
-    node: str, pages: Path, live: Worker, browser: Browser
+    node: str, pages: Path, page_server: Worker, browser: Browser
 ) -> None:
     build(node, "event-source", pages)
     open_, closed = 1, 2
@@ -175,7 +155,7 @@ def test_event_source_reads_an_answer_through_a_cut_and_a_reload(
     def call(script: str) -> None:
         browser.script(f"window.{script}")
 
-    with FaultProxy(live.port) as proxy:
+    with FaultProxy(page_server.port) as proxy:
         url = f"http://127.0.0.1:{proxy.port}/pages/event-source/?{uuid.uuid4().hex}"
         browser.open(url)
         loaded()

@@ -25,6 +25,16 @@ class Page:
         self.browser.open(f"{self.url}/#{self.chat_id}")
         self.browser.find("#prompt")
 
+    @classmethod
+    def of_new_visitor(cls, browser: Browser, url: str, *, width: int = 1280, height: int = 800) -> Page:
+        """In a window of that size, to somebody who has no chats."""
+        browser.resize(width, height)
+        browser.open(f"{url}/static/icon.svg")  # a page of the same origin, which keeps nothing
+        browser.script("localStorage.clear()")
+        browser.forget_cookies()
+        browser.severe_console_messages()  # those of before are read
+        return cls(browser, url)
+
     def ask(self, prompt: str) -> None:
         self.browser.find("#prompt").type(f"{prompt}\n")
 

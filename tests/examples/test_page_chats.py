@@ -25,11 +25,7 @@ def live(request: pytest.FixtureRequest) -> Iterator[Worker]:
 @pytest.fixture
 def page(browser: Browser, live: Worker) -> Iterator[Page]:
     """The page, wide enough for its list, in a browser that has no chats."""
-    browser.resize(1280, 800)
-    browser.open(f"{live.url}/static/icon.svg")  # a page of the same origin, which keeps nothing
-    browser.script("localStorage.clear()")
-    browser.forget_cookies()
-    yield Page(browser, live.url)
+    yield Page.of_new_visitor(browser, live.url)
     browser.as_usual()
 
 

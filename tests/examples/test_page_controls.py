@@ -33,12 +33,7 @@ def live(request: pytest.FixtureRequest) -> Iterator[Worker]:
 @pytest.fixture
 def page(browser: Browser, live: Worker) -> Iterator[Page]:
     """The page of the module's server, wide enough for its panel, to a new visitor."""
-    browser.resize(1280, 800)
-    browser.open(f"{live.url}/static/icon.svg")  # a page of the same origin, which keeps nothing
-    browser.script("localStorage.clear()")
-    browser.forget_cookies()
-    browser.severe_console_messages()
-    yield Page(browser, live.url)
+    yield Page.of_new_visitor(browser, live.url)
     mistakes = [text for text in browser.severe_console_messages() if "Failed to load resource" not in text]
     browser.as_usual()
     assert mistakes == []

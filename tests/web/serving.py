@@ -12,14 +12,30 @@ from typing import Literal
 import httpx
 import uvicorn
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from streamguard import Settings, StreamGuard
 from tests.harness.waiting import wait_until_async
 
-__all__ = ["USER", "Gate", "calling", "make_guard", "serving", "user_of"]
+__all__ = ["USER", "Gate", "calling", "make_guard", "request_scope", "serving", "user_of"]
 
 USER = {"X-User": "ann"}
+
+
+def request_scope(path: str, method: str = "POST") -> Scope:
+    """Of a request without a body, of `USER`, as uvicorn makes it."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"x-user", USER["X-User"].encode()), (b"content-length", b"0")],
+    }
 
 
 async def user_of(connection: HTTPConnection) -> str | None:

@@ -77,6 +77,20 @@ async def ask(client: RedisClient, text: str) -> object:
     return await client.call("ask", "return ARGV[1]", [b"k"], [text])
 
 
+async def all_hear_at_once(client: RedisClient, told: list[object]) -> None:
+    """All who ask hear of the mistake, and whoever asks afterwards has another connection."""
+    asked = [asyncio.create_task(ask(client, str(n))) for n in range(10)]
+    async with asyncio.timeout(20):  # far below the client's patience
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+    failed = [answer for answer in answers if not isinstance(answer, bytes)]
+    assert failed
+    for error in failed:
+        assert isinstance(error, StoreUnavailableError)
+        assert isinstance(error.__cause__, UnforeseenError)
+    assert [type(error) for error in told] == [UnforeseenError]
+    assert await ask(client, "after") == b"after"
+
+
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
@@ -92,16 +106,7 @@ async def test_all_callers_hear_at_once_of_a_mistake_in_an_exchange(
 ) -> None:
     assert await ask(client, "before") == b"before"
     failing(owner, name)
-    asked = [asyncio.create_task(ask(client, str(n))) for n in range(10)]
-    async with asyncio.timeout(20):  # far below the client's patience
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-    failed = [answer for answer in answers if not isinstance(answer, bytes)]
-    assert failed
-    for error in failed:
-        assert isinstance(error, StoreUnavailableError)
-        assert isinstance(error.__cause__, UnforeseenError)
-    assert [type(error) for error in told] == [UnforeseenError]
-    assert await ask(client, "after") == b"after"  # on another connection
+    await all_hear_at_once(client, told)
 
 
 @pytest.mark.parametrize(
@@ -113,16 +118,7 @@ async def test_all_callers_hear_at_once_that_a_connections_task_ended(
 ) -> None:
     """The first exchange is the task's, which connects."""
     failing(owner, name)
-    asked = [asyncio.create_task(ask(client, str(n))) for n in range(10)]
-    async with asyncio.timeout(20):  # far below the client's patience
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-    failed = [answer for answer in answers if not isinstance(answer, bytes)]
-    assert failed
-    for error in failed:
-        assert isinstance(error, StoreUnavailableError)
-        assert isinstance(error.__cause__, UnforeseenError)
-    assert [type(error) for error in told] == [UnforeseenError]
-    assert await ask(client, "after") == b"after"
+    await all_hear_at_once(client, told)
 
 
 async def test_a_caller_that_leaves_disturbs_nobody(redis_client: RedisClient) -> None:

@@ -10,13 +10,13 @@ from typing import Final
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
-from starlette.types import Message, Scope
+from starlette.types import Message
 
 from streamguard import StreamGuard
 from streamguard.runtime.viewing.throttle import PER_TURN, Throttle
 from tests.harness.waiting import wait_until_async
 
-from ..serving import USER, Gate, make_guard
+from ..serving import Gate, make_guard, request_scope
 
 pytestmark = pytest.mark.anyio
 
@@ -35,19 +35,7 @@ class Client:
     """That its request is complete."""
 
     async def run(self, app: Starlette) -> None:
-        scope: Scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": self.method,
-            "scheme": "http",
-            "path": self.path,
-            "raw_path": self.path.encode(),
-            "query_string": b"",
-            "root_path": "",
-            "headers": [(b"x-user", USER["X-User"].encode()), (b"content-length", b"0")],
-        }
-        await app(scope, self._receive, self._send)
+        await app(request_scope(self.path, self.method), self._receive, self._send)
 
     async def _receive(self) -> Message:
         if not self.told:

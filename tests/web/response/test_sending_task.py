@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamguard import StreamGuard
 from tests.harness.waiting import wait_until_async
 
-from ..serving import USER, Gate, make_guard
+from ..serving import Gate, make_guard, request_scope
 
 pytestmark = pytest.mark.anyio
 
@@ -59,19 +59,7 @@ class Exchange:
     async def run(self, app: Starlette) -> None:
         self.caller = asyncio.current_task()
         WHO.set("the request")
-        scope: Scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": "POST",
-            "scheme": "http",
-            "path": "/chat",
-            "raw_path": b"/chat",
-            "query_string": b"",
-            "root_path": "",
-            "headers": [(b"x-user", USER["X-User"].encode()), (b"content-length", b"0")],
-        }
-        await app(scope, self._receive, self._send)
+        await app(request_scope("/chat"), self._receive, self._send)
 
     async def has(self, text: bytes) -> None:
         await wait_until_async(lambda: text in b"".join(self.bodies), description=f"{text!r} was sent")
