@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import sys
@@ -12,7 +13,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
+
+_LONGEST_PATH: Final = 103
+"""Of a socket, in bytes: macOS has 104 with the one that ends it, Linux 108."""
+_LONGEST_NAME: Final = len("/redis.sock")
 
 # Ends, with everything in its process group, as soon as nobody holds the other end of its standard input.
 _WATCHDOG = """
@@ -21,6 +26,15 @@ sys.stdin.read()
 shutil.rmtree(sys.argv[1], ignore_errors=True)
 os.killpg(0, signal.SIGKILL)
 """
+
+
+def socket_directory() -> Path:
+    """A new directory for sockets, this user's alone: in `/tmp` if the usual place has too long a path for them."""
+    directory = tempfile.mkdtemp(prefix="streamguard-workers-")
+    if len(os.fsencode(directory)) + _LONGEST_NAME > _LONGEST_PATH:
+        os.rmdir(directory)
+        directory = tempfile.mkdtemp(prefix="streamguard-workers-", dir="/tmp")
+    return Path(directory)
 
 
 class ProcessGroup:
@@ -32,7 +46,7 @@ class ProcessGroup:
     """
 
     def __init__(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="streamguard-workers-"))
+        self.directory = socket_directory()
         self._watchdog: Process | None = None
 
     async def __aenter__(self) -> Self:

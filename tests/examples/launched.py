@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -32,8 +33,9 @@ class Launched:
         self, directory: Path, framework: Framework = "fastapi", *, workers: int = 2, gap_ms: float = 20, **more: str
     ) -> None:
         redis_binary()  # or skip
-        self.temporary: Path = directory / "temporary"
-        self.temporary.mkdir()
+        # Sockets' paths are short, and those of tests' directories may not be.
+        self._temporary = tempfile.TemporaryDirectory(prefix="streamguard-", dir="/tmp")
+        self.temporary = Path(self._temporary.name)
         self._log = directory / "log"
         self._words = [sys.executable, str(_LAUNCHER), framework, "--workers", str(workers)]
         self._environment = {
@@ -66,6 +68,7 @@ class Launched:
             self.url = wait_until(self._address, description="the workers serve", timeout=_START_SECONDS)
         except BaseException:
             self._kill_all()
+            self._temporary.cleanup()
             raise
         self.port = int(self.url.rpartition(":")[2])
         self.processes()
@@ -77,6 +80,7 @@ class Launched:
         if exc is not None:
             sys.stdout.write(f"\n--- log of the launcher ---\n{self.log()}\n")
         self._kill_all()
+        self._temporary.cleanup()
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")[-20_000:]

@@ -250,3 +250,20 @@ def test_what_cannot_start_says_why(tmp_path: Path) -> None:
 
     nowhere = {"STREAMGUARD_URL": "redis://127.0.0.1:1/0", "DEMO_GAP_MS": "not a number"}
     assert "worker w1 ended before it served" in _refused(tmp_path, "fastapi", "--workers", "1", **nowhere)
+
+
+@pytest.mark.parametrize("length", [20, 80, 160])
+def test_sockets_have_a_place_whose_path_is_short_enough(length: int, tmp_path: Path) -> None:
+    usual = tmp_path / ("d" * length)
+    usual.mkdir()
+    program = "import os, process_group; found = process_group.socket_directory(); print(found); os.rmdir(found)"
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT / "examples" / "workers",
+        env={**os.environ, "TMPDIR": str(usual)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert len(f"{run.stdout.strip()}/redis.sock") < 104
