@@ -116,11 +116,10 @@ async def test_what_a_client_that_left_never_sent_cannot_be_read() -> None:
 
     site = plain(guard, chat)
     async with serving(site.app) as port:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(upload_head(f"{site.path}?s=s", 1_000) + b"half")
-        await wait_until_async(lambda: bool(guard._running().streams), description="the stream has begun")
+        await asyncio.wait_for(reader.readuntil(b"one "), 10)
         (stream,) = guard._running().streams.values()
-        await stream.first(10)
         writer.close()
         await asyncio.wait_for(stream.ended(), 10)
     assert raised == ["ClientDisconnect"]

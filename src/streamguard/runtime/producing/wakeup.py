@@ -18,7 +18,13 @@ class Wakeup:
         """Set while a task waits."""
 
     async def until_woken(self) -> None:
-        """Wait for the next `wake`. Cancelling it leaves nothing behind."""
+        """Wait for the next `wake`. Cancelling it leaves nothing behind.
+
+        Raises:
+            RuntimeError: another task waits here. It would never be woken.
+        """
+        if self.waited is not None:
+            raise RuntimeError("two tasks wait where one may")
         self.waited = asyncio.get_running_loop().create_future()
         try:
             await self.waited
