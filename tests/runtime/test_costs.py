@@ -38,8 +38,8 @@ class CountingKey(SessionKey):
 
 
 async def three_streams(worker: Worker) -> list[LiveStream]:
-    """Streams to be registered under any name: the registry knows them by the names it is given."""
-    return [await worker.open(worker.request(SessionKey("ann", f"chat {number}"))) for number in range(3)]
+    """Of one owner, in three sessions."""
+    return [await worker.open(worker.request(CountingKey("ann", f"chat {number}"))) for number in range(3)]
 
 
 @pytest.mark.parametrize("others", [10, 1_000])
@@ -49,27 +49,28 @@ async def test_a_sessions_streams_are_found_without_looking_at_others(others: in
         streams = LiveStreams()
         for number in range(others):
             streams[StreamRef(CountingKey(f"owner {number}", f"chat {number}"), new_stream_id())] = mine[0]
-        refs = [StreamRef(CountingKey(KEY.owner, KEY.session_id), new_stream_id()) for _ in mine]
-        for ref, stream in zip(refs, mine, strict=True):
-            streams[ref] = stream
+        for stream in mine:
+            streams[stream.ref] = stream
+        asked = StreamRef(CountingKey("ann", "chat 1"), mine[1].ref.stream_id)
         CountingKey.compared = 0
-        assert streams.of_session(CountingKey(KEY.owner, KEY.session_id)) == mine
-        assert streams.of_owner(KEY.owner) == mine
-        assert streams.get(refs[1]) is mine[1]
+        assert streams.of_session(asked.key) == [mine[1]]
+        assert streams.of_owner("ann") == mine
+        assert streams.get(asked) is mine[1]
         assert CountingKey.compared <= 3
+        assert streams.get(StreamRef(CountingKey("ann", "chat 2"), mine[1].ref.stream_id)) is None
 
 
 async def test_a_stream_that_ended_is_in_no_index() -> None:
     async with working(MemoryStore()) as worker:
         _, first, second = await three_streams(worker)
-        one, other = StreamRef(KEY, new_stream_id()), StreamRef(KEY, new_stream_id())
         streams = LiveStreams()
-        streams[one], streams[other] = first, second
-        streams.discard(one)
-        streams.discard(one)
-        assert (streams.of_session(KEY), streams.of_owner(KEY.owner), len(streams)) == ([second], [second], 1)
-        streams.discard(other)
-        assert (streams.of_session(KEY), streams.of_owner(KEY.owner), list(streams.values())) == ([], [], [])
+        streams[first.ref], streams[second.ref] = first, second
+        streams.discard(first.ref)
+        streams.discard(first.ref)
+        assert (streams.of_session(first.ref.key), streams.of_session(second.ref.key)) == ([], [second])
+        assert (streams.of_owner("ann"), streams.get(first.ref), len(streams)) == ([second], None, 1)
+        streams.discard(second.ref)
+        assert (streams.of_session(second.ref.key), streams.of_owner("ann"), list(streams.values())) == ([], [], [])
 
 
 class CountingMessages(MemoryMessageStore):

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import binascii
 import itertools
-import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -19,7 +18,8 @@ from streamguard.values import StreamRef
 
 from ..harness.redis_cluster import SLOTS, ClusterNode, RedisCluster, SlotMigration
 from ..harness.waiting import wait_until_async
-from .history import History, Loss
+from .history import History
+from .losses import Losses
 from .plan import WORKERS
 from .worlds import Link, MemoryWorld, ref_of
 
@@ -127,7 +127,7 @@ class ClusterField:
         """A replica takes over without asking, while the master takes writes."""
         self.takeovers += 1
         self.note("taken over", master)
-        with _Losses(self, master):
+        with Losses(self, master):
             await asyncio.to_thread(self.cluster.take_over, master)
             await self.settle()
 
@@ -136,7 +136,7 @@ class ClusterField:
         self.deaths += 1
         self.note("killed", master)
         replica = self.cluster.replica_of(master)
-        with _Losses(self, master):
+        with Losses(self, master):
             master.kill()
             await wait_until_async(
                 lambda: replica.info("replication").get("master_link_status") == "down",
@@ -155,25 +155,6 @@ class ClusterField:
             f"{self.migrations} slots moved, {self.handovers} masters handed over, {self.takeovers} taken over, "
             f"{self.deaths} killed"
         )
-
-
-class _Losses:
-    """While entered, whatever is acknowledged by a master may be lost, and so may be what was just before."""
-
-    def __init__(self, field: ClusterField, master: ClusterNode) -> None:
-        self._found = [
-            (world, Loss(world.lagged_at(master), math.inf)) for world in field.worlds if world.owner is master
-        ]
-
-    def __enter__(self) -> None:
-        for world, loss in self._found:
-            if world.history is not None:
-                world.history.losses.append(loss)
-        self._histories = [world.history for world, _ in self._found]
-
-    def __exit__(self, *raised: object) -> None:
-        for history, (_, loss) in zip(self._histories, self._found, strict=True):
-            loss.until = math.inf if history is None else history.now
 
 
 class ClusterWorld(MemoryWorld):
