@@ -176,6 +176,26 @@ async def test_a_worker_killed_after_any_step(
         assert (row["outcome"], text) == ("completed", expected_text(6))
 
 
+async def test_a_new_post_need_not_wait_for_a_sealed_stream(
+    server: RedisServer, proxy: FaultProxy, saving: Callable[..., Worker], session: str
+) -> None:
+    """Its end is decided; whoever closes it clears the pointer only if it is still its own."""
+    dying = saving(proxy.redis_url(), command_seconds=30.0)
+    other = saving(server.url)
+    stop_at(proxy, "reply", Scripts.load().digests["seal"])
+    async with post(dying, session, n=3) as stream:
+        await reached(proxy, "the stream is sealed")
+        dying.kill()
+        first_id = stream.headers["x-stream-id"]
+    async with post(other, session, n=4, gate=session, gate_at=2) as second:
+        assert second.status == 200
+        await second.read_events(4)
+        await wait_until_async(lambda: terminals(server, first_id), description="the first stream was closed")
+        assert status(other, session)["active"]["stream_id"] == second.headers["x-stream-id"]
+        open_gate(other, session)
+        await second.read_rest()
+
+
 async def test_a_worker_killed_between_a_late_save_and_its_record(
     place: Place, server: RedisServer, proxy: FaultProxy, saving: Callable[..., Worker], session: str
 ) -> None:

@@ -86,8 +86,8 @@ async def test_a_post_takes_over_an_expired_stream(
 
 STEPS = {
     "streaming": None,
-    "before the end": ("request", "seal"),
-    "after the end": ("reply", "seal"),
+    "before the end": ("request", "close"),
+    "after the end": ("reply", "close"),
 }
 """Where nothing is to be saved or settled, a stream is sealed and closed in one step."""
 
@@ -126,23 +126,3 @@ async def test_a_worker_killed_at_any_step_of_the_end(
     assert status(other, session)["active"] is None
     assert raw_post(other, session, n=2).status_code == 200
     assert get(other, session, seen[-1].id).status_code == 200
-
-
-async def test_a_new_post_need_not_wait_for_a_sealed_stream(
-    server: RedisServer, proxy: FaultProxy, worker: Callable[..., Worker], session: str
-) -> None:
-    """Its end is decided; whoever closes it clears the pointer only if it is still its own."""
-    dying = worker(proxy.redis_url(), command_seconds=30.0, **SHORT_LEASE)
-    other = worker(server.url, **SHORT_LEASE)
-    stop_at(proxy, "reply", Scripts.load().digests["seal"])
-    async with post(dying, session, n=3) as stream:
-        await reached(proxy, "the stream is sealed")
-        dying.kill()
-        first_id = stream.headers["x-stream-id"]
-    async with post(other, session, n=4, gate=session, gate_at=2) as second:
-        assert second.status == 200
-        await second.read_events(4)
-        await wait_until_async(lambda: terminals(server, first_id), description="the first stream was closed")
-        assert status(other, session)["active"]["stream_id"] == second.headers["x-stream-id"]
-        open_gate(other, session)
-        await second.read_rest()

@@ -115,6 +115,7 @@ async def test_a_lost_stream_leaves_the_lease_index_in_the_step_that_closes_it(
         await store.declare_lost(losing(new, terminal=terminal))
         assert (client.zscore(keys.lease_shard, keys.member) is None) is (terminal is not None)
         client.zadd(keys.lease_shard, {keys.member: 1})  # as if a renewal were late
+    client.delete(keys.lease_shard)
 
 
 async def test_a_withdrawn_stream_leaves_the_lease_index_in_the_step_that_removes_it(
