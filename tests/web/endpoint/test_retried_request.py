@@ -187,6 +187,17 @@ async def test_another_question_in_the_query_is_another_request() -> None:
     assert chat.runs == 1
 
 
+async def test_a_parameter_of_the_applications_own_called_ids_counts() -> None:
+    """Only what the guard itself reads does not: `ids=1`, not the documents that a question is about."""
+    chat = Chat(make_guard())
+    async with calling(chat.app, chat.guard) as client:
+        first = await post(client, path="/chat?ids=12")
+        again = await post(client, path="/chat?ids=12&ids=1")
+        other = await post(client, path="/chat?ids=13")
+    assert events_of(again) == events_of(first)
+    assert refusal(other)[:2] == (409, "idempotency_conflict")
+
+
 async def test_another_query_with_the_same_key_is_a_conflict() -> None:
     chat = Chat(make_guard())
     async with calling(chat.app, chat.guard) as client:

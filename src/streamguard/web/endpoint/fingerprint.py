@@ -7,10 +7,12 @@ from typing import Final
 
 from starlette.requests import Request
 
+from ..response.view_options import IDS_ASKED
+
 __all__ = ["fingerprint_of", "path_and_query_of"]
 
-_HOW_TO_READ: Final = frozenset({b"cursor", b"ids"})
-"""Parameters of the query that say how the answer is read, not what is asked: a retry may have others."""
+_HOW_TO_READ: Final = frozenset(f"ids={value}".encode() for value in IDS_ASKED)
+"""Parts of the query that say, with `cursor`, how the answer is read, not what is asked: a retry may have others."""
 
 
 async def fingerprint_of(request: Request) -> str:
@@ -27,5 +29,5 @@ def path_and_query_of(request: Request) -> bytes:
     """As they were sent, without the parameters that say how the answer is read."""
     path: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
     pairs = request.scope.get("query_string", b"").split(b"&")
-    asked = [pair for pair in pairs if pair and pair.partition(b"=")[0] not in _HOW_TO_READ]
+    asked = [pair for pair in pairs if pair and pair not in _HOW_TO_READ and not pair.startswith(b"cursor=")]
     return b"?".join((path, b"&".join(asked))) if asked else path

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from starlette.requests import Request
 
 from ..guard_context import GuardContext
 
-__all__ = ["ViewOptions"]
+__all__ = ["IDS_ASKED", "ViewOptions"]
+
+IDS_ASKED: Final = {"1": True, "true": True, "0": False, "false": False}
+"""What `ids` in the query may say. Any other value is the application's own parameter, and is left to it."""
 
 
 class ViewOptions(NamedTuple):
@@ -23,6 +26,5 @@ class ViewOptions(NamedTuple):
     def of(cls, context: GuardContext, request: Request, *, binding: str, ids: bool | None) -> ViewOptions:
         """The options for a request about a stream of the endpoint `binding`. `?ids=1` and `?ids=0` override `ids`."""
         if request.scope.get("query_string"):  # else there is nothing to read
-            requested = request.query_params.get("ids", "")
-            ids = {"1": True, "true": True, "0": False, "false": False}.get(requested, ids)
+            ids = IDS_ASKED.get(request.query_params.get("ids", ""), ids)
         return cls(ids, context.endpoints.keep_alive(binding))
