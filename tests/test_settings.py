@@ -33,7 +33,8 @@ def test_every_number_carries_its_unit() -> None:
     "origin",
     [
         *("https://app.example.com/", "https://app.example.com/chat", "app.example.com", "*", "https://*.example.com"),
-        *("null", "https://App.example.com", "https://app.example.com:443", "http://localhost:80", ""),
+        *("https://App.example.com", "https://app.example.com:443", "http://localhost:80", "", "https://"),
+        *("https://b\u00fccher.example", "file:///index.html", "chrome-extension://abc/page.html"),
     ],
 )
 def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
@@ -49,10 +50,20 @@ def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
         "http://[::1]:8000",
         "https://a.example:8443",
         "capacitor://localhost",
+        "tauri://localhost",
+        "https://tauri.localhost",
+        "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+        "safari-web-extension://E5A1C8F0-17A5-4E43-9C2B-7D5A0E1B2C3D",
+        "file://",
     ],
 )
 def test_origins_as_browsers_send_them_are_taken(origin: str) -> None:
     assert Settings(cors_origins=(origin,)).cors_origins == (origin,)
+
+
+def test_the_origin_of_any_sandboxed_frame_is_refused() -> None:
+    with pytest.raises(ValidationError, match="every site may use your users' cookies"):
+        Settings(cors_origins=("null",))
 
 
 def test_settings_cannot_be_changed() -> None:

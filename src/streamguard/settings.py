@@ -20,7 +20,9 @@ SecondsOrNone = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 
-_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\\\s*?#@A-Z]+")
+_WEB_ORIGIN: Final = re.compile(r"https?://[^/\\\s*?#@A-Z\u0080-\U0010ffff]+")
+_APP_ORIGIN: Final = re.compile(r"(?!https?:)[a-z][a-z0-9+.-]*://[^/\\\s*?#@]+|file://")
+"""Of an extension, or of a page that an app brings with it: their hosts keep their capitals."""
 _WRITTEN_PORT: Final = re.compile(r"https://.*:443|http://.*:80")
 """Browsers leave out the scheme's own port."""
 
@@ -190,11 +192,17 @@ class Settings(BaseModel):
     @classmethod
     def _as_browsers_send_them(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
-            if _ORIGIN.fullmatch(origin) is None or _WRITTEN_PORT.fullmatch(origin) is not None:
+            if origin == "null":
+                raise ValueError(
+                    "'null' is what browsers send for sandboxed frames and local files of any site: with it in the "
+                    "list, every site may use your users' cookies"
+                )
+            known = _WEB_ORIGIN.fullmatch(origin) or _APP_ORIGIN.fullmatch(origin)
+            if known is None or _WRITTEN_PORT.fullmatch(origin) is not None:
                 raise ValueError(
                     f"{origin!r} is no origin as browsers send it, so no page would match: write scheme, host and "
-                    "port, in lower case, without a path, a slash at the end, a wildcard or the scheme's own port, "
-                    "as in 'https://app.example.com' or 'http://localhost:5173'"
+                    "port, in lower case and ASCII (xn--…), without a path, a slash at the end, a wildcard or the "
+                    "scheme's own port, as in 'https://app.example.com' or 'http://localhost:5173'"
                 )
         return origins
 
