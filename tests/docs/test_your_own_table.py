@@ -64,6 +64,7 @@ async def test_questions_and_replies_are_in_the_applications_own_table(page: Mod
 
         refused = await bob.post(question("m3", "may I?"))
         assert refused.status == 404
+        assert json.loads((await bob.request("GET", "/api/chats/c1/messages")).body) == []
 
         await ask(question("m2", "two, edited", trigger="submit-message", messageId="m2"))
         edited = [*whole, ("user", "two, edited"), ("assistant", "The answer to 3 messages.")]
