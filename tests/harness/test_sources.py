@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from .sources import NOT_OURS, python_files
+from .sources import NOT_OURS, SCRATCH, python_files
 
 TESTS = Path(__file__).parent.parent
 PACKAGE = TESTS.parent / "src"
@@ -14,7 +14,7 @@ ELSEWHERE = {"ast", "tmp_path", "PACKAGE", "DIRECTORY", "OPS", "SAMPLE", "SOURCE
 
 
 def test_folders_of_others_are_not_entered(tmp_path: Path) -> None:
-    for name in (*NOT_OURS, "ours"):
+    for name in (*NOT_OURS, f"{SCRATCH}vite-a1b2", "ours"):
         (tmp_path / "some" / name).mkdir(parents=True)
         (tmp_path / "some" / name / "module.py").touch()
     assert list(python_files(tmp_path)) == [tmp_path / "some" / "ours" / "module.py"]
