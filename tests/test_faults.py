@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from streamguard.errors import FaultError
 from streamguard.faults import REGISTRY, Fault, FaultCode, Phase, Severity
+from streamguard.values import short_hash
 
 texts = st.text(st.characters() | st.sampled_from("\r\n\0\u2028\ud800"), min_size=1, max_size=20)
 faults = st.builds(
@@ -64,7 +65,7 @@ def test_an_unknown_code_is_named() -> None:
 
 def test_an_error_says_what_failed_and_of_which_stream() -> None:
     fault = Fault.of(FaultCode.RESUME_FAILED, reason="stream_gone", session_id="c1", stream_id="a" * 24)
-    ids = f"reason stream_gone, session c1, stream {'a' * 24}"
+    ids = f"reason stream_gone, session_hash {short_hash('c1')}, stream_id {'a' * 24}"
     assert str(FaultError(fault)) == f"resume_failed: {fault.message} ({ids})"
     assert str(FaultError(Fault.of(FaultCode.STALLED))) == f"stalled: {Fault.of(FaultCode.STALLED).message}"
 

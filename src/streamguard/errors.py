@@ -50,7 +50,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .faults import Fault
-from .values import Outcome, Persisted
+from .values import Outcome, Persisted, short_hash
 
 __all__ = [
     "AlreadyStartedError",
@@ -116,11 +116,13 @@ class NotStartedError(ConfigurationError):
 class FaultError(StreamGuardError):
     """A failure with its structured description.
 
-    `fault` is the same object that is logged, sent to the client and counted.
+    `fault` is the same object that is logged, sent to the client and counted. The text, which may end up wherever the
+    host's exceptions do, has the session's hash: a client may have chosen its id.
     """
 
     def __init__(self, fault: Fault) -> None:
-        ids = {"reason": fault.reason, "session": fault.session_id, "stream": fault.stream_id}
+        session = None if fault.session_id is None else short_hash(fault.session_id)
+        ids = {"reason": fault.reason, "session_hash": session, "stream_id": fault.stream_id}
         known = ", ".join(f"{name} {value}" for name, value in ids.items() if value is not None)
         super().__init__(f"{fault.code}: {fault.message}{f' ({known})' if known else ''}")
         self.fault = fault
