@@ -12,6 +12,15 @@ const options = { timeout: 60_000 }; // for a test that hangs; a busy machine is
 const reconnect = { initialDelayMs: 1, maxDelayMs: 5, maxAttempts: 3 };
 const ours = (base, more = {}) => openStream({ api: `${base}/api/chat`, sessionId: who.chatId, reconnect, ...more });
 const question = { body: { id: who.chatId, messages: [] } };
+const withoutCursor = start.replace(/^id.*\n/, "");
+
+/** A page to be in, until the test is over. */
+function pageOf(t, { visibilityState = "visible", location } = {}) {
+  const page = Object.assign(new EventTarget(), { visibilityState, baseURI: "http://page.test/" });
+  Object.assign(globalThis, { document: page, window: new EventTarget(), location });
+  t.after(() => (delete globalThis.document, delete globalThis.window, delete globalThis.location));
+  return page;
+}
 
 async function all(stream, each = () => {}) {
   const events = [];
@@ -205,9 +214,7 @@ describe("time", () => {
   });
 
   test("a device that slept through the silence finds out when the page is shown", options, async (t) => {
-    const page = Object.assign(new EventTarget(), { visibilityState: "visible", baseURI: "http://page.test/" });
-    Object.assign(globalThis, { document: page, window: new EventTarget() });
-    t.after(() => (delete globalThis.document, delete globalThis.window));
+    const page = pageOf(t);
     const { base, seen } = await scripted(streaming(start, { end: false }), streaming(finish));
     const reading = all(ours(base, { reconnect: { ...reconnect, maxHiddenConnections: Infinity } }));
     await until(() => seen.length === 1, "it is read");
@@ -240,15 +247,98 @@ describe("Stop", () => {
     assert.equal(seen[2].headers["last-event-id"], "1.s.1.1");
   });
 
-  test("of an answer without a cursor ends no connection", options, async () => {
-    const started = start.replace(/^id.*\n/, "");
-    const held = [];
+  test("gets another's place where its own answer could not be resumed", options, async () => {
+    let room, first, stopped;
     const { base, seen } = await scripted(
-      (response) => (streaming(started, { end: false })(response), held.push(response)),
-      (response) => setTimeout(() => (response.writeHead(202).end("{}"), held[0].end(finish)), 1200),
+      (response) => (streaming(withoutCursor, { end: false })(response), (first = response)),
+      (response) => (streaming(start, { end: false })(response), response.on("close", () => room())),
+      (response) => (room = () => (response.writeHead(202).end("{}"), first.end(finish))),
+      streaming(finish),
     );
+    const [stream, another] = [ours(base), ours(base)];
+    await stream.open();
+    const beside = all(another, () => void (stopped ??= stream.stop()));
+    assert.deepEqual([(await all(stream)).length, (await beside).length, await stopped], [2, 2, "stopping"]);
+    assert.equal(seen[3].headers["last-event-id"], "1.s.1.1");
+  });
+
+  test("that nobody answers holds a stream for so long as silence may last, and not when it is left", options, async () => {
+    let isGivenUp = false;
+    const open = (response) => (streaming(start, { end: false })(response), response.on("close", () => (isGivenUp = true)));
+    const left = await scripted(open, () => {});
+    const stream = ours(left.base);
+    const reading = all(stream, () => void stream.stop().catch(() => {}));
+    await until(() => isGivenUp, "its connection is given up");
+    stream.close();
+    assert.equal((await reading).length, 1);
+    const { base, seen } = await scripted(open, () => {}, streaming(finish));
+    const patient = ours(base, { reconnect: { ...reconnect, idleTimeoutMs: 1500 } });
+    const events = await all(patient, ({ type }) => void (type === "start" && patient.stop().catch(() => {})));
+    assert.deepEqual([events.length, seen.length], [2, 3]);
+  });
+
+  const late = (text) => {
+    let first;
+    return scripted(
+      (response) => (streaming(text, { end: false })(response), (first = response)),
+      (response) => setTimeout(() => (response.writeHead(202).end("{}"), first.end(finish)), 1200),
+    );
+  };
+
+  test("of an answer without a cursor ends no connection", options, async () => {
+    const { base, seen } = await late(withoutCursor);
     const stream = ours(base);
     await all(stream, ({ type }) => void (type === "start" && stream.stop()));
     assert.equal(seen.length, 2);
+  });
+
+  test("that is answered late ends no connection of a page that came by HTTP/2", options, async (t) => {
+    const { base, seen } = await late(start);
+    pageOf(t, { location: { origin: base, href: base } });
+    t.mock.method(performance, "getEntriesByType", () => [{ nextHopProtocol: "h2" }]);
+    const stream = ours(base);
+    await all(stream, ({ type }) => void (type === "start" && stream.stop()));
+    assert.equal(seen.length, 2);
+  });
+});
+
+describe("a hidden tab", () => {
+  test("makes room as soon as its answer can be resumed", options, async (t) => {
+    const page = pageOf(t, { visibilityState: "hidden" });
+    let first;
+    let isClosed = false;
+    const { base, seen } = await scripted(
+      (response) => (streaming(": it thinks\n", { end: false })(response), (first = response).on("close", () => (isClosed = true))),
+      streaming(finish),
+    );
+    const others = new BroadcastChannel(`streamguard-client ${base}`);
+    t.after(() => others.close());
+    let questions = 0;
+    others.onmessage = ({ data: { question } }) => {
+      if (question !== undefined) others.postMessage({ answer: question, connections: (questions += 1) === 1 ? 0 : 5 });
+    };
+    const reading = all(ours(base));
+    await until(() => questions === 1, "it asks what the others hold");
+    first.write(start);
+    await until(() => isClosed, "it makes room");
+    page.visibilityState = "visible";
+    page.dispatchEvent(new Event("visibilitychange"));
+    assert.deepEqual((await reading).map(({ type }) => type), ["start", "finish"]);
+    assert.deepEqual([questions, seen[1].headers["last-event-id"]], [2, "1.s.1.1"]);
+  });
+
+  test("reads on where nothing is known of the others: cookies are blocked, or the browser is an imitation", options, async (t) => {
+    const { BroadcastChannel } = globalThis;
+    t.after(() => [(globalThis.BroadcastChannel = BroadcastChannel), delete performance.getEntriesByType]);
+    const { base } = await scripted(streaming(start + finish));
+    pageOf(t, { visibilityState: "hidden", location: { origin: base, href: base } });
+    Object.defineProperty(performance, "getEntriesByType", { value: undefined, configurable: true });
+    assert.equal((await all(ours(base))).length, 2);
+    globalThis.BroadcastChannel = class {
+      constructor() {
+        throw new DOMException("The operation is insecure.", "SecurityError");
+      }
+    };
+    assert.equal((await all(ours(base))).length, 2);
   });
 });

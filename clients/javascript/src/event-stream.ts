@@ -4,15 +4,12 @@ import { AnswerProgress } from "./answer-progress.js";
 import { Connection } from "./connection.js";
 import { RequestRefusedError, ResumeFailedError, StreamguardError } from "./errors.js";
 import type { ServerSentEvent } from "./event-source-parser.js";
-import { type HeldConnection, holdConnection, makeRoom } from "./open-connections.js";
-import { Reconnection, boundsOf } from "./reconnection.js";
+import { type HeldConnection, type Hold, holdConnection, makeRoom } from "./open-connections.js";
+import { MAX_TIMER_MS, Reconnection, boundsOf } from "./reconnection.js";
 import { refusal } from "./requests.js";
 import { type StopResult, stopAnswer } from "./sessions.js";
 import type { OpenStreamOptions, StreamEvent, StreamOutcome } from "./stream-options.js";
 import { StreamRequests } from "./stream-requests.js";
-
-/** After each such time without an answer, a Stop gets the place of another connection of this tab. */
-const STOP_PATIENCE_MS = 1000;
 
 /** Why a connection ends that another request is to have the place of. It is no failure. */
 const GIVEN_UP = new Error("The connection was given up for another request.");
@@ -35,10 +32,11 @@ export class EventStream implements AsyncIterable<StreamEvent> {
   readonly #answer: AnswerProgress;
   readonly #reconnection: Reconnection;
   readonly #closing = new AbortController();
+  readonly #closed: Promise<void>;
   #opened: Promise<Response | null> | null = null;
   #connection: Connection;
   readonly #held: HeldConnection = { giveUp: (until) => this.#giveUpConnection(until) };
-  #letGo: () => void = () => {};
+  #hold: Hold | null = null;
   /** What is waited for before a connection that was given up is made again. */
   #givenUpUntil: Promise<unknown> | null = null;
   #inDoubt = false;
@@ -60,6 +58,7 @@ export class EventStream implements AsyncIterable<StreamEvent> {
     const signal = options.signal;
     if (signal?.aborted) this.#closing.abort(signal.reason);
     else signal?.addEventListener("abort", () => this.#closing.abort(signal.reason), { signal: this.#closing.signal });
+    this.#closed = new Promise((resolve) => this.#closing.signal.addEventListener("abort", () => resolve()));
     this.#closing.signal.addEventListener("abort", () => this.#leave(this.#closing.signal.reason));
   }
 
@@ -113,13 +112,16 @@ export class EventStream implements AsyncIterable<StreamEvent> {
    * Stops the answer on the server. This stream then ends with what was written so far. See {@link stopAnswer}.
    *
    * Where open answers use up the browser's connections, a Stop would wait for one of them to end. After a second this
-   * stream gives its own up, and then another one each second; they are made again when the server has answered.
+   * stream gives its own up, and then another one each second; they are made again when the server has answered, or has
+   * been silent for `idleTimeoutMs`.
    */
   async stop(): Promise<StopResult> {
     const { signal: _, ...options } = this.#options;
+    const { streamUrl } = this.#requests;
+    const { idleTimeoutMs } = this.#reconnection.bounds;
     const stopped = stopAnswer({ ...options, streamId: this.streamId ?? undefined });
-    const timer = setInterval(() => makeRoom(this.#requests.streamUrl, stopped, this.#held), STOP_PATIENCE_MS);
-    return stopped.finally(() => clearInterval(timer));
+    makeRoom(streamUrl, stopped, this.#held, Math.min(idleTimeoutMs || Infinity, MAX_TIMER_MS));
+    return stopped;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<StreamEvent, void, undefined> {
@@ -171,7 +173,7 @@ export class EventStream implements AsyncIterable<StreamEvent> {
           repeated -= 1;
           continue;
         }
-        const { delivered } = this.#answer;
+        const { delivered, isResumable } = this.#answer;
         const event = this.#answer.accept(next.value);
         if (event instanceof RequestRefusedError) {
           if (!this.#reconnection.isPatientFor(event)) throw this.#answer.told(event);
@@ -181,6 +183,7 @@ export class EventStream implements AsyncIterable<StreamEvent> {
           this.#reconnection.progressed();
           this.#connection.broughtEvents = true;
         }
+        if (!isResumable && this.#answer.isResumable) this.#hold?.check();
         if (event !== null) yield event;
         if (this.#answer.reader?.over === true) return null;
       }
@@ -244,9 +247,9 @@ export class EventStream implements AsyncIterable<StreamEvent> {
   /** Connects, after `failure` if there was one. Null: the server has nothing (more). */
   async #connect(failure: unknown): Promise<Response | null> {
     const { signal } = this.#closing;
-    this.#letGo();
+    this.#hold?.end();
     for (let failed = false; ; ) {
-      if (failure === GIVEN_UP) await this.#givenUpUntil;
+      if (failure === GIVEN_UP) await Promise.race([this.#givenUpUntil, this.#closed]);
       else if (failure !== null) {
         failed = true;
         await this.#pause(failure);
@@ -284,20 +287,21 @@ export class EventStream implements AsyncIterable<StreamEvent> {
       throw error;
     }
     const { maxHiddenConnections } = this.#reconnection.bounds;
-    this.#letGo = holdConnection(this.#requests.streamUrl, maxHiddenConnections, this.#held, this.#closing.signal);
+    this.#hold = holdConnection(this.#requests.streamUrl, maxHiddenConnections, this.#held, this.#closing.signal);
   }
 
-  /** Ends the connection, and makes it again after `until`; not where the answer could not be resumed then. */
-  #giveUpConnection(until: Promise<unknown>): void {
-    if (!this.#answer.isResumable) return;
-    this.#givenUpUntil = until.catch(() => {});
-    this.#letGo();
+  /** Ends the connection, and makes it again after `until`. False where the answer could not be resumed then. */
+  #giveUpConnection(until: Promise<unknown>): boolean {
+    if (!this.#answer.isResumable) return false;
+    this.#givenUpUntil = until;
+    this.#hold?.end();
     this.#connection.fail(GIVEN_UP);
+    return true;
   }
 
   #leave(reason: unknown): void {
     this.#connection.fail(reason);
-    this.#letGo();
+    this.#hold?.end();
   }
 
   /** Waits before the next attempt, or throws at the bound. */

@@ -8,10 +8,20 @@ import { isHidden, shown, whenHidden } from "./page-events.js";
 /** How long the other tabs may take to say what they hold. */
 const ANSWER_MS = 250;
 
+/** After each such time without an answer, a request gets the place of another connection of this tab. */
+const PATIENCE_MS = 1000;
+
 /** An open connection of an answer. */
 export interface HeldConnection {
-  /** Closes it until `until` is settled. */
-  readonly giveUp: (until: Promise<unknown>) => void;
+  /** Closes it until `until` is settled. False: it stays, since its answer could not be resumed. */
+  readonly giveUp: (until: Promise<unknown>) => boolean;
+}
+
+/** That a connection is counted among the open ones. */
+export interface Hold {
+  /** The connection can be given up from now on. */
+  readonly check: () => void;
+  readonly end: () => void;
 }
 
 type Message = { readonly question: string } | { readonly answer: string; readonly connections: number };
@@ -19,12 +29,14 @@ type Message = { readonly question: string } | { readonly answer: string; readon
 /** This tab's connections to one origin, and its way to the other tabs. */
 class Origin {
   readonly held = new Set<HeldConnection>();
+  /** One connection carries all requests: nobody waits for another's end. */
+  readonly isMultiplexed: boolean;
   readonly #channel: BroadcastChannel | null;
   readonly #counts = new Map<string, number>();
 
   constructor(name: string) {
-    const isPage = typeof document !== "undefined" && typeof BroadcastChannel !== "undefined";
-    this.#channel = isPage && !isMultiplexed(name) ? new BroadcastChannel(`streamguard-client ${name}`) : null;
+    this.isMultiplexed = isMultiplexed(name);
+    this.#channel = this.isMultiplexed ? null : channelOf(name);
     if (this.#channel !== null) this.#channel.onmessage = ({ data }: MessageEvent<Message>) => this.#take(data);
   }
 
@@ -58,38 +70,68 @@ class Origin {
 }
 
 const origins = new Map<string, Origin>();
+const NONE = { held: new Set<HeldConnection>(), isMultiplexed: false };
 
 /**
- * Counts a connection among the open ones until what it returns is called.
+ * Counts a connection among the open ones until the hold ends.
  *
  * @param mostHidden so many others may be open; with more, it is given up if the tab is hidden, or once it is
  */
-export function holdConnection(url: string, mostHidden: number, connection: HeldConnection, signal: AbortSignal): () => void {
+export function holdConnection(url: string, mostHidden: number, connection: HeldConnection, signal: AbortSignal): Hold {
   const name = originOf(url);
   const origin = origins.get(name) ?? new Origin(name);
   origins.set(name, origin);
   origin.held.add(connection);
-  const check = async () => {
+  const isBounded = origin.isShared && mostHidden !== Infinity;
+  const count = async () => {
     const others = (await origin.others()) + origin.held.size - 1;
     if (origin.held.has(connection) && isHidden() && others >= mostHidden) connection.giveUp(shown(signal));
   };
-  const isBounded = origin.isShared && mostHidden !== Infinity;
-  const forget = isBounded ? whenHidden(() => void check()) : () => {};
-  if (isBounded && isHidden()) void check();
-  return () => {
+  const check = () => void (isBounded && isHidden() && count());
+  const forget = isBounded ? whenHidden(check) : () => {};
+  check();
+  const end = () => {
     forget();
     origin.held.delete(connection);
     if (origin.held.size > 0 || origins.get(name) !== origin) return;
     origin.close();
     origins.delete(name);
   };
+  return { check, end };
 }
 
-/** Gives one of this tab's connections up for a request to `url`: `first` if it is held, or another one. */
-export function makeRoom(url: string, until: Promise<unknown>, first: HeldConnection): void {
-  const held = origins.get(originOf(url))?.held ?? new Set();
-  const [next] = held.has(first) ? [first] : held;
-  next?.giveUp(until);
+/**
+ * Gives this tab's connections up for a request to `url`, one each second: `first` if it is held, or another one. They may
+ * be made again when the request is settled, or after `longestMs`.
+ */
+export function makeRoom(url: string, request: Promise<unknown>, first: HeldConnection, longestMs: number): void {
+  const until = new Promise<void>((resolve) => {
+    const timer = setInterval(() => giveOneUp(url, first, until), PATIENCE_MS);
+    const done = () => {
+      clearInterval(timer);
+      clearTimeout(end);
+      resolve();
+    };
+    const end = setTimeout(done, longestMs);
+    request.then(done, done);
+  });
+}
+
+function giveOneUp(url: string, first: HeldConnection, until: Promise<unknown>): void {
+  const { held, isMultiplexed } = origins.get(originOf(url)) ?? NONE;
+  if (isMultiplexed) return;
+  const inTurn = held.has(first) ? [first, ...held] : [...held];
+  inTurn.some((connection) => connection.giveUp(until));
+}
+
+/** A way to the other tabs; null outside of a page, and where a browser that blocks cookies refuses one. */
+function channelOf(name: string): BroadcastChannel | null {
+  if (typeof document === "undefined" || typeof BroadcastChannel === "undefined") return null;
+  try {
+    return new BroadcastChannel(`streamguard-client ${name}`);
+  } catch {
+    return null;
+  }
 }
 
 /** Empty where there is no page to which the address is relative. */
@@ -104,6 +146,7 @@ function originOf(url: string): string {
 /** Whether the page itself came by HTTP/2 or later from there: then one connection carries all requests. */
 function isMultiplexed(origin: string): boolean {
   if (origin !== globalThis.location?.origin) return false;
-  const [page] = performance.getEntriesByType("navigation") as PerformanceNavigationTiming[];
+  // Imitations of a browser have no such entries.
+  const [page] = (performance.getEntriesByType?.("navigation") ?? []) as PerformanceNavigationTiming[];
   return /^h[23]/.test(page?.nextHopProtocol ?? "");
 }

@@ -690,13 +690,16 @@ var Connection = class {
 
 // dist/open-connections.js
 var ANSWER_MS = 250;
+var PATIENCE_MS = 1e3;
 var Origin = class {
   held = /* @__PURE__ */ new Set();
+  /** One connection carries all requests: nobody waits for another's end. */
+  isMultiplexed;
   #channel;
   #counts = /* @__PURE__ */ new Map();
   constructor(name) {
-    const isPage = typeof document !== "undefined" && typeof BroadcastChannel !== "undefined";
-    this.#channel = isPage && !isMultiplexed(name) ? new BroadcastChannel(`streamguard-client ${name}`) : null;
+    this.isMultiplexed = isMultiplexed(name);
+    this.#channel = this.isMultiplexed ? null : channelOf(name);
     if (this.#channel !== null)
       this.#channel.onmessage = ({ data }) => this.#take(data);
   }
@@ -726,22 +729,23 @@ var Origin = class {
   }
 };
 var origins = /* @__PURE__ */ new Map();
+var NONE = { held: /* @__PURE__ */ new Set(), isMultiplexed: false };
 function holdConnection(url, mostHidden, connection, signal) {
   const name = originOf(url);
   const origin = origins.get(name) ?? new Origin(name);
   origins.set(name, origin);
   origin.held.add(connection);
-  const check = async () => {
+  const isBounded = origin.isShared && mostHidden !== Infinity;
+  const count = async () => {
     const others = await origin.others() + origin.held.size - 1;
     if (origin.held.has(connection) && isHidden() && others >= mostHidden)
       connection.giveUp(shown(signal));
   };
-  const isBounded = origin.isShared && mostHidden !== Infinity;
-  const forget = isBounded ? whenHidden(() => void check()) : () => {
+  const check = () => void (isBounded && isHidden() && count());
+  const forget = isBounded ? whenHidden(check) : () => {
   };
-  if (isBounded && isHidden())
-    void check();
-  return () => {
+  check();
+  const end = () => {
     forget();
     origin.held.delete(connection);
     if (origin.held.size > 0 || origins.get(name) !== origin)
@@ -749,11 +753,35 @@ function holdConnection(url, mostHidden, connection, signal) {
     origin.close();
     origins.delete(name);
   };
+  return { check, end };
 }
-function makeRoom(url, until, first) {
-  const held = origins.get(originOf(url))?.held ?? /* @__PURE__ */ new Set();
-  const [next] = held.has(first) ? [first] : held;
-  next?.giveUp(until);
+function makeRoom(url, request2, first, longestMs) {
+  const until = new Promise((resolve) => {
+    const timer = setInterval(() => giveOneUp(url, first, until), PATIENCE_MS);
+    const done = () => {
+      clearInterval(timer);
+      clearTimeout(end);
+      resolve();
+    };
+    const end = setTimeout(done, longestMs);
+    request2.then(done, done);
+  });
+}
+function giveOneUp(url, first, until) {
+  const { held, isMultiplexed: isMultiplexed2 } = origins.get(originOf(url)) ?? NONE;
+  if (isMultiplexed2)
+    return;
+  const inTurn = held.has(first) ? [first, ...held] : [...held];
+  inTurn.some((connection) => connection.giveUp(until));
+}
+function channelOf(name) {
+  if (typeof document === "undefined" || typeof BroadcastChannel === "undefined")
+    return null;
+  try {
+    return new BroadcastChannel(`streamguard-client ${name}`);
+  } catch {
+    return null;
+  }
 }
 function originOf(url) {
   try {
@@ -765,7 +793,7 @@ function originOf(url) {
 function isMultiplexed(origin) {
   if (origin !== globalThis.location?.origin)
     return false;
-  const [page] = performance.getEntriesByType("navigation");
+  const [page] = performance.getEntriesByType?.("navigation") ?? [];
   return /^h[23]/.test(page?.nextHopProtocol ?? "");
 }
 
@@ -966,7 +994,6 @@ function jsonOf2({ body }, sessionId) {
 }
 
 // dist/event-stream.js
-var STOP_PATIENCE_MS = 1e3;
 var GIVEN_UP = new Error("The connection was given up for another request.");
 var EventStream = class _EventStream {
   /** How the answer ended; null until then, and if it failed. */
@@ -977,11 +1004,11 @@ var EventStream = class _EventStream {
   #answer;
   #reconnection;
   #closing = new AbortController();
+  #closed;
   #opened = null;
   #connection;
   #held = { giveUp: (until) => this.#giveUpConnection(until) };
-  #letGo = () => {
-  };
+  #hold = null;
   /** What is waited for before a connection that was given up is made again. */
   #givenUpUntil = null;
   #inDoubt = false;
@@ -1004,6 +1031,7 @@ var EventStream = class _EventStream {
       this.#closing.abort(signal.reason);
     else
       signal?.addEventListener("abort", () => this.#closing.abort(signal.reason), { signal: this.#closing.signal });
+    this.#closed = new Promise((resolve) => this.#closing.signal.addEventListener("abort", () => resolve()));
     this.#closing.signal.addEventListener("abort", () => this.#leave(this.#closing.signal.reason));
   }
   get sessionId() {
@@ -1053,13 +1081,16 @@ var EventStream = class _EventStream {
    * Stops the answer on the server. This stream then ends with what was written so far. See {@link stopAnswer}.
    *
    * Where open answers use up the browser's connections, a Stop would wait for one of them to end. After a second this
-   * stream gives its own up, and then another one each second; they are made again when the server has answered.
+   * stream gives its own up, and then another one each second; they are made again when the server has answered, or has
+   * been silent for `idleTimeoutMs`.
    */
   async stop() {
     const { signal: _, ...options } = this.#options;
+    const { streamUrl } = this.#requests;
+    const { idleTimeoutMs } = this.#reconnection.bounds;
     const stopped = stopAnswer({ ...options, streamId: this.streamId ?? void 0 });
-    const timer = setInterval(() => makeRoom(this.#requests.streamUrl, stopped, this.#held), STOP_PATIENCE_MS);
-    return stopped.finally(() => clearInterval(timer));
+    makeRoom(streamUrl, stopped, this.#held, Math.min(idleTimeoutMs || Infinity, MAX_TIMER_MS));
+    return stopped;
   }
   async *[Symbol.asyncIterator]() {
     if (this.#read)
@@ -1114,7 +1145,7 @@ var EventStream = class _EventStream {
           repeated -= 1;
           continue;
         }
-        const { delivered } = this.#answer;
+        const { delivered, isResumable } = this.#answer;
         const event = this.#answer.accept(next.value);
         if (event instanceof RequestRefusedError) {
           if (!this.#reconnection.isPatientFor(event))
@@ -1125,6 +1156,8 @@ var EventStream = class _EventStream {
           this.#reconnection.progressed();
           this.#connection.broughtEvents = true;
         }
+        if (!isResumable && this.#answer.isResumable)
+          this.#hold?.check();
         if (event !== null)
           yield event;
         if (this.#answer.reader?.over === true)
@@ -1193,10 +1226,10 @@ var EventStream = class _EventStream {
   /** Connects, after `failure` if there was one. Null: the server has nothing (more). */
   async #connect(failure) {
     const { signal } = this.#closing;
-    this.#letGo();
+    this.#hold?.end();
     for (let failed = false; ; ) {
       if (failure === GIVEN_UP)
-        await this.#givenUpUntil;
+        await Promise.race([this.#givenUpUntil, this.#closed]);
       else if (failure !== null) {
         failed = true;
         await this.#pause(failure);
@@ -1242,20 +1275,20 @@ var EventStream = class _EventStream {
       throw error;
     }
     const { maxHiddenConnections } = this.#reconnection.bounds;
-    this.#letGo = holdConnection(this.#requests.streamUrl, maxHiddenConnections, this.#held, this.#closing.signal);
+    this.#hold = holdConnection(this.#requests.streamUrl, maxHiddenConnections, this.#held, this.#closing.signal);
   }
-  /** Ends the connection, and makes it again after `until`; not where the answer could not be resumed then. */
+  /** Ends the connection, and makes it again after `until`. False where the answer could not be resumed then. */
   #giveUpConnection(until) {
     if (!this.#answer.isResumable)
-      return;
-    this.#givenUpUntil = until.catch(() => {
-    });
-    this.#letGo();
+      return false;
+    this.#givenUpUntil = until;
+    this.#hold?.end();
     this.#connection.fail(GIVEN_UP);
+    return true;
   }
   #leave(reason) {
     this.#connection.fail(reason);
-    this.#letGo();
+    this.#hold?.end();
   }
   /** Waits before the next attempt, or throws at the bound. */
   async #pause(cause) {
