@@ -36,6 +36,9 @@ SETTINGS = {
     "outbox_retry_seconds": 1,
 }
 
+VIEWERS_SECONDS = 5
+"""How long a viewer may take, once the workers have ended, to send the rest of a request or to read an answer's."""
+
 
 class Server(uvicorn.Server):
     """A uvicorn server that leaves it to others what a signal does."""
@@ -89,7 +92,13 @@ async def _serve(pool: WorkerPool, listener: socket.socket) -> None:
     stop = asyncio.Event()
     # uvicorn calls it an error when an answer breaks off, which here is the point.
     config = uvicorn.Config(
-        Proxy(pool).app, lifespan="off", ws="none", log_level="critical", server_header=False, date_header=False
+        Proxy(pool).app,
+        lifespan="off",
+        ws="none",
+        log_level="critical",
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=VIEWERS_SECONDS,
     )
     server = Server(config, stop, pool)
     serving = asyncio.create_task(server.serve([listener]))

@@ -214,6 +214,16 @@ async def test_a_second_signal_waits_for_nobody(session: str, tmp_path: Path) ->
         assert demo.left() == []
 
 
+def test_a_viewer_who_sends_half_a_request_is_not_waited_for(tmp_path: Path) -> None:
+    half = b"POST /api/chat HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n"
+    with Launched(tmp_path) as demo, socket.create_connection(("127.0.0.1", demo.port), timeout=20) as viewer:
+        viewer.sendall(half)
+        assert viewer.recv(100).startswith(b"HTTP/1.1 100 ")  # its body is being read
+        demo.send(signal.SIGTERM)
+        assert demo.wait(30) == 0
+        assert demo.left() == []
+
+
 def test_a_killed_launcher_takes_everything_with_it(tmp_path: Path) -> None:
     with Launched(tmp_path) as demo:
         assert len(demo.processes()) >= 4  # two workers, a Redis, and what watches
