@@ -98,17 +98,19 @@ def test_over_http_1_the_seventh_answer_waits_and_a_stop_does_not(browser: Brows
 
 @pytest.mark.slow
 def test_hidden_tabs_make_room_and_go_on_when_they_are_shown(browser: Browser, origin: FaultProxy) -> None:
-    opened: list[Page] = []
-    for _ in range(SIX + 2):
-        with browser.new_tab():
-            browser.show_tab()
-            page = Page(browser, f"http://127.0.0.1:{origin.port}")
-            page.ask()
-            page.wait_for((TEXT, None))
-            opened.append(page)
-    assert origin.open_connections <= SIX
-    for page in reversed(opened):
-        with browser.in_tab(page.handle):
-            browser.show_tab()
-            page.stop(0)
-            page.wait_for((TEXT, "stopped"))
+    with browser.closing_tabs():
+        opened: list[Page] = []
+        for _ in range(SIX + 2):
+            with browser.new_tab():
+                browser.show_tab()
+                page = Page(browser, f"http://127.0.0.1:{origin.port}")
+                page.ask()
+                page.wait_for((TEXT, None))
+                opened.append(page)
+        assert origin.open_connections <= SIX
+        for page in reversed(opened):
+            with browser.in_tab(page.handle):
+                browser.show_tab()
+                page.stop(0)
+                page.wait_for((TEXT, "stopped"))
+    assert browser.script("return document.visibilityState") == "visible"

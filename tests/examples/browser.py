@@ -165,6 +165,24 @@ class Browser:
         with self.in_tab(opened["handle"]):
             yield
 
+    @contextmanager
+    def closing_tabs(self) -> Iterator[None]:
+        """After the block, the tabs that were opened in it are closed, and the one from before is shown."""
+        here, before = self.tab(), self._tabs()
+        try:
+            yield
+        finally:
+            for handle in self._tabs() - before:
+                with self.in_tab(handle):
+                    self._call("DELETE", "window")
+            with self.in_tab(here):
+                self.show_tab()
+
+    def _tabs(self) -> set[str]:
+        found = self._call("GET", "window/handles")
+        assert isinstance(found, list)
+        return set(map(str, found))
+
     def close(self) -> None:
         """End browser and driver; may be called twice."""
         if self._session:
