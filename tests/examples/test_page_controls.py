@@ -216,3 +216,88 @@ def test_answers_are_shown_as_markdown(page: Page) -> None:
     assert "```" not in shown
     for link in page.browser.find_all(f"{text} a"):
         assert link.attribute("rel") == "noopener noreferrer nofollow"
+
+
+@ON_ONE
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("## A title ##  ", "H3: A title"),
+        ("# a#b", "H3: a#b"),
+        ("` a ` and ` b`", "P: a and  b"),
+        ("# a" + " " * 1500 + "b", "H3: a" + " " * 1500 + "b"),
+        ("` " + "a" * 40_000 + "`b", "P:  " + "a" * 40_000 + "b"),
+    ],
+    ids=["marked", "unmarked", "code", "spaces", "much code"],
+)
+def test_whatever_a_model_writes_is_read_at_once(page: Page, text: str, expected: str) -> None:
+    shown, milliseconds = page.browser.script(  # type: ignore[misc]
+        "const [text] = arguments; return import('/static/markdown.mjs').then(({ blocksOf }) => {"
+        " const begun = performance.now(); const [block] = blocksOf(text).map(({ node }) => node());"
+        " return [`${block.tagName}: ${block.textContent}`, performance.now() - begun]; })",
+        text,
+    )
+    assert shown == expected
+    assert float(str(milliseconds)) < 500
+
+
+FAILING = """
+const [part] = arguments;
+const own = window.fetch;
+window.fetch = (url, init) => String(url).includes(part) ? Promise.reject(new TypeError("It fails.")) : own(url, init);
+"""
+BROKEN_ONCE = """
+const own = window.fetch;
+const broken = () => new Response(new ReadableStream({ start: (it) => it.error(new TypeError("It broke.")) }));
+window.fetch = (url, init) => {
+  if (!String(url).startsWith("/demo/inside")) return own(url, init);
+  window.fetch = own;
+  return Promise.resolve(broken());
+};
+"""
+
+
+@ON_ONE
+def test_a_stop_that_comes_too_late_says_so(page: Page) -> None:
+    page.ask("!slow 10")
+    page.wait_for_text()
+    page.browser.script(FAILING, "/stream")
+    page.press("Cut the connection")
+    wait_until(lambda: status(page)["last"]["outcome"] == "completed", description="it is written to its end")
+    page.press("Stop")
+    page.wait_for_said("There was nothing to stop")
+
+
+@ON_ONE
+def test_a_stop_that_fails_again_says_so_again(page: Page) -> None:
+    page.ask(SLOW)
+    page.wait_for_text()
+    page.browser.script(FAILING, "/stop")
+    for _ in range(2):
+        page.press("Stop")
+        wait_until(lambda: page.banners == ["stop_failed"], description="it says that the Stop failed")
+        page.press("×")
+        assert page.banners == []
+
+
+@ON_ONE
+def test_the_panel_goes_on_after_an_answer_that_broke_off(page: Page) -> None:
+    page.ask(SLOW)
+    page.wait_for_text()
+    page.browser.script(BROKEN_ONCE)
+    wait_until(lambda: page.browser.script("return !String(window.fetch).includes('demo')"), description="it broke")
+    before = len(rows(page))
+    wait_until(lambda: len(rows(page)) > before, description="the log goes on growing")
+    assert page.state == "streaming"
+
+
+@ON_ONE
+def test_a_browser_whose_storage_is_full_asks_as_ever(page: Page) -> None:
+    page.browser.script(
+        "for (let size = 1 << 22, n = 0; size > 0; n++)"
+        " try { localStorage.setItem(`full${n}`, 'x'.repeat(size)); } catch { size >>= 1; }"
+    )
+    page.ask(PROMPT)
+    page.wait_for("completed")
+    assert page.answer == scripted_answer(PROMPT)
+    page.browser.script("localStorage.clear()")

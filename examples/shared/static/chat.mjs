@@ -47,7 +47,7 @@ let retry = 0; // the timer of another attempt at that
 let reading = null; // the answer being read: `{controller, stream, number, isOn}`
 let editing = null; // the id of the question that is being edited
 let atEnd = true; // whether the reader is at the end of the talk
-const shownFaults = new Set(); // a replay tells of the same fault again
+const shownFaults = new Set(); // ids: a replay tells of the same fault again
 
 // -- which chat --------------------------------------------------------------------------------------------------------
 
@@ -199,9 +199,11 @@ function showOutcome(view, message, isLast = true) {
 
 function showBanner(fault, ...actions) {
   const key = fault.fault_id ?? `${fault.code}:${fault.message}`;
-  if (fault.code === "stopped" || shownFaults.has(key)) return;
-  shownFaults.add(key);
+  const isOnShow = [...banners.children].some((banner) => banner.dataset.key === key);
+  if (fault.code === "stopped" || isOnShow || shownFaults.has(fault.fault_id)) return;
+  if (fault.fault_id) shownFaults.add(fault.fault_id);
   const banner = element("div", "banner");
+  banner.dataset.key = key;
   banner.setAttribute("role", "alert");
   banner.dataset.code = fault.code;
   banner.dataset.severity = fault.severity ?? "error";
@@ -535,8 +537,10 @@ stop.addEventListener("click", async () => {
   stop.disabled = true;
   input.focus();
   try {
-    await stopAnswer({ sessionId: chat.id, streamId: reading.stream.streamId ?? undefined });
-    say("You stopped the answer. What was written until then is kept.");
+    const stopped = await stopAnswer({ sessionId: chat.id, streamId: reading.stream.streamId ?? undefined });
+    if (stopped === "stopping") return say("You stopped the answer. What was written until then is kept.");
+    stop.disabled = reading === null;
+    say("There was nothing to stop: the answer had ended, or had not begun.");
   } catch (error) {
     if (error.fault) showBanner(error.fault);
     else showBanner({ code: "stop_failed", message: "Stop did not reach the server.", severity: "error" });
@@ -558,6 +562,7 @@ $("#kill").addEventListener("click", async () => {
     const worker = await killWorker(chat.id);
     say(`You killed worker ${worker}, which wrote this answer, after event ${number}. Another finds what it left behind.`);
   } catch {
+    setControls();
     say("No worker was killed: none was found that writes this answer.");
   }
 });

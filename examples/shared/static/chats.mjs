@@ -1,5 +1,6 @@
 // The list of chats that this browser has. What was said in them is on the server.
 
+import { forgetQuestion } from "./history.mjs";
 import { button, element } from "./view.mjs";
 
 const KEY = "streamguard.chats";
@@ -18,7 +19,17 @@ function kept() {
 }
 
 function keep(chats) {
-  localStorage.setItem(KEY, JSON.stringify(chats.slice(0, MAX_CHATS)));
+  for (const { id } of chats.slice(MAX_CHATS)) forgetQuestion(id);
+  store(KEY, JSON.stringify(chats.slice(0, MAX_CHATS)));
+}
+
+/** Where a browser keeps no more, a chat is not in its list, and can be used as ever. */
+function store(key, value) {
+  try {
+    localStorage.setItem(key, value);
+  } catch {
+    console.warn(`This browser's storage is full: ${key} stays as it was.`);
+  }
 }
 
 /** Which chat was open last, in this browser. */
@@ -44,7 +55,7 @@ export class ChatList {
   /** The chat on show. */
   select(id) {
     this.#current = id;
-    localStorage.setItem(CURRENT, id);
+    store(CURRENT, id);
     this.#show();
   }
 

@@ -3,7 +3,7 @@
 
 const SAFE_SCHEMES = new Set(["http:", "https:", "mailto:"]);
 const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([\w+-]*)/;
-const HEADING = /^ {0,3}(#{1,6})\s+(.*?)\s*#*\s*$/;
+const HEADING = /^ {0,3}(#{1,6})\s+(.*)$/s;
 const ITEM = /^( *)([-*+]|\d{1,9}[.)])\s+(.*)$/;
 const QUOTE = /^ {0,3}> ?(.*)$/;
 const RULE = /^ {0,3}([-*_])(?:\s*\1){2,}\s*$/;
@@ -35,7 +35,7 @@ function blocksOfLines(lines, depth) {
       at += 1;
     } else if (HEADING.test(line)) {
       const [, marks, title] = HEADING.exec(line);
-      make = () => element(`h${Math.max(3, marks.length)}`, inline(title)); // the page has its own first two
+      make = () => element(`h${Math.max(3, marks.length)}`, inline(withoutMarks(title))); // the page has its own first two
       at += 1;
     } else if (RULE.test(line)) {
       make = () => document.createElement("hr");
@@ -56,6 +56,13 @@ function blocksOfLines(lines, depth) {
     blocks.push({ source: lines.slice(from, at).join("\n"), node: make });
   }
   return blocks;
+}
+
+/** A heading's text without the marks that may stand behind it. */
+function withoutMarks(title) {
+  let end = title.trimEnd().length;
+  while (title[end - 1] === "#") end -= 1;
+  return title.slice(0, end).trimEnd();
 }
 
 function startsBlock(line) {
@@ -129,8 +136,9 @@ function spanAt(text, at, missing, depth) {
     const marks = /^`+/.exec(text.slice(at, at + 8))[0];
     const end = closing(text, at + marks.length, marks, missing);
     if (end < 0) return { node: marks, end: at + marks.length };
-    const code = text.slice(at + marks.length, end).replace(/^ (.*[^ ].*) $/s, "$1");
-    return { node: element("code", [code]), end: end + marks.length };
+    const code = text.slice(at + marks.length, end);
+    const isPadded = code.startsWith(" ") && code.endsWith(" ") && code.trim() !== "";
+    return { node: element("code", [isPadded ? code.slice(1, -1) : code]), end: end + marks.length };
   }
   if (character === "[") {
     const link = /^\[([^[\]\n]{1,500})\]\(([^\s()<>]{1,2000})\)/.exec(text.slice(at, at + 2600));

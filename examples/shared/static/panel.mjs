@@ -95,7 +95,7 @@ export class Panel {
     if (this.#stream) query.set("stream", this.#stream);
     if (this.#after) query.set("after", this.#after);
     const response = await fetch(`/demo/inside?${query}`).catch(() => null);
-    return response?.ok ? response.json() : null;
+    return response?.ok ? response.json().catch(() => null) : null; // its worker may be killed in the middle of it
   }
 
   #clear() {
