@@ -163,6 +163,18 @@ def test_on_a_phone_the_list_and_the_panel_take_the_talks_place_and_give_it_back
     page.press("Chats")
     page.browser.find_all("#chat-list .chat button")[0].click()
     assert page.browser.find("#talk").displayed
+    assert page.focused == "scroll"
+
+
+def test_on_a_phone_no_button_opens_a_keyboard_over_the_talk(page: Page) -> None:
+    page.browser.resize(*SIZES["phone"])
+    page.press("How does an answer survive a reload?")
+    assert page.focused == "scroll"
+    page.wait_for_text()
+    page.press("Stop")
+    page.wait_for("stopped")
+    assert page.focused == "scroll"
+    page.press("Edit")
     assert page.focused == "prompt"
 
 

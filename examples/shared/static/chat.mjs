@@ -69,7 +69,7 @@ function openAnother(id) {
   leave();
   openChat(id);
   closeAsides();
-  input.focus();
+  focusTalk();
 }
 
 function leave() {
@@ -99,7 +99,7 @@ async function removeChat(id) {
   if (!response?.ok) {
     list.select(chat.id); // its buttons ask no longer
     closeAsides();
-    input.focus();
+    focusTalk();
     return say("The chat could not be deleted. Try again when its database is there.");
   }
   list.delete(id);
@@ -233,6 +233,11 @@ function say(sentence) {
   scrollToEnd();
 }
 
+/** Gives the focus of a button that is disabled, or gone, to the prompt; on a phone a keyboard would cover the talk then. */
+function focusTalk() {
+  (matchMedia("(pointer: coarse)").matches ? scroller : input).focus();
+}
+
 /** Follows the talk's end, unless the reader has scrolled up. */
 function scrollToEnd() {
   if (atEnd) scroller.scrollTop = scroller.scrollHeight;
@@ -242,7 +247,7 @@ function setReading(started) {
   reading = started;
   document.body.dataset.running = started !== null;
   // Stop is about to go: whoever pressed it goes on writing.
-  if (started === null && document.activeElement === stop) input.focus();
+  if (started === null && document.activeElement === stop) focusTalk();
   send.hidden = started !== null;
   stop.hidden = started === null;
   stop.disabled = started === null;
@@ -529,13 +534,13 @@ for (const starter of document.querySelectorAll("#starters button")) {
   starter.addEventListener("click", async () => {
     await loading;
     ask(starter.textContent);
-    input.focus();
+    focusTalk();
   });
 }
 
 stop.addEventListener("click", async () => {
   stop.disabled = true;
-  input.focus();
+  focusTalk();
   try {
     const stopped = await stopAnswer({ sessionId: chat.id, streamId: reading.stream.streamId ?? undefined });
     if (stopped === "stopping") return say("You stopped the answer. What was written until then is kept.");
@@ -551,13 +556,13 @@ stop.addEventListener("click", async () => {
 $("#cut").addEventListener("click", () => {
   say(`You cut the connection after event ${reading.number}. The server writes on, and the page comes back by itself.`);
   connection.cut(CUT_MS);
-  input.focus();
+  focusTalk();
 });
 
 $("#kill").addEventListener("click", async () => {
   const { number } = reading;
   $("#kill").disabled = true;
-  input.focus();
+  focusTalk();
   try {
     const worker = await killWorker(chat.id);
     say(`You killed worker ${worker}, which wrote this answer, after event ${number}. Another finds what it left behind.`);
@@ -591,7 +596,7 @@ $("#quota").addEventListener("click", async () => {
   await loading;
   if (!ask(input.value.trim() || "Write down every book there is.", { overQuota: true })) return;
   input.value = "";
-  input.focus();
+  focusTalk();
   say("Your question asks for more tokens than a day has: refused before the model was asked, and nothing was used.");
 });
 
@@ -602,7 +607,7 @@ $("#reload").addEventListener("click", () => {
 
 $("#resend").addEventListener("click", () => {
   resend();
-  input.focus();
+  focusTalk();
 });
 
 $("#new").addEventListener("click", () => openAnother(newId()));
