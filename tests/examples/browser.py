@@ -103,9 +103,10 @@ class Browser:
         return self._call("POST", "execute/sync", {"script": source, "args": list(arguments)})
 
     def resize(self, width: int, height: int) -> None:
-        """Make the page so many CSS pixels large; one narrower than 500 is a phone's."""
+        """Make the page so many CSS pixels large; one narrower than 500 is a phone's, which is touched."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self._devtools("Emulation.setDeviceMetricsOverride", size)
+        self._devtools("Emulation.setTouchEmulationEnabled", {"enabled": width < 500})
 
     def prefer(self, **features: str) -> None:
         """What the reader prefers, as `color_scheme="dark"` or `reduced_motion="reduce"`; nothing else."""
@@ -115,6 +116,7 @@ class Browser:
     def as_usual(self) -> None:
         """Undo `resize` and `prefer`."""
         self._devtools("Emulation.clearDeviceMetricsOverride", {})
+        self._devtools("Emulation.setTouchEmulationEnabled", {"enabled": False})
         self.prefer()
 
     def screenshot(self) -> str:
