@@ -2,7 +2,7 @@
 
 A stream's record and its entry in the index lie on different cluster slots, so no script touches both. An entry is
 written before the record and removed after it. In between, and after any crash, it may be wrong: see `work_sharing` for
-how it is corrected.
+how it is corrected, and `removed_entries` for one that was removed too early.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from ..damage import RecordKind
 from .driver import Command
 from .index_calls import CorrectEntry, RenewEntries
 from .keys import decode_member
-from .namespace import milliseconds
+from .namespace import RedisNamespace, milliseconds
+from .removed_entries import RemovedEntries
 from .sharded_index import INDEX_TTL_MS, STALE_ALLOWANCE, ShardedIndex, scored_members, whole_score
 
 __all__ = ["OWNER_TTL_MS", "LeaseIndex"]
@@ -30,6 +31,11 @@ class LeaseIndex(ShardedIndex):
     """The index entries and owners' slots of one store."""
 
     kind = RecordKind.LEASE_INDEX
+
+    def __init__(self, redis: RedisNamespace) -> None:
+        super().__init__(redis)
+        self.removed: Final = RemovedEntries(redis)
+        """Those of streams that a failover may have opened again since."""
 
     def renewal(self, ref: StreamRef, lease_seconds: float) -> Command:
         """Enter `ref`, or move it, to a lease from now on. The reply is the deadline."""
@@ -82,12 +88,15 @@ class LeaseIndex(ShardedIndex):
         ]
 
     async def remove(self, refs: Sequence[StreamRef]) -> None:
-        """Remove entries, whatever their deadlines."""
+        """Remove the entries of streams that were erased, whatever their deadlines."""
+        for ref in refs:
+            self.removed.add(ref)
         if refs:
             await self._redis.ask("erase", *(self.removal(ref) for ref in refs))
 
     def forget(self, ref: StreamRef) -> None:
-        """Remove an entry with the next exchange, without waiting for it."""
+        """Remove the entry of a stream that is closed or withdrawn with the next exchange, without waiting for it."""
+        self.removed.add(ref)
         self._redis.connections.post("close", [self.removal(ref)])
 
     def removal(self, ref: StreamRef) -> Command:

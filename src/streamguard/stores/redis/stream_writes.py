@@ -179,6 +179,7 @@ class RedisWrites(StreamWrites):
         """What closing answered. In a cluster, the owner's slot and the lease's entry are given back in a step of their
         own."""
         if not self._redis.one_server and answer.status in (Status.OK, Status.DUPLICATE):
+            self._leases.removed.add(ref)
             await self._slots.release(ref, self._leases.removal(ref))
         return answer
 

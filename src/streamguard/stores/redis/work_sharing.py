@@ -35,6 +35,7 @@ class RedisWorkSharing(WorkSharing):
         self._leases = leases
 
     async def expired_leases(self, *, limit: int, partition: Partition | None = None) -> list[StreamRef]:
+        await self._leases.removed.look_again()
         keys = self._redis.keys
         shards = keys.lease_shards() if partition is None else keys.lease_shards_of(partition.place, partition.of)
         most = limit + STALE_ALLOWANCE
@@ -90,6 +91,8 @@ class RedisWorkSharing(WorkSharing):
                 case b"newer":
                     later_version.append(entry)
                 case _:
+                    if lease.state != b"running":
+                        self._leases.removed.add(entry.ref)
                     correction = CorrectEntry(
                         shard_key=entry.shard,
                         member=entry.member,

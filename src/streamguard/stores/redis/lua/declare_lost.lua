@@ -92,7 +92,6 @@ end
 local last = last_seq
 stop = tonumber(stop)
 if ends then
-  leave_index()
   if active == stream_id then redis.call('HDEL', session_key, 'active') end
   -- Not NOMKSTREAM: should the log be gone altogether, its tombstone still says so, under the right number.
   local entry_id = stored_epoch .. '-' .. (last + 1)
@@ -108,6 +107,7 @@ if ends then
   shut(log_key, stored_epoch)
   redis.call('HSET', meta_key, @state@, 'c', @last_seq@, last + 1, @closed_ms@, at, @persisted@, persisted,
     @quota@, quota, @ttl_ms@, retention_ms, @seal@, seal, @seal_seq@, last, @usage@, '', @held@, '')
+  leave_index() -- not before: whatever kept the stream from being closed would keep it from being found
   if tonumber(watched_until) > at then
     redis.call('PUBLISH', meta_key .. ':d',
       struct.pack('>BI8I8', stop, last + 1, tonumber(stored_epoch)) .. 't' .. struct.pack('>I4', #terminal) .. terminal)
