@@ -144,10 +144,13 @@ class Lifetime:
 
     def _sentry(self) -> tuple[Observer, ...]:
         """The built-in observer for Sentry, unless the host gives one that it has set up itself."""
+        late = LateSentryObserver(sweep_seconds=self._settings.sweep_seconds, others=self._observers)
         if not is_sentry_imported():
-            return (LateSentryObserver(sweep_seconds=self._settings.sweep_seconds, others=self._observers),)
-        from .telemetry import SentryObserver  # noqa: PLC0415 -- it imports `sentry_sdk`
-
+            return (late,)
+        try:
+            from .telemetry import SentryObserver  # noqa: PLC0415 -- it imports `sentry_sdk`
+        except Exception:  # noqa: BLE001 -- no reason not to start: it says so when it is first asked
+            return (late,)
         given = [observer for observer in self._observers if isinstance(observer, SentryObserver)]
         made = () if given else (SentryObserver(sweep_seconds=self._settings.sweep_seconds),)
         for observer in (*given, *made):

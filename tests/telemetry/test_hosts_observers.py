@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from streamguard import ConfigurationError, Observation, Outcome, Signal, StreamGuard
+from streamguard.observations import SelectiveObserver
 from streamguard.scopes import StreamContext
 from tests.web.serving import user_of
 
@@ -40,6 +41,18 @@ class Nasty:
         raise RuntimeError("cannot close either")
 
 
+class NastyChoice(SelectiveObserver):
+    """Fails where it is asked what it wants to be told."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __call__(self, _: Observation) -> None: ...
+
+    def wants(self, _: Signal) -> bool:
+        raise self.error
+
+
 class NastyScope:
     """Fails where its scope is entered, or left."""
 
@@ -61,7 +74,8 @@ ERRORS = [RuntimeError("x"), asyncio.CancelledError(), SystemExit(1), GeneratorE
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 async def test_whatever_an_observer_raises_answers_are_whole(error: BaseException) -> None:
-    nasty: tuple[Any, ...] = (Nasty(error), NastyScope(error, entering=True), NastyScope(error, entering=False))
+    scopes = NastyScope(error, entering=True), NastyScope(error, entering=False)
+    nasty: tuple[Any, ...] = (Nasty(error), NastyChoice(error), *scopes)
     worker = Worker(observers=nasty)
     async with worker.running() as chat:
         answer = await worker.whole(chat)

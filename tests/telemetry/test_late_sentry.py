@@ -45,6 +45,45 @@ asyncio.run(main())
 """
 
 
+STUBBED = """
+import asyncio, logging, sys, types
+import httpx
+from fastapi import FastAPI
+from streamguard import StreamGuard
+
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+
+async def user(connection):
+    return "ann"
+
+guard = StreamGuard(authenticate=user)
+app = FastAPI()
+
+@app.post("/api/chat")
+@guard.stream("id")
+async def chat(id: str):
+    yield "whole"
+
+guard.install(app, "/api/chat")
+
+async def answer(id):
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        answered = await client.post(f"/api/chat?id={id}")
+        assert "whole" in answered.text, answered.text
+    await guard.idle()
+
+async def main():
+    STUB_BEFORE
+    async with guard:
+        await answer("first")
+        STUB_LATER
+        await answer("second")
+        await answer("third")
+
+asyncio.run(main())
+"""
+
+
 def run(script: str) -> str:
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 0, ran.stderr
@@ -62,3 +101,12 @@ def test_sentry_that_is_set_up_after_a_guard_has_started() -> None:
 def test_an_unknown_name_is_refused() -> None:
     script = "import streamguard.telemetry as t; print(hasattr(t, 'Other'), t.SentryObserver.__name__)"
     assert run(script) == "False SentryObserver\n"
+
+
+@pytest.mark.parametrize("when", ["STUB_BEFORE", "STUB_LATER"])
+@pytest.mark.parametrize("stub", ["None", "types.ModuleType('sentry_sdk')"])
+def test_a_stub_in_its_place_breaks_no_stream_and_is_told_of_once(when: str, stub: str) -> None:
+    """Tests of hosts put one there, so that nothing is sent."""
+    script = STUBBED.replace(when, f"sys.modules['sentry_sdk'] = {stub}")
+    said = run(script.replace("STUB_BEFORE", "pass").replace("STUB_LATER", "pass"))
+    assert said.count("observer_failed") == (0 if stub == "None" else 1)

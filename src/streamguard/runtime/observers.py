@@ -94,7 +94,13 @@ class Observers(SelectiveObserver):
     def __call__(self, observation: Observation, /) -> None:
         incomplete = observation.trace is None or observation.request_id is None
         for observer, wants in self._by_signal[observation.name]:
-            if wants is not None and not wants(observation.name):
+            try:
+                if wants is not None and not wants(observation.name):
+                    continue
+            except BaseException as exc:
+                if isinstance(exc, KeyboardInterrupt):
+                    raise
+                self._failed(observer, f"wants {observation.name}", exc)
                 continue
             if incomplete:
                 observation, incomplete = completed(observation), False
@@ -125,9 +131,14 @@ class Observers(SelectiveObserver):
 
     def wants(self, signal: Signal) -> bool:
         """Whether anybody is told of this: what nobody is told of need not be found out."""
-        for _, wants in self._by_signal[signal]:  # noqa: SIM110 -- a generator for `any` takes twice as long
-            if wants is None or wants(signal):
-                return True
+        for observer, wants in self._by_signal[signal]:
+            try:
+                if wants is None or wants(signal):
+                    return True
+            except BaseException as exc:
+                if isinstance(exc, KeyboardInterrupt):
+                    raise
+                self._failed(observer, f"wants {signal}", exc)
         return False
 
     def _was_slow(self, observer: Observer, signal: str, seconds: float) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..observations import Observation, Observer, SelectiveObserver, Signal
@@ -22,7 +23,7 @@ __all__ = ["LateSentryObserver", "is_sentry_imported"]
 
 def is_sentry_imported() -> bool:
     """Whether anybody in this process can have initialised Sentry."""
-    return "sentry_sdk" in sys.modules
+    return sys.modules.get("sentry_sdk") is not None
 
 
 class LateSentryObserver(SelectiveObserver):
@@ -37,6 +38,8 @@ class LateSentryObserver(SelectiveObserver):
         self._sweep_seconds = sweep_seconds
         self._others = tuple(others)
         self._made: SentryObserver | None = None
+        self._unusable: ModuleType | None = None
+        """A `sentry_sdk` that is none, or not a whole one: a stub of the host's tests, say."""
 
     def wants(self, signal: Signal, /) -> bool:
         observer = self._observer()
@@ -56,9 +59,16 @@ class LateSentryObserver(SelectiveObserver):
         return NO_SCOPE if observer is None else observer.scope(context)
 
     def _observer(self) -> SentryObserver | None:
-        if self._made is None and is_sentry_imported():
+        """The observer, if there can be one.
+
+        Raises:
+            Exception: what was imported as `sentry_sdk` is of no use. Only the first time: nothing is made of it then.
+        """
+        if self._made is None and is_sentry_imported() and (found := sys.modules["sentry_sdk"]) is not self._unusable:
+            self._unusable = found
             from .sentry import SentryObserver  # noqa: PLC0415 -- it imports `sentry_sdk`
 
-            self._made = SentryObserver(sweep_seconds=self._sweep_seconds)
-            self._made.beside(self._others)
+            made = SentryObserver(sweep_seconds=self._sweep_seconds)
+            made.beside(self._others)
+            self._made, self._unusable = made, None
         return self._made
