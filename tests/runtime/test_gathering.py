@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import anyio
 import pytest
@@ -51,6 +52,10 @@ async def begin_a_pause(worker: Worker, store: Commits) -> Model:
     return model
 
 
+def _is(owner: object, name: str, value: int) -> bool:
+    return bool(getattr(owner, name) == value)
+
+
 async def test_a_lone_burst_gathers_and_its_end_waits_for_nothing() -> None:
     store = Commits()
     async with working(store) as worker:
@@ -60,7 +65,7 @@ async def test_a_lone_burst_gathers_and_its_end_waits_for_nothing() -> None:
             commits = len(store.events)
             for emitted in range(BURST + 2, BURST + 6):
                 model.say("word")
-                await wait_until_async(lambda emitted=emitted: stream.feed.emitted == emitted, description="it waits")
+                await wait_until_async(partial(_is, stream.feed, "emitted", emitted), description="it waits")
             assert len(store.events) == commits, "it gathers"
             model.end()
             await stream.ended()
@@ -75,7 +80,7 @@ async def test_words_at_reading_speed_wait_for_nothing() -> None:
             stream = await worker.start(model)
             for said in range(2, 6):
                 model.say("word")
-                await wait_until_async(lambda said=said: stream.acked == said, description="it is in the log")
+                await wait_until_async(partial(_is, stream, "acked", said), description="it is in the log")
             model.end()
             await stream.ended()
 

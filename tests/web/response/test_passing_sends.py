@@ -67,6 +67,13 @@ def body_of(sent: list[Message]) -> bytes:
     return b"".join(message.get("body", b"") for message in sent)
 
 
+class Sent:
+    """Has a `send` that is a method."""
+
+    async def send(self, message: Message) -> None:
+        raise AssertionError("nobody calls it")
+
+
 class Inner:
     """An application that keeps the `send` it is given."""
 
@@ -102,6 +109,8 @@ async def test_what_does_anything_else_is_not_skipped() -> None:
 
     seen: list[Message] = []
 
+    response_started = False
+
     async def counting(message: Message) -> None:
         seen.append(message)
         await send(message)
@@ -120,9 +129,10 @@ async def test_what_does_anything_else_is_not_skipped() -> None:
             response_started = True
         await send(message)
 
-    response_started = False
-    for wrapper in (send, counting, late, alike, Inner().__call__):
+    for wrapper in (send, counting, late, alike):
         assert inside_passing(wrapper) is wrapper
+    bound = Sent().send
+    assert inside_passing(bound) is bound
 
 
 def in_starlette(guard: StreamGuard, middleware: list[Middleware]) -> ASGIApp:
@@ -179,5 +189,5 @@ async def test_an_answer_is_the_same_through_the_wrappers_and_past_them(
         names = sorted(name for name, _ in sent[0]["headers"])
         answers.append((names, body.count(b": stamped"), body.count(b"data: ")))
     assert answers[0] == answers[1]
-    if any(one.cls is Stamping for one in middleware):
+    if any(getattr(one.cls, "__name__", "") == Stamping.__name__ for one in middleware):
         assert answers[0][1] > 0

@@ -27,7 +27,7 @@ class UnansweredError(CommandError):
 
     def __init__(self, error: StoreUnavailableError) -> None:
         super().__init__("UNANSWERED by one server of the cluster")
-        self.__cause__ = error.__cause__
+        self.__cause__: BaseException | None = error.__cause__
         self.error: Final = error
         """What the call to that server alone would have raised."""
 
