@@ -25,7 +25,7 @@ from .harness.postgres import PostgresServer
 from .harness.proxy import FaultProxy
 from .harness.redis import DATABASES, RedisServer
 from .harness.sentry import leftovers
-from .tiers import EXAMPLES, Tier, directory_of, is_looked_at, is_measured, only, processes_refused, slow_first, tier_of
+from .tiers import EXAMPLES, Tier, directory_of, is_looked_at, only, processes_refused, slow_first, tier_of
 
 pytest_plugins = ["tests.harness.redis_fixtures"]
 
@@ -35,8 +35,6 @@ pytest.register_assert_rewrite(
 )
 
 _TASK_GRACE_SECONDS = 0.5
-_ASKS_FOR_COVERAGE = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
-"""The variables by which a process that starts is measured."""
 _TIER = "tier"
 """The property of a test's reports that names its tier."""
 _CPU = "cpu"
@@ -137,22 +135,21 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """In the fast tier, a test that starts a process fails; some tests are run without coverage."""
+    """In the fast tier, a test that starts a process fails; in the slow one, coverage is not measured."""
     _meter.read()
     with (
         processes_refused() if item.config.getoption("--fast") else nullcontext(),
-        nullcontext() if is_measured(item) else _unmeasured(),
+        _untraced() if tier_of(item) is Tier.SLOW else nullcontext(),
     ):
         return (yield)
 
 
 @contextmanager
-def _unmeasured() -> Iterator[None]:
-    """Pause coverage, also in threads that begin meanwhile, and in processes. A test that reads large JSON in a thread
-    takes ten times as long with it. pytest-cov's own pause does not do: in a process of xdist a second coverage goes
-    on, the process's own."""
+def _untraced() -> Iterator[None]:
+    """Pause coverage, in threads that begin meanwhile too: a test that reads large JSON in one takes ten times as long
+    with it. Processes are measured all the same: one that is kept for later tests may begin here. pytest-cov's own pause
+    does not do: in a process of xdist a second coverage goes on, the process's own."""
     trace, threads_trace = sys.gettrace(), threading.gettrace()
-    asked = {name: os.environ.pop(name) for name in _ASKS_FOR_COVERAGE if name in os.environ}
     sys.settrace(None)
     threading.settrace(None)
     try:
@@ -160,7 +157,6 @@ def _unmeasured() -> Iterator[None]:
     finally:
         threading.settrace(threads_trace)
         sys.settrace(trace)
-        os.environ.update(asked)
 
 
 @pytest.fixture(scope="session")

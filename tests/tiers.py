@@ -9,10 +9,8 @@
   be found), sweep over much, or take half a minute or more. `-m "not slow"` leaves them out.
 - **middle**: the others, with servers and processes.
 
-The whole suite has all of them. It begins with the slow ones, so that none is left to one process at the end.
-
-Coverage makes all that is ours take about twice as long. It is not measured within tests that are slow or repeat, in
-another place, what other tests show: what only they reach counts as not reached.
+The whole suite has all of them. It begins with the slow ones, so that none is left to one process at the end, and
+measures no coverage within them: what only they reach counts as not reached.
 """
 
 from __future__ import annotations
@@ -30,11 +28,9 @@ import pytest
 __all__ = [
     "EXAMPLES",
     "MODULES",
-    "UNMEASURED",
     "Tier",
     "directory_of",
     "is_looked_at",
-    "is_measured",
     "only",
     "processes_refused",
     "slow_first",
@@ -83,10 +79,6 @@ MODULES: Final = frozenset(
 )
 """Modules that import the clients of real providers, which takes each process some seconds."""
 
-UNMEASURED: Final = frozenset({"clients", "docs", "examples", "ops", "servers", "stores/redis/test_kinds.py"})
-"""Directories and modules without coverage: they show what works with other programs, on other servers and on other
-kinds of Redis, and most of what they use is not ours."""
-
 EXAMPLES: Final = 20
 """How many examples a property test of the tier tries, unless it says so itself."""
 
@@ -124,12 +116,6 @@ def tier_of(item: pytest.Item) -> Tier:
 def directory_of(nodeid: str) -> str:
     """The directory below `tests`, or the module in it, that a test belongs to."""
     return "/".join(nodeid.partition("::")[0].split("/")[:2])
-
-
-def is_measured(item: pytest.Item) -> bool:
-    """Whether coverage is measured within a test."""
-    place = _place(item.path)
-    return tier_of(item) is not Tier.SLOW and place not in UNMEASURED and place.partition("/")[0] not in UNMEASURED
 
 
 def only(tier: Tier, items: list[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:

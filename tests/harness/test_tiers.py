@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ..tiers import MODULES, UNMEASURED, Tier, directory_of, is_measured, only, processes_refused, slow_first, tier_of
+from ..tiers import MODULES, Tier, directory_of, only, processes_refused, slow_first, tier_of
 
 pytestmark = pytest.mark.anyio
 
@@ -24,16 +24,6 @@ def test_a_process_may_not_be_started_in_the_fast_tier() -> None:
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_modules_that_it_leaves_out_are_there(module: str) -> None:
     assert (Path(__file__).parents[1] / module).exists()
-
-
-@pytest.mark.parametrize("place", sorted(UNMEASURED))
-def test_places_without_coverage_are_there(place: str) -> None:
-    assert (Path(__file__).parents[1] / place).exists()
-
-
-def test_what_is_measured(request: pytest.FixtureRequest, twenty: list[pytest.Item]) -> None:
-    assert is_measured(request.node)
-    assert [is_measured(item) for item in twenty].count(False) == 6
 
 
 @pytest.mark.slow
