@@ -147,8 +147,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 @contextmanager
 def _untraced() -> Iterator[None]:
     """Pause coverage, in threads that begin meanwhile too: a test that reads large JSON in one takes ten times as long
-    with it. Processes are measured all the same: one that is kept for later tests may begin here. pytest-cov's own pause
-    does not do: in a process of xdist a second coverage goes on, the process's own."""
+    with it. Processes are measured all the same: one that is kept for later tests may begin here. pytest-cov's own
+    pause does not do: in a process of xdist a second coverage goes on, the process's own."""
     trace, threads_trace = sys.gettrace(), threading.gettrace()
     sys.settrace(None)
     threading.settrace(None)
