@@ -73,29 +73,31 @@ class BehindDevServer(BehindProxy):
         await self.test_each_event_arrives_before_the_next_is_produced(chat)
 
 
-class TestVite(BehindDevServer):
-    @pytest.fixture(scope="class")
-    def server(self, packages: str, started: Site) -> Iterator[Vite]:
-        with Vite(packages, SHOWN["vite.config.ts"], upstream=started.worker.port) as server:
-            yield server
+@pytest.fixture(scope="module")
+def vite(packages: str, started: Site) -> Iterator[Vite]:
+    with Vite(packages, SHOWN["vite.config.ts"], upstream=started.worker.port) as server:
+        yield server
 
+
+class TestVite(BehindDevServer):
     @pytest.fixture
-    def chat(self, place: Site, server: Vite) -> Chat:
-        return _chat(place, server.port)
+    def chat(self, place: Site, vite: Vite) -> Chat:
+        return _chat(place, vite.port)
+
+
+@pytest.fixture(scope="module", params=[WITHOUT_HANDLER, WITH_HANDLER], ids=["rewrites", "handler"])
+def next_js(request: pytest.FixtureRequest, packages: str, started: Site) -> Iterator[Next]:
+    with Next(packages, request.param, upstream=started.worker.port) as server:
+        # Each route is compiled when it is asked for first.
+        for method, path in (("GET", "/api/chat/health/live"), ("POST", "/api/chat")):
+            httpx.request(method, f"http://127.0.0.1:{server.port}{path}", trust_env=False, timeout=90)
+        yield server
 
 
 class TestNext(BehindDevServer):
-    @pytest.fixture(scope="class", params=[WITHOUT_HANDLER, WITH_HANDLER], ids=["rewrites", "handler"])
-    def server(self, request: pytest.FixtureRequest, packages: str, started: Site) -> Iterator[Next]:
-        with Next(packages, request.param, upstream=started.worker.port) as server:
-            # Each route is compiled when it is asked for first.
-            for method, path in (("GET", "/api/chat/health/live"), ("POST", "/api/chat")):
-                httpx.request(method, f"http://127.0.0.1:{server.port}{path}", trust_env=False, timeout=90)
-            yield server
-
     @pytest.fixture
-    def chat(self, place: Site, server: Next) -> Chat:
-        return _chat(place, server.port)
+    def chat(self, place: Site, next_js: Next) -> Chat:
+        return _chat(place, next_js.port)
 
 
 def _chat(place: Site, port: int) -> Chat:
