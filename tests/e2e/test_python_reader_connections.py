@@ -80,5 +80,7 @@ async def test_answers_on_one_http_2_connection_do_not_disturb_each_other(worker
             async def together() -> tuple[object, ...]:
                 return tuple(await asyncio.gather(whole(), left(), cancelled(), stopped()))
 
+            # httpx opens a connection for each request until it knows that one speaks HTTP/2.
+            assert await whole() == (100, 1)
             rounds = [together() for _ in range(5)]
             assert await asyncio.gather(*rounds) == [((100, 1), None, None, Outcome.STOPPED)] * 5
