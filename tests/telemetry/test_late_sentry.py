@@ -9,8 +9,8 @@ import pytest
 
 pytestmark = pytest.mark.processes
 
-FAILS_BEFORE_AND_AFTER = """
-import asyncio, sys
+APPLICATION = """
+import asyncio, logging, sys, types
 import httpx
 from fastapi import FastAPI
 from streamguard import StreamGuard
@@ -20,7 +20,9 @@ async def user(connection):
 
 guard = StreamGuard(authenticate=user)
 app = FastAPI()
+"""
 
+FAILS_BEFORE_AND_AFTER = """
 @app.post("/api/chat")
 @guard.stream("id")
 async def chat(id: str):
@@ -46,18 +48,7 @@ asyncio.run(main())
 
 
 STUBBED = """
-import asyncio, logging, sys, types
-import httpx
-from fastapi import FastAPI
-from streamguard import StreamGuard
-
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
-
-async def user(connection):
-    return "ann"
-
-guard = StreamGuard(authenticate=user)
-app = FastAPI()
 
 @app.post("/api/chat")
 @guard.stream("id")
@@ -95,7 +86,7 @@ def test_importing_the_package_does_not_import_sentry() -> None:
 
 
 def test_sentry_that_is_set_up_after_a_guard_has_started() -> None:
-    assert run(FAILS_BEFORE_AND_AFTER).startswith("1 ")
+    assert run(APPLICATION + FAILS_BEFORE_AND_AFTER).startswith("1 ")
 
 
 def test_an_unknown_name_is_refused() -> None:
@@ -107,6 +98,6 @@ def test_an_unknown_name_is_refused() -> None:
 @pytest.mark.parametrize("stub", ["None", "types.ModuleType('sentry_sdk')"])
 def test_a_stub_in_its_place_breaks_no_stream_and_is_told_of_once(when: str, stub: str) -> None:
     """Tests of hosts put one there, so that nothing is sent."""
-    script = STUBBED.replace(when, f"sys.modules['sentry_sdk'] = {stub}")
+    script = APPLICATION + STUBBED.replace(when, f"sys.modules['sentry_sdk'] = {stub}")
     said = run(script.replace("STUB_BEFORE", "pass").replace("STUB_LATER", "pass"))
     assert said.count("observer_failed") == (0 if stub == "None" else 1)

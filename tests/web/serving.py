@@ -11,13 +11,15 @@ from typing import Literal
 
 import httpx
 import uvicorn
+from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
+from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
 from streamguard import Settings, StreamGuard
 from tests.harness.waiting import wait_until_async
 
-__all__ = ["USER", "Gate", "calling", "make_guard", "request_scope", "serving", "user_of"]
+__all__ = ["USER", "Gate", "calling", "gated", "make_guard", "request_scope", "serving", "user_of"]
 
 USER = {"X-User": "ann"}
 
@@ -61,6 +63,21 @@ class Gate:
     async def wait(self) -> None:
         self.reached.set()
         await self._opened.wait()
+
+
+def gated(gate: Gate, **settings: object) -> tuple[StreamGuard, Starlette]:
+    """An answer of two events in the session `s`, with the gate between them."""
+    guard = make_guard(drain_seconds=1, **settings)
+
+    @guard.stream(lambda request: "s", protocol="plain")
+    async def chat() -> AsyncIterator[str]:
+        yield "one"
+        await gate.wait()
+        yield "two"
+
+    app = Starlette(routes=[Route("/chat", chat, methods=["POST"])])
+    guard.install(app, "/api/chat")
+    return guard, app
 
 
 class _Server(uvicorn.Server):

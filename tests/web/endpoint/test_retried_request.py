@@ -187,23 +187,20 @@ async def test_another_question_in_the_query_is_another_request() -> None:
     assert chat.runs == 1
 
 
-async def test_a_parameter_of_the_applications_own_called_ids_counts() -> None:
-    """Only what the guard itself reads does not: `ids=1`, not the documents that a question is about."""
+@pytest.mark.parametrize(
+    ("query", "same", "other_query"),
+    [
+        ("model=small", "model=small", "model=large"),
+        # Only what the guard itself reads does not count: `ids=1`, not the documents that a question is about.
+        ("ids=12", "ids=12&ids=1", "ids=13"),
+    ],
+)
+async def test_another_query_with_the_same_key_is_a_conflict(query: str, same: str, other_query: str) -> None:
     chat = Chat(make_guard())
     async with calling(chat.app, chat.guard) as client:
-        first = await post(client, path="/chat?ids=12")
-        again = await post(client, path="/chat?ids=12&ids=1")
-        other = await post(client, path="/chat?ids=13")
-    assert events_of(again) == events_of(first)
-    assert refusal(other)[:2] == (409, "idempotency_conflict")
-
-
-async def test_another_query_with_the_same_key_is_a_conflict() -> None:
-    chat = Chat(make_guard())
-    async with calling(chat.app, chat.guard) as client:
-        first = await post(client, path="/chat?model=small")
-        again = await post(client, path="/chat?model=small")
-        other = await post(client, path="/chat?model=large")
+        first = await post(client, path=f"/chat?{query}")
+        again = await post(client, path=f"/chat?{same}")
+        other = await post(client, path=f"/chat?{other_query}")
     assert events_of(again) == events_of(first)
     assert refusal(other)[:2] == (409, "idempotency_conflict")
 

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 import pytest
 from starlette.applications import Starlette
-from starlette.routing import Route
 from starlette.types import Message
 
-from streamguard import StreamGuard
 from streamguard.runtime.viewing.throttle import PER_TURN, Throttle
 from tests.harness.waiting import wait_until_async
 
-from ..serving import Gate, make_guard, request_scope
+from ..serving import Gate, gated, request_scope
 
 pytestmark = pytest.mark.anyio
 
 CROWD: Final = 80
+MANY: Final[dict[str, object]] = {"max_viewers_per_owner": 1_000, "max_resumes_per_minute": 10_000}
 
 
 @dataclass
@@ -49,20 +48,6 @@ class Client:
             self.bodies.append(message["body"])
 
 
-def application(gate: Gate) -> tuple[StreamGuard, Starlette]:
-    guard = make_guard(drain_seconds=1, max_viewers_per_owner=1_000, max_resumes_per_minute=10_000)
-
-    @guard.stream(lambda request: "s", protocol="plain")
-    async def chat() -> AsyncIterator[str]:
-        yield "one"
-        await gate.wait()
-        yield "two"
-
-    app = Starlette(routes=[Route("/chat", chat, methods=["POST"])])
-    guard.install(app, "/api/chat")
-    return guard, app
-
-
 async def most_in_a_turn(count: Callable[[], int], until: Callable[[], bool]) -> int:
     """By how much a count changes at most from one turn of the event loop to the next, `until` it is over."""
     most, before = 0, count()
@@ -75,7 +60,7 @@ async def most_in_a_turn(count: Callable[[], int], until: Callable[[], bool]) ->
 
 async def test_viewers_that_leave_at_once_leave_some_in_each_turn() -> None:
     gate = Gate()
-    guard, app = application(gate)
+    guard, app = gated(gate, **MANY)
     async with guard:
         clients = [Client("/chat", "POST"), *(Client("/api/chat/s/stream") for _ in range(CROWD))]
         first = asyncio.create_task(clients[0].run(app))
@@ -92,7 +77,7 @@ async def test_viewers_that_leave_at_once_leave_some_in_each_turn() -> None:
 
 async def test_clients_that_come_back_at_once_are_answered_some_in_each_turn() -> None:
     gate = Gate()
-    guard, app = application(gate)
+    guard, app = gated(gate, **MANY)
     async with guard:
         first = Client("/chat", "POST")
         request = asyncio.create_task(first.run(app))

@@ -14,10 +14,9 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from streamguard import StreamGuard
 from tests.harness.waiting import wait_until_async
 
-from ..serving import Gate, make_guard, request_scope
+from ..serving import Gate, gated, make_guard, request_scope
 
 pytestmark = pytest.mark.anyio
 
@@ -63,21 +62,6 @@ class Exchange:
 
     async def has(self, text: bytes) -> None:
         await wait_until_async(lambda: text in b"".join(self.bodies), description=f"{text!r} was sent")
-
-
-def gated(gate: Gate) -> tuple[StreamGuard, Starlette]:
-    """An answer of two events, with the gate between them."""
-    guard = make_guard(drain_seconds=1)
-
-    @guard.stream(protocol="plain")
-    async def chat() -> AsyncIterator[str]:
-        yield "one"
-        await gate.wait()
-        yield "two"
-
-    app = Starlette(routes=[Route("/chat", chat, methods=["POST"])])
-    guard.install(app, "/api/chat")
-    return guard, app
 
 
 def viewer_tasks() -> set[asyncio.Task[object]]:
