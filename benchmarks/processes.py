@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -96,9 +97,7 @@ class RedisProcess(ChildProcess):
     def __init__(self, log: Log = Log.PLAIN) -> None:
         super().__init__("redis-server")
         self._log = log
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = _free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.version = ""
 
@@ -190,6 +189,15 @@ def place(servers: Iterable[int], others: Iterable[int], *, apart: bool) -> None
         os.sched_setaffinity(pid, processors[-1:] if apart else processors)
     for pid in others:
         os.sched_setaffinity(pid, processors[:-1] if apart else processors)
+
+
+def _free_port() -> int:
+    """A port that nobody listens on, below those that the kernel gives to connections."""
+    while True:
+        port = random.randrange(16_000, 21_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _redis_binary() -> str:

@@ -26,7 +26,8 @@ from streamguard.errors import (
 )
 from streamguard.stores import StreamLog, schemes
 
-from ..harness.redis import RedisServer, free_port
+from ..harness.ports import free_port
+from ..harness.redis import RedisServer
 from ..stores.archive import Archive
 from .running import ROOT, administer, ran
 

@@ -24,7 +24,8 @@ from ..apps.counting import LIMIT
 from ..e2e.calls import new_session, open_gate, post, status
 from ..e2e.conftest import SHORT_LEASE, environment
 from ..e2e.test_saving import Place
-from ..harness.redis import RedisServer, free_port
+from ..harness.ports import free_port
+from ..harness.redis import RedisServer
 from ..harness.waiting import wait_until
 from ..harness.workers import Worker
 from .running import begun, ran

@@ -20,7 +20,8 @@ from streamguard.values import Event
 from streamguard.wire import protocol_named
 
 from ..examples.live import example, scripted_answer
-from ..harness.redis import RedisServer, free_port
+from ..harness.ports import free_port
+from ..harness.redis import RedisServer
 from ..harness.tools import missing
 from ..harness.workers import Worker
 from ..wire.golden import GOLDEN, GoldenStream, digest, fold_streams, load, recorded_hashes

@@ -21,7 +21,7 @@ from typing import Final
 
 import httpx
 
-from ..harness.redis import free_port
+from ..harness.ports import free_port
 from ..harness.waiting import wait_until
 from .samples import ROOT
 

@@ -21,7 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from streamguard.settings import Settings
-from tests.harness.redis import free_port
+from tests.harness.ports import free_port
 from tests.harness.redis_binaries import redis_binary
 from tests.harness.sse import Ending, post_chat
 from tests.harness.waiting import wait_until

@@ -14,7 +14,7 @@ from typing import Final
 import psutil
 import pytest
 
-from tests.harness.redis import free_port
+from tests.harness.ports import free_port
 from tests.harness.sse import Ending, post_chat, resume, ui_text
 from tests.harness.starting import serving
 from tests.harness.waiting import wait_until_async

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ..harness.redis import free_port
+from ..harness.ports import free_port
 from ..harness.waiting import wait_until
 from ..harness.workers import Worker
 from ..telemetry.receiver import receiving

@@ -18,7 +18,7 @@ from typing import ClassVar, Final, Self, TypedDict
 
 import psutil
 
-from .redis import free_port
+from .ports import free_port
 from .waiting import wait_until
 
 __all__ = ["DatabaseServer"]

@@ -15,7 +15,7 @@ from typing import Self
 
 import psutil
 
-from .redis import free_port
+from .ports import free_port
 from .waiting import wait_until
 
 __all__ = ["FrontServer"]

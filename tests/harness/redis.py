@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import atexit
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -20,36 +17,16 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from .ports import free_port
 from .redis_binaries import redis_binary
 from .waiting import wait_until
 
-__all__ = ["DATABASES", "RedisServer", "free_port", "free_port_pair"]
+__all__ = ["DATABASES", "RedisServer"]
 
 DATABASES: Final = 256
 """How many numbered databases each server has, so that tests can take turns without meeting each other's keys."""
 
 _START_SECONDS: Final = 30.0
-
-
-def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def free_port_pair() -> int:
-    """A port that is free, as is the one 10,000 above: a node of a cluster listens on both.
-
-    Both are below those that the kernel gives to connections, so that none takes one before the server does.
-    """
-    while True:
-        port = random.randrange(11_000, 22_000)
-        with socket.socket() as one, socket.socket() as other, suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            other.bind(("127.0.0.1", port + 10_000))
-            return port
 
 
 _WITHOUT_TTL = """

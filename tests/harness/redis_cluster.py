@@ -10,8 +10,9 @@ from typing import Final
 import redis
 from redis.crc import key_slot
 
+from .ports import free_port_pair
 from .proxy import FaultProxy
-from .redis import RedisServer, free_port_pair
+from .redis import RedisServer
 from .redis_binaries import redis_binary
 from .redis_group import RedisGroup
 from .waiting import wait_until

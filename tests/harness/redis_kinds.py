@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from .certificates import Certificates
-from .redis import RedisServer, free_port
+from .ports import free_port
+from .redis import RedisServer
 from .redis_binaries import has_tls, redis_binary
 from .redis_cluster import RedisCluster
 from .redis_sentinel import SERVICE, RedisSentinels

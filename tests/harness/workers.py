@@ -19,8 +19,8 @@ from typing import Final, Literal, Self, TypeAlias
 
 import psutil
 
+from .ports import free_port
 from .probe import PROBE_PATH
-from .redis import free_port
 from .starting import Process, started
 from .waiting import wait_until
 

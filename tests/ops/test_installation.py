@@ -24,7 +24,7 @@ from streamguard.telemetry.metrics import PrometheusMetrics
 from streamguard.testing import GuardedApp
 
 from ..docs.samples import blocks
-from ..harness.redis import free_port
+from ..harness.ports import free_port
 from ..harness.tools import missing
 from ..harness.waiting import wait_until_async
 from ..web.serving import USER, serving, user_of

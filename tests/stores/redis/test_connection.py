@@ -20,7 +20,8 @@ from streamguard.stores.redis.errors import mapped_errors
 from streamguard.stores.redis.urls import address_of
 from streamguard.testing._stream_store.steps import Hints, begin, log, payloads, put
 
-from ...harness.redis import RedisServer, free_port
+from ...harness.ports import free_port
+from ...harness.redis import RedisServer
 from ...harness.redis_binaries import redis_binary
 from ...harness.tools import missing
 

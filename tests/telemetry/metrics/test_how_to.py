@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.docs.samples import blocks, run_page, serving
-from tests.harness.redis import free_port
+from tests.harness.ports import free_port
 from tests.harness.tools import missing
 from tests.harness.waiting import wait_until
 

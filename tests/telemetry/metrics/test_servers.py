@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from streamguard.telemetry.metrics import PREFIX, TABLE, Merging
-from tests.harness.redis import free_port
+from tests.harness.ports import free_port
 from tests.harness.starting import serving
 from tests.harness.waiting import wait_until
 

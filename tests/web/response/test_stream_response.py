@@ -23,7 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Scope
 
 from streamguard import StreamGuard
-from tests.harness.redis import free_port
+from tests.harness.ports import free_port
 from tests.harness.sse import Ending, open_sse, ui_text
 from tests.harness.waiting import wait_until_async
 
