@@ -17,6 +17,7 @@ REASONS: Final = frozenset(
         *("method_not_allowed", "command_body", "disconnected", "cors_origins", "no_message_store", "draining"),
         *("after_invalid", "limit_invalid", "branches_invalid", "stream_id_invalid", "message_id_invalid"),
         *("stream_id_ambiguous", "message_id_ambiguous", "stream_id_empty", "message_id_empty"),
+        "cursor_ambiguous",
         # limits: settings
         *("max_streams_per_process", "max_streams_per_address", "max_sync_streams"),
         *("max_viewers_per_owner", "max_viewers_per_process"),

@@ -74,10 +74,12 @@ async def test_what_it_raises_comes_after_its_items(threaded: Callable[..., Thre
         await anext(iterator)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, asyncio.CancelledError])
-async def test_what_would_end_the_loop_does_not(
+@pytest.mark.parametrize("error", [KeyboardInterrupt, asyncio.CancelledError, StopAsyncIteration])
+async def test_what_would_end_the_loop_or_the_items_does_not(
     threaded: Callable[..., ThreadedIterator], error: type[BaseException]
 ) -> None:
+    """A sync generator that runs an async iterator by itself raises the last one where a model's stream ends early."""
+
     def generator() -> Iterator[object]:
         yield 1
         raise error

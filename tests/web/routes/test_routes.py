@@ -187,6 +187,24 @@ async def test_cursors_come_first_then_identity() -> None:
     assert empty.status_code == 204
 
 
+async def test_two_different_cursors_are_refused_and_equal_or_empty_ones_are_one() -> None:
+    """A proxy or a client may send the header twice: whichever was taken, the other's events might be missed."""
+    guard = make_guard()
+    async with calling(chat_app(guard), guard) as client:
+        done = await post(client, "s")
+        early, late = event_ids(done)[1], event_ids(done)[2]
+        twice = [
+            await client.get("/api/chat/s/stream", headers=[("Last-Event-ID", one), ("Last-Event-ID", other)])
+            for one, other in ((early, late), (early, "?"), (early, early), ("", early))
+        ]
+        queries = [await client.get(f"/api/chat/s/stream?cursor={early}&cursor={one}") for one in (late, early, "")]
+    assert [answer.status_code for answer in twice] == [400, 400, 200, 200]
+    assert [answer.status_code for answer in queries] == [400, 200, 200]
+    assert [answer.json()["error"]["reason"] for answer in (twice[0], queries[0])] == ["cursor_ambiguous"] * 2
+    assert code_of(twice[0]) == "cursor_invalid"
+    assert [event_ids(answer)[0] for answer in (*twice[2:], *queries[1:])] == [late] * 4
+
+
 async def test_resumes_are_limited_per_minute() -> None:
     guard = make_guard(max_resumes_per_minute=2)
     async with calling(chat_app(guard), guard) as client:

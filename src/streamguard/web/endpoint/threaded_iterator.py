@@ -156,9 +156,8 @@ class ThreadedIterator(AsyncIterator[object]):
                     close()
         except BaseException as exc:  # noqa: BLE001 -- raised again on the event loop
             self._error = exc
-            if isinstance(
-                exc, asyncio.CancelledError | KeyboardInterrupt
-            ):  # must not end the event loop's task like a cancellation
+            if isinstance(exc, asyncio.CancelledError | KeyboardInterrupt | StopAsyncIteration):
+                # On the event loop, the first two would end the task, and the third would be the end of the items.
                 self._error = RuntimeError(f"a sync endpoint raised {type(exc).__name__}")
                 self._error.__cause__ = exc
         finally:

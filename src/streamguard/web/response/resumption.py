@@ -28,12 +28,17 @@ __all__ = ["cursor_of", "known_message_id", "resume_response"]
 def cursor_of(request: Request) -> Cursor | None:
     """The last event that the client has. `Last-Event-ID` wins: an EventSource that reconnects keeps its `?cursor=`.
 
+    An empty one is none. Several in one place must be equal: whichever of them was taken, the client might miss events.
+
     Raises:
         FaultError: `cursor_invalid`.
     """
-    text = request.headers.get("last-event-id") or request.query_params.get("cursor")
-    if not text:
+    texts = set(request.headers.getlist("last-event-id")) - {""} or set(request.query_params.getlist("cursor")) - {""}
+    if not texts:
         return None
+    text, *others = texts
+    if others:
+        raise FaultError(Fault.of(FaultCode.CURSOR_INVALID, reason="cursor_ambiguous"))
     try:
         return Cursor.parse(text)
     except CursorInvalidError as exc:
