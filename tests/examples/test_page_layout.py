@@ -221,3 +221,43 @@ def test_in_the_dark_the_page_is_dark(page: Page) -> None:
     assert brightness() > 600
     page.browser.prefer(color_scheme="dark")
     assert brightness() < 150
+
+
+SHOWN: Final = """
+const [question, answer] = arguments;
+return import('/static/view.mjs').then(({ messageView }) => {
+  const shown = document.querySelector('#log').cloneNode();
+  shown.id = 'shown'; // the page makes its own anew when it has loaded the chat
+  document.querySelector('#scroll').append(shown);
+  messageView(shown, 'user').text(question);
+  messageView(shown, 'assistant').text(answer);
+});
+"""
+
+
+@pytest.mark.parametrize("size", list(SIZES))
+def test_a_wide_table_is_scrolled_by_itself(page: Page, axe: str, size: str) -> None:
+    width, _ = SIZES[size]
+    page.browser.resize(*SIZES[size])
+    columns = "| word " * 40 + "|\n" + "|---" * 40 + "|\n" + "| wide " * 40 + "|\n"
+    page.browser.script(SHOWN, "a question", columns)
+    (table,) = page.browser.find_all("#shown .table")
+    scrolls = page.browser.script(
+        "const it = document.querySelector('#shown .table'); return it.scrollWidth - it.clientWidth"
+    )
+    assert int(str(scrolls)) > 0
+    assert page.browser.script("return document.querySelector('#scroll').scrollWidth") <= width  # type: ignore[operator]
+    assert table.attribute("tabindex") == "0", "the keyboard scrolls it"
+    found = page.browser.script(
+        f"{axe}; return axe.run('#shown').then(({{ violations }}) => violations.map(({{ id }}) => id))"
+    )
+    assert found == []
+
+
+def test_each_text_runs_in_its_own_direction(page: Page) -> None:
+    page.browser.script(SHOWN, "مرحبا، كيف حالك؟", "Hello!\n\nمرحبا!\n\n- שלום\n\n```\nمرحبا = 1\n```")
+    directions = page.browser.script(
+        "return ['[data-role=user] .text', '.text > p:first-child', '.text > p:nth-child(2)', 'ul', 'pre']"
+        ".map((one) => getComputedStyle(document.querySelector(`#shown ${one}`)).direction)"
+    )
+    assert directions == ["rtl", "ltr", "rtl", "rtl", "ltr"]

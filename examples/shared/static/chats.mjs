@@ -95,6 +95,7 @@ export class ChatList {
     item.dataset.chat = id;
     const open = button(title, () => this.#open(id));
     open.dataset.key = `open-${id}`;
+    open.dir = "auto";
     if (id === this.#current) open.setAttribute("aria-current", "true");
     if (this.#writing.has(id)) open.append(element("span", "writing", "writing …"));
     const remove = button("Delete", () => this.#confirm(item, id, title));

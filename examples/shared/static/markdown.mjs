@@ -1,4 +1,4 @@
-// Markdown as DOM nodes: paragraphs, headings, lists, quotes, code, emphasis and links. What a model writes becomes text
+// Markdown as DOM nodes: paragraphs, headings, lists, quotes, tables, code, emphasis and links. What a model writes becomes text
 // in elements that are made here; nothing of it is read as HTML, and a link leads only to where a link may lead.
 
 const SAFE_SCHEMES = new Set(["http:", "https:", "mailto:"]);
@@ -48,8 +48,12 @@ function blocksOfLines(lines, depth) {
       const list = listAt(lines, at, depth);
       make = list.make;
       at = list.end;
+    } else if (startsTable(lines, at)) {
+      for (at += 2; at < lines.length && !startsBlock(lines[at]); ) at += 1;
+      const rows = lines.slice(from, at);
+      make = () => table(rows.map(cellsOf));
     } else {
-      for (at += 1; at < lines.length && !startsBlock(lines[at]); ) at += 1;
+      for (at += 1; at < lines.length && !startsBlock(lines[at]) && !startsTable(lines, at); ) at += 1;
       const paragraph = lines.slice(from, at).join("\n");
       make = () => element("p", inline(paragraph));
     }
@@ -67,6 +71,40 @@ function withoutMarks(title) {
 
 function startsBlock(line) {
   return line.trim() === "" || [FENCE, HEADING, ITEM, QUOTE, RULE].some((pattern) => pattern.test(line));
+}
+
+/** Whether a line names the columns of a table: below it is a line of dashes with as many cells. */
+function startsTable(lines, at) {
+  if (!lines[at].includes("|") || !/^[\s|:-]+$/.test(lines[at + 1] ?? "")) return false;
+  const marks = cellsOf(lines[at + 1]);
+  return marks.length === cellsOf(lines[at]).length && marks.every((mark) => /^:?-+:?$/.test(mark));
+}
+
+/** The cells of a table's line, without the bars around them. `\|` is a bar within a cell. */
+function cellsOf(line) {
+  const cells = line.trim().replaceAll("\\|", "\0").split("|");
+  const texts = cells.map((text) => text.trim().replaceAll("\0", "|"));
+  if (texts[0] === "") texts.shift();
+  if (texts.at(-1) === "") texts.pop();
+  return texts;
+}
+
+/** A table of a line of titles, a line that says how each column is aligned, and the rows. It may be scrolled sideways. */
+function table([titles, marks, ...rows]) {
+  const row = (name, cells) => element("tr", titles.map((_, column) => cell(name, cells[column] ?? "", marks[column])));
+  const head = element("thead", [row("th", titles)]);
+  const place = element("div", [element("table", [head, element("tbody", rows.map((cells) => row("td", cells)))])]);
+  place.className = "table";
+  place.tabIndex = 0;
+  place.setAttribute("role", "region");
+  place.setAttribute("aria-label", "Table");
+  return place;
+}
+
+function cell(name, text, mark) {
+  const node = element(name, inline(text));
+  if (mark.endsWith(":")) node.dataset.align = mark.startsWith(":") ? "center" : "end";
+  return node;
 }
 
 /** The list that begins with a line: its items, and where it ends. What is indented under an item belongs to it. */

@@ -32,6 +32,7 @@ export function messageView(log, role) {
   item.dataset.role = role;
   item.source = "";
   const text = element("div", "text");
+  text.dir = "auto";
   const note = element("p", "note");
   note.hidden = true;
   item.append(element("span", "visually-hidden", role === "user" ? "You said: " : "The answer: "), text, note);
@@ -59,6 +60,12 @@ function paint(place, before, blocks) {
   let same = 0;
   while (same < before.length && before[same].source === blocks[same]?.source) same += 1;
   while (place.childNodes.length > same) place.lastChild.remove();
-  place.append(...blocks.slice(same).map(({ node }) => node()));
+  place.append(...blocks.slice(same).map(({ node }) => inItsDirection(node())));
   return blocks;
+}
+
+/** A block from right to left if its first letter is of such a script, and code always from left to right. */
+function inItsDirection(node) {
+  node.dir = node.localName === "pre" ? "ltr" : "auto";
+  return node;
 }
