@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import get_type_hints
 
 import pytest
@@ -19,6 +20,13 @@ def test_a_smaller_stream_has_smaller_events() -> None:
     assert Settings(max_stream_bytes=2_000_000).max_event_bytes == 2_000_000
     with pytest.raises(ValidationError, match="max_event_bytes"):
         Settings(max_stream_bytes=2_000_000, max_event_bytes=2_000_001)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in Settings.model_fields if name.endswith("_seconds")))
+def test_no_time_is_longer_than_a_store_can_count(name: str) -> None:
+    """`sys.maxsize` for "never" was taken, and then Redis refused every stream."""
+    with pytest.raises(ValidationError, match=name):
+        Settings.model_validate({name: sys.maxsize})
 
 
 def test_every_number_carries_its_unit() -> None:

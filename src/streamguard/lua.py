@@ -31,7 +31,7 @@ from typing import (
 )
 
 from .decoding import decoding
-from .errors import MessageStoreError, QuotaError, StoreCorruptError, StoreError
+from .errors import ConfigurationError, MessageStoreError, QuotaError, StoreCorruptError, StoreError
 
 __all__ = [
     "Call",
@@ -242,6 +242,7 @@ def _list(reply: object) -> list[object]:
 
 # -- files ------------------------------------------------------------------------------------------------------------
 
+_NAMESPACE: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _INCLUDE: Final = re.compile(r"^--@include (\w+)$", re.MULTILINE)
 _HEADING: Final = re.compile(r"(?:-- .*\n)+")
 _PART: Final = re.compile(r"^-- (KEYS|ARGV|Reply): (.*(?:\n--  .*)*)", re.MULTILINE)
@@ -328,6 +329,21 @@ class ScriptClient(Protocol):
             StoreError: it could not be run, or no answer came; its cause is a `TimeoutError` if none came in time.
         """
         ...
+
+
+def check_script_client(store: str, client: object, namespace: object) -> None:
+    """Refuse what a store of ours is given in place of a client, or as the namespace of its keys.
+
+    Raises:
+        ConfigurationError: it says what the store takes.
+    """
+    if not callable(getattr(client, "call", None)):
+        raise ConfigurationError(
+            f"{store} takes a client first, not a {type(client).__name__}: {store}(RedisClient('redis://…'), …), with "
+            "RedisClient of streamguard.stores"
+        )
+    if not isinstance(namespace, str) or _NAMESPACE.fullmatch(namespace) is None:
+        raise ConfigurationError(f"namespace of {store} is 1 to 32 letters, digits, '_' and '-', not {namespace!r:.80}")
 
 
 @dataclass(frozen=True, slots=True)

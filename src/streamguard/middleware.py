@@ -39,7 +39,10 @@ class StreamGuardMiddleware:
     def __init__(self, app: ASGIApp, *, guard: StreamGuard, rules: Iterable[StreamRule]) -> None:
         if not isinstance(guard, StreamGuard):
             raise ConfigurationError(f"guard of StreamGuardMiddleware is a StreamGuard, not {type(guard).__name__}")
-        given = [rules] if isinstance(rules, StreamRule) else list(rules)
+        given: object = [rules] if isinstance(rules, StreamRule) else rules
+        if not isinstance(given, Iterable):
+            raise ConfigurationError(f"rules of StreamGuardMiddleware is a list of StreamRule, not {given!r:.80}")
+        given = list(given)
         for rule in given:
             if not isinstance(rule, StreamRule):
                 raise ConfigurationError(

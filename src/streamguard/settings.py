@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from .durations import MAX_SECONDS
 from .errors import ConfigurationError
 
 __all__ = ["ENVIRONMENTS", "Settings", "with_debug"]
@@ -15,8 +16,8 @@ __all__ = ["ENVIRONMENTS", "Settings", "with_debug"]
 ENVIRONMENTS: Final = ("ENVIRONMENT", "ENV", "APP_ENV", "PYTHON_ENV", "FASTAPI_ENV", "FLASK_ENV", "SENTRY_ENVIRONMENT")
 """Environment variables in which deployments name themselves."""
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-SecondsOrNone = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
+SecondsOrNone = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 
@@ -87,7 +88,7 @@ class Settings(BaseModel):
     second more."""
     max_stream_seconds: Seconds = 1800.0
     """How long a whole stream may take before it fails (`too_long`)."""
-    abandon_after_seconds: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
+    abandon_after_seconds: Annotated[float | None, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)] = None
     """How long an answer without a viewer on any worker goes on before it ends as `interrupted`, reason `abandoned`.
     None: it goes on to its own end. Choose a longer time than a reload or a reconnection takes."""
     drain_seconds: Seconds = 20.0
@@ -225,7 +226,7 @@ def with_debug(given: Settings | None, debug: bool | None) -> Settings:
     """The settings, the defaults without any, with `debug` as it was given, or else as they or the environment say.
 
     Raises:
-        ConfigurationError: it is on in production; or what is given are no `Settings`.
+        ConfigurationError: it is on in production; or what is given are no `Settings`, or no bool.
     """
     settings = Settings() if given is None else given
     if not isinstance(settings, Settings):
@@ -233,6 +234,8 @@ def with_debug(given: Settings | None, debug: bool | None) -> Settings:
             f"settings of StreamGuard is a Settings object, not {type(settings).__name__}: write "
             "settings=Settings(drain_seconds=60)"
         )
+    if debug is not None and not isinstance(debug, bool):  # "0" and "false" would turn it on
+        raise ConfigurationError(f"debug is True, False or None, not {debug!r}")
     if debug is None:
         debug = settings.debug or os.environ.get("STREAMGUARD_DEBUG", "") not in ("", "0")
     if debug and (name := next((name for name in ENVIRONMENTS if _is_production(name)), None)) is not None:

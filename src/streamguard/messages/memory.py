@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
+from ..durations import check_duration
 from ..errors import ConfigurationError, MessageNotFoundError, MessageUnavailableError
 from ..offloading import offloaded
 from ..values import SessionKey
@@ -121,7 +122,7 @@ class MemoryMessageStore(MessageStore):
         clock: Unix time in seconds; for tests.
 
     Raises:
-        ConfigurationError: `ttl_seconds` is not positive.
+        ConfigurationError: a number is not positive, or the time over a hundred years.
     """
 
     may_forbid: bool = False
@@ -133,8 +134,10 @@ class MemoryMessageStore(MessageStore):
         max_bytes: int = 268_435_456,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if ttl_seconds is not None and not ttl_seconds > 0:
-            raise ConfigurationError("ttl_seconds is a positive number of seconds, or None")
+        check_duration("ttl_seconds", ttl_seconds, or_none=True)
+        size: object = max_bytes
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ConfigurationError(f"max_bytes is a positive number of bytes, not {max_bytes!r}")
         self._ttl_seconds = math.inf if ttl_seconds is None else ttl_seconds
         self._max_bytes = max_bytes
         self._clock = clock

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from ..durations import is_duration
 from ..errors import ConfigurationError
 
 __all__ = ["Timing", "checked_claim", "milliseconds"]
@@ -37,7 +38,7 @@ class Timing:
             "late_seconds": late_seconds,
         }
         for name, seconds in times.items():
-            if not 0.001 <= seconds <= _LONGEST_SECONDS:
+            if not is_duration(seconds) or not 0.001 <= seconds <= _LONGEST_SECONDS:
                 raise ConfigurationError(f"{name} is a positive number of seconds, of 366 days at most")
         if stale_seconds >= hold_seconds:
             raise ConfigurationError("stale_seconds must be less than hold_seconds, or nothing is ever pending release")

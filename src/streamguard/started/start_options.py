@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
 
+from ..durations import check_duration
 from ..errors import ConfigurationError, FaultError
 from ..faults import Fault, FaultCode
 from ..runtime import OnStoreFailure, StreamRequest
@@ -14,7 +15,6 @@ from ..runtime.opening.request_key import RequestKey
 from ..values import MAX_OWNER_BYTES, SessionKey, is_id
 from ..web.access.checked_ids import checked_message_id, checked_session_id
 from ..web.endpoint.idempotency_key import retention_seconds, started_key
-from ..web.endpoint.options import is_duration
 from ..web.guard_context import GuardContext
 from ..web.headers import request_id_of
 from .start_binding import StartBinding
@@ -99,9 +99,7 @@ class StartOptions:
         if self.on_store_failure not in (None, "continue", "fail"):
             raise ConfigurationError(f"on_store_failure is 'continue' or 'fail', not {self.on_store_failure!r}")
         for name in ("first_item_seconds", "stall_seconds", "max_stream_seconds", "abandon_after_seconds"):
-            value = getattr(self, name)
-            if value is not None and not is_duration(value):
-                raise ConfigurationError(f"{name} is a positive number of seconds, not {value!r}")
+            check_duration(name, getattr(self, name), or_none=True)
 
 
 def _is_text(value: object) -> bool:

@@ -14,15 +14,18 @@ import pytest
 import redis.exceptions
 
 from streamguard.errors import ConfigurationError, StoreUnavailableError
+from streamguard.stores import RedisClient
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.address import ClusterAddress
 from streamguard.stores.redis.errors import mapped_errors
+from streamguard.stores.redis.server_facts import refusal_of
 from streamguard.stores.redis.urls import address_of
 from streamguard.testing._stream_store.steps import Hints, begin, log, payloads, put
 
 from ...harness.ports import free_port
 from ...harness.redis import RedisServer
 from ...harness.redis_binaries import redis_binary
+from ...harness.redis_cluster import RedisCluster
 from ...harness.tools import missing
 
 pytestmark = pytest.mark.anyio
@@ -173,6 +176,36 @@ async def test_a_wrong_password_is_not_repeated_anywhere(own_redis: Callable[...
     finally:
         _admin(server, "AUTH", "right")
         server.client().config_set("requirepass", "")
+
+
+async def test_a_start_says_what_the_server_refused(redis_server: RedisServer, redis_cluster: RedisCluster) -> None:
+    """It had answered, so that waiting for an answer was no help."""
+    place = f"127.0.0.1:{redis_server.port}"
+    wrong = {
+        f"redis://nobody:wrong@{place}": "the user name or the password is wrong, or one is needed",
+        f"redis://{place}/9999": "it has no database of that number",
+        f"redis+cluster://{place}": "it is a single server, no cluster: name it by redis://",
+    }
+    for url, advice in wrong.items():
+        store = RedisStore(url)
+        (warning,) = await store.start()
+        assert advice in warning
+        assert "until that is mended" in warning
+        await store.aclose()
+        async with RedisClient(url) as client:
+            (warning,) = await client.start()
+        assert advice in warning
+    store = RedisStore(f"redis://127.0.0.1:{redis_cluster.nodes[0].public_port}")
+    await store.start()
+
+    async def begin_everywhere() -> None:
+        while True:  # until a session is another node's
+            await begin(store)
+
+    with pytest.raises(StoreUnavailableError) as caught:
+        await begin_everywhere()
+    assert refusal_of(caught.value) == "it is part of a cluster: name it by redis+cluster:// or rediss+cluster://"
+    await store.aclose()
 
 
 # -- servers ----------------------------------------------------------------------------------------------------------

@@ -323,6 +323,15 @@ async def fine(request: Request) -> AsyncIterator[str]:
         ({"stall_seconds": 0}, "stall_seconds"),
         ({"first_item_seconds": float("inf")}, "first_item_seconds"),
         ({"max_stream_seconds": "1"}, "max_stream_seconds"),
+        ({"abandon_after_seconds": 10**18}, "abandon_after_seconds"),
+        ({"session": 5}, "session of .*fine is 'parameter.field', or a function"),
+        ({"message_id": b"body.id"}, "message_id of .*fine"),
+        ({"ids": "no"}, "ids is True, False or None, not 'no'"),
+        ({"binding": ""}, "binding"),
+        ({"binding": 5}, "binding"),
+        ({"binding": "x" * 257}, "binding"),
+        ({"charge_partial": "half"}, "charge_partial"),
+        ({"on_quota_failure": "ignore"}, "on_quota_failure"),
     ],
 )
 def test_wrong_options_are_found_when_decorating(options: dict[str, object], named: str) -> None:

@@ -20,6 +20,7 @@ from ...web.endpoint.decorator import Endpoint, EndpointDecorator
 from ...web.endpoint.endpoint import GuardedEndpoint
 from ...web.middleware.outermost_layer import OutermostLayer
 from ...web.misuse import Misuse
+from ...web.routes.paths import is_plain_prefix
 from .checks import check_decorators, check_handler, misplaced_routes
 from .documentation import document
 from .finding import guarded_in
@@ -80,7 +81,7 @@ class StreamGuardPlugin(InitPlugin, ReceiveRoutePlugin):
         guards: Sequence[RouteGuard] = (),
         opt: Mapping[str, object] | None = None,
     ) -> None:
-        if not prefix.startswith("/") or prefix.endswith("/") or any(mark in prefix for mark in "{}?#%"):
+        if not is_plain_prefix(prefix):
             raise Misuse.INSTALL_PREFIX.error(prefix=prefix)
         self.guard: StreamGuard = guard
         self.prefix: str = prefix

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final, TypeVar
 
 from ...decoding import read_json
+from ...durations import check_duration
 from ...errors import (
     ConfigurationError,
     MessageCorruptError,
@@ -21,7 +22,7 @@ from ...errors import (
     MessageTimeoutError,
     MessageUnavailableError,
 )
-from ...lua import Call, ScriptClient, ScriptErrors, read_scripts
+from ...lua import Call, ScriptClient, ScriptErrors, check_script_client, read_scripts
 from ...offloading import offloaded
 from ...values import FORMAT_VERSION, SessionKey
 from ...wire.large_json import LARGE
@@ -35,9 +36,6 @@ from .calls import CALLS
 __all__ = ["RedisMessageStore"]
 
 R = TypeVar("R")
-
-_LONGEST_SECONDS: Final = 3_153_600_000.0
-"""A hundred years: what is meant to stay does not belong here."""
 
 _SCRIPTS: Final = MappingProxyType(
     read_scripts(__package__, CALLS, {"@FORMAT_VERSION@": FORMAT_VERSION, "@LAST_POSITION@": LAST_POSITION})
@@ -59,14 +57,17 @@ class RedisMessageStore(MessageStore):
         namespace: What every key begins with; letters, digits, `_` and `-`.
 
     Raises:
-        ConfigurationError: `ttl_seconds` is under a millisecond or over a hundred years.
+        ConfigurationError: `client` is no client, `ttl_seconds` is under a millisecond or over a hundred years, or the
+            namespace has other characters.
     """
 
     may_forbid: bool = False
 
     def __init__(self, client: ScriptClient, *, ttl_seconds: float, namespace: str = "streamguard") -> None:
-        if not 0.001 <= ttl_seconds <= _LONGEST_SECONDS:
-            raise ConfigurationError("ttl_seconds is a positive number of seconds, of a hundred years at most")
+        check_duration("ttl_seconds", ttl_seconds)
+        if ttl_seconds < 0.001:
+            raise ConfigurationError("ttl_seconds is a millisecond at least")
+        check_script_client("RedisMessageStore", client, namespace)
         self._client = client
         self._ttl_ms = int(ttl_seconds * 1000)
         self._namespace = namespace

@@ -14,6 +14,7 @@ from sqlalchemy import RowMapping, and_, insert, or_, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from ...durations import check_duration
 from ...errors import ConfigurationError, MessageNotFoundError, MessageStoreError
 from ...values import SessionKey
 from ..branches import (
@@ -83,8 +84,8 @@ class SQLMessageStore(MessageStore):
         ttl_seconds: float | None = None,
         timeout_seconds: float = 5.0,
     ) -> None:
-        if not timeout_seconds > 0 or (ttl_seconds is not None and not ttl_seconds > 0):
-            raise ConfigurationError("timeout_seconds is a positive number, ttl_seconds one or None")
+        check_duration("timeout_seconds", timeout_seconds)
+        check_duration("ttl_seconds", ttl_seconds, or_none=True)
         remake: Callable[[], AsyncEngine] | None = None
         if isinstance(engine_or_url, AsyncEngine):
             engine = engine_or_url

@@ -17,7 +17,7 @@ from ...compact_json import compact_json
 from ...contained import gathered
 from ...decoding import read_json
 from ...errors import QuotaConflictError, QuotaCorruptError, QuotaError, QuotaUnavailableError
-from ...lua import Call, ScriptClient, Word, read_reply
+from ...lua import Call, ScriptClient, Word, check_script_client, read_reply
 from ...values import SessionKey, StreamRef
 from ..ledger import MAX_PENDING
 from ..limits import Quota, check_amounts, check_limit, check_owner, check_quotas, check_ref
@@ -94,6 +94,7 @@ class RedisQuotaStore(QuotaStore, MeasuredQuota):
         remember_seconds: float = 3_600.0,
         late_seconds: float = 604_800.0,
     ) -> None:
+        check_script_client("RedisQuotaStore", client, namespace)
         self._timing = Timing.of(
             hold_seconds=hold_seconds,
             stale_seconds=stale_seconds,

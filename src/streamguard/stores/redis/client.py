@@ -14,7 +14,7 @@ from .address import ClusterAddress
 from .driver import Connector
 from .errors import checked
 from .scripts import Scripts
-from .server_facts import inspect_servers
+from .server_facts import inspect_servers, unusable
 from .topology import topology_of
 
 __all__ = ["RedisClient"]
@@ -53,7 +53,7 @@ class RedisClient:
         try:
             return await inspect_servers(self._connections)
         except StoreUnavailableError as exc:
-            return [f"{exc} at {self._address}: nothing can be stored there until it answers"]
+            return [unusable(exc, self._address, "nothing can be stored there")]
 
     async def call(
         self, operation: str, script: str, keys: Sequence[bytes], args: Sequence[str | bytes | int] = ()

@@ -16,7 +16,7 @@ from typing import Final
 
 from ...contained import gathered
 from ...errors import StoreCorruptError, StoreError
-from .driver import Command, CommandError, Reply
+from .driver import Command, CommandError, Reply, error_code
 from .errors import checked
 from .keys import Keys
 from .permissions import Permissions, probe_key
@@ -25,7 +25,7 @@ from .record_scan import RecordScan, scan_records
 from .scripts import Scripts
 from .topology import topology_of
 
-__all__ = ["Clock", "KeySample", "RedisInspector", "ServerFacts", "inspect_servers", "refusal_of"]
+__all__ = ["Clock", "KeySample", "RedisInspector", "ServerFacts", "inspect_servers", "refusal_of", "unusable"]
 
 _SECTIONS: Final = ("server", "replication", "memory", "persistence")
 _FACT: Final = re.compile(r"^([a-z_]+):([^\r\n]*)", re.M)
@@ -279,6 +279,14 @@ def _page(reply: Reply) -> tuple[list[bytes], bytes]:
             raise StoreCorruptError("scan: Redis gave an unexpected answer", operation="scan")
 
 
+def unusable(error: StoreError, address: object, consequence: str) -> str:
+    """The warning of a start that could not use the server at `address`: what it refused, if it did."""
+    refusal = refusal_of(error)
+    if refusal is None:
+        return f"{error} at {address}: {consequence} until it answers"
+    return f"{error} at {address}: {refusal}; {consequence} until that is mended"
+
+
 def refusal_of(error: StoreError) -> str | None:
     """What the server refused, in our own words; None when it refused nothing, or does not say what."""
     cause = error.__cause__
@@ -287,6 +295,12 @@ def refusal_of(error: StoreError) -> str | None:
     text = str(cause)
     if _LOGIN.search(text) is not None:
         return "the user name or the password is wrong, or one is needed"
+    if "DB index" in text:
+        return "it has no database of that number"
+    if "cluster support disabled" in text:
+        return "it is a single server, no cluster: name it by redis:// or rediss://"
+    if error_code(cause) in ("MOVED", "CROSSSLOT"):
+        return "it is part of a cluster: name it by redis+cluster:// or rediss+cluster://"
     if _is_refusal(cause) or "can't run this command" in text:
         command = _COMMAND.search(text)
         if command is not None:

@@ -25,7 +25,7 @@ from .codec import (
 from .driver import Command, Connector
 from .namespace import RedisNamespace, milliseconds
 from .permissions import Permissions
-from .server_facts import inspect_servers
+from .server_facts import inspect_servers, unusable
 from .session_calls import ReadSession
 from .stream_calls import CheckPosition, MarkWatched, ReadMeta
 from .subscriptions import WATCHED_SECONDS
@@ -73,7 +73,7 @@ class RedisLog(StreamLog):
             await self._redis.connections.load_scripts()
             return await inspect_servers(self._redis.connections)
         except StoreUnavailableError as exc:
-            return [f"{exc} at {self._address}: streams cannot be resumed until it answers"]
+            return [unusable(exc, self._address, "streams cannot be resumed")]
 
     async def aclose(self) -> None:
         """Close every connection; later calls raise `StoreUnavailableError`, until `start`."""

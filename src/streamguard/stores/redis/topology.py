@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ...durations import check_duration
+from ...errors import ConfigurationError
 from ..damage import Unreadable
 from .address import ClusterAddress
 from .cluster import AnyServer, Cluster
@@ -43,7 +45,10 @@ def topology_of(url: str | Connector | ClusterAddress, scripts: Scripts, *, comm
     Raises:
         ConfigurationError: the URL cannot be used.
     """
+    check_duration("command_seconds", command_seconds)
     address = address_of(url) if isinstance(url, str) else url
+    if not isinstance(address, ClusterAddress) and not hasattr(address, "connect"):
+        raise ConfigurationError(f"a Redis is named by its URL, such as 'redis://localhost:6379/0', not by {url!r:.80}")
     if isinstance(address, ClusterAddress):
         cluster = Cluster(address, scripts, command_seconds=command_seconds)
         return Topology(

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from itsdangerous import BadData, TimestampSigner
 from starlette.requests import HTTPConnection
 
+from ...durations import check_duration
 from ...errors import ConfigurationError
 from .identity import Identity
 
@@ -64,8 +65,7 @@ class Anonymous:
     ) -> None:
         if _COOKIE_NAME.fullmatch(cookie) is None:
             raise ConfigurationError("a cookie's name is made of letters, digits, '-' and '_', at most 64 of them")
-        if not max_age_seconds > 0:
-            raise ConfigurationError(f"max_age_seconds is a positive number of seconds, not {max_age_seconds!r}")
+        check_duration("max_age_seconds", max_age_seconds)
         self._cookie = cookie
         self._max_age_seconds = max_age_seconds
         self._embedded = embedded

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
+from ...durations import check_duration, is_duration
 from ...errors import ConfigurationError
 from ...runtime import OnConflict, OnStoreFailure, SaveOption
 from ...settings import Settings
@@ -12,10 +13,13 @@ from ...wire import WireProtocol
 from .quota_options import QuotaOptions
 from .selector import SelectorSource
 
-__all__ = ["KeepAlive", "StreamOptions", "is_duration"]
+__all__ = ["KeepAlive", "StreamOptions"]
 
 KeepAlive: TypeAlias = Literal["comment", "block"]
 """How a quiet connection is kept open: a comment line, or a comment in a block of its own."""
+
+MAX_BINDING: Final = 256
+"""How many characters a binding may have: it is part of every stream's record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +50,22 @@ class StreamOptions:
             raise ConfigurationError(f"on_store_failure is 'continue' or 'fail', not {self.on_store_failure!r}")
         if self.keep_alive not in ("comment", "block"):
             raise ConfigurationError(f"keep_alive is 'comment' or 'block', not {self.keep_alive!r}")
+        ids: object = self.ids
+        if ids is not None and not isinstance(ids, bool):
+            raise ConfigurationError(f"ids is True, False or None, not {ids!r}")
+        binding: object = self.binding
+        if binding is not None and not (isinstance(binding, str) and 0 < len(binding) <= MAX_BINDING):
+            raise ConfigurationError(
+                f"binding is a name of 1 to {MAX_BINDING} characters that this endpoint keeps for good, not "
+                f"{binding!r:.80}"
+            )
         for name in ("first_item_seconds", "stall_seconds", "max_stream_seconds"):
-            value = getattr(self, name)
-            if value is not None and not is_duration(value):
-                raise ConfigurationError(f"{name} is a positive number of seconds, not {value!r}")
+            check_duration(name, getattr(self, name), or_none=True)
         value = self.abandon_after_seconds
         if value is not None and value is not False and not is_duration(value):
             raise ConfigurationError(
-                f"abandon_after_seconds is a positive number of seconds, or False for never, not {value!r}"
+                "abandon_after_seconds is a positive number of seconds, or False for never; a hundred years at most, "
+                f"not {value!r}"
             )
 
     def protocol_for_clients(self, protocol: WireProtocol) -> WireProtocol:
@@ -87,8 +99,3 @@ class StreamOptions:
         if value is False:
             return None
         return settings.abandon_after_seconds if value is None else value
-
-
-def is_duration(value: object) -> bool:
-    """Whether it is a positive, finite number of seconds."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")

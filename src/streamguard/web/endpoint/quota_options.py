@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...errors import ConfigurationError
 from ...quota import Quota, Standing, check_quotas, rate_limit_headers
@@ -34,6 +34,7 @@ class QuotaOptions:
         Raises:
             ConfigurationError: the options can never work.
         """
+        terms = QuotaTerms((), self.charge_partial, self.on_quota_failure)  # checks both, used or not
         if self.quota is False:
             return None
         if self.quota is None:
@@ -46,7 +47,7 @@ class QuotaOptions:
             if not isinstance(self.quota, (Quota, Sequence)):
                 raise ConfigurationError(f"quota is a Quota, several of them, or False, not {self.quota!r}")
             quotas = check_quotas(self.quota)
-        return QuotaTerms(quotas, self.charge_partial, self.on_quota_failure)
+        return replace(terms, quotas=quotas)
 
 
 def standing_headers(standings: Sequence[Standing]) -> RawHeaders:

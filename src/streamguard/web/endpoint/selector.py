@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.requests import Request
 
+from ...errors import ConfigurationError
 from ..misuse import Misuse
 from .field_paths import missing_field
 from .signature import EndpointSignature
@@ -38,6 +39,11 @@ class Selector:
         self._path: list[str] = []
         self._function: Callable[..., object | Awaitable[object]] | None = None
         known = {name for name in signature.own.parameters if name != signature.run} | {"request"}
+        if not callable(source) and not isinstance(source, str):
+            raise ConfigurationError(
+                f"{option} of {signature.name} is 'parameter.field', or a function of the endpoint's parameters, not "
+                f"{source!r:.80}"
+            )
         if callable(source):
             self._function = source
             self._names = [

@@ -20,7 +20,7 @@ from ..endpoint_registry import EndpointRegistry
 from ..middleware.outermost_layer import add_outermost_layer
 from ..misuse import Misuse, MisuseReport
 from .not_found import not_found
-from .paths import target_of
+from .paths import is_plain_prefix, target_of
 from .route import Answer, GuardRoute, own_route
 from .route_checks import problems, unprotected
 
@@ -164,8 +164,8 @@ class Installations:
         return list(unprotected(routes, app.router, self._endpoints))
 
 
-def _check_prefix(prefix: str) -> None:
-    if not prefix.startswith("/") or prefix.endswith("/") or any(mark in prefix for mark in "{}?#%"):
+def _check_prefix(prefix: object) -> None:
+    if not is_plain_prefix(prefix):
         raise Misuse.INSTALL_PREFIX.error(prefix=prefix)
 
 

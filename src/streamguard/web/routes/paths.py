@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
@@ -11,7 +12,7 @@ from starlette.types import Scope
 from ...errors import FaultError
 from ...faults import Fault, FaultCode
 
-__all__ = ["RouteName", "RouteTarget", "decode_segment", "raw_path_of", "target_of"]
+__all__ = ["RouteName", "RouteTarget", "decode_segment", "is_plain_prefix", "raw_path_of", "target_of"]
 
 
 class RouteName(Enum):
@@ -39,7 +40,14 @@ class RouteTarget(NamedTuple):
     stream: str = ""
 
 
+_PLAIN_PREFIX: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
 _HEALTH: Final = {"live": RouteName.LIVE, "ready": RouteName.READY, "streaming": RouteName.STREAMING}
+
+
+def is_plain_prefix(prefix: object) -> bool:
+    """Whether routes can be installed under it: as it is in a request's path, where other characters would be
+    percent-encoded, and a client would resolve `..`."""
+    return isinstance(prefix, str) and _PLAIN_PREFIX.fullmatch(prefix) is not None
 
 
 def target_of(scope: Scope, prefix: str) -> RouteTarget | None:
