@@ -57,6 +57,8 @@ class Kind(StrEnum):
     GENERATOR = "generator"
     RETURNED = "returned response"
     MIDDLEWARE = "middleware"
+    UVICORN = "generator, a uvicorn's send"
+    """Where no middleware of the host's wraps `send`. The others have one that does."""
 
 
 class Calls(NamedTuple):
@@ -194,7 +196,7 @@ def application(kind: Kind, url: str, source: Source) -> tuple[ASGIApp, StreamGu
 
     app = Starlette()
     match kind:
-        case Kind.GENERATOR:
+        case Kind.GENERATOR | Kind.UVICORN:
             app.router.routes.append(Route("/chat", guard.stream(protocol="plain")(yielding), methods=["POST"]))
         case Kind.RETURNED:
             app.router.routes.append(Route("/chat", guard.stream()(returning), methods=["POST"]))
@@ -223,14 +225,29 @@ async def calls_per_event(kind: Kind, url: str, *, size: int, groups: int, strea
             with patch.object(writer, "PAUSE_SECONDS", 0.0), patch.object(writer, "BURST_PAUSE_SECONDS", 0.0):
                 async with asyncio.TaskGroup() as clients:
                     for number in range(streams):
-                        clients.create_task(ask(app, source, f"user-{number}"))
+                        clients.create_task(ask(app, source, f"user-{number}", of_server=kind is Kind.UVICORN))
         finally:
             sys.setprofile(None)
     return source.per_event, str(source)
 
 
-async def ask(app: ASGIApp, source: Source, user: str) -> None:
-    """One request, to the end of its answer."""
+class _Cycle:
+    """Has the `send` of a uvicorn, which is known by the module of its class."""
+
+    __module__ = "uvicorn.protocols.http.counted"
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            assert message["status"] == 200
+        elif MARK in (body := message["body"]):
+            self._source.arrived(body.count(MARK))
+
+
+async def ask(app: ASGIApp, source: Source, user: str, *, of_server: bool = False) -> None:
+    """One request, to the end of its answer. `of_server`: whether `send` looks as a server's own."""
     asked, left = False, asyncio.Event()
 
     async def receive() -> Message:
@@ -241,11 +258,10 @@ async def ask(app: ASGIApp, source: Source, user: str) -> None:
         await left.wait()
         return {"type": "http.disconnect"}
 
+    servers = _Cycle(source)
+
     async def send(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            assert message["status"] == 200
-        elif MARK in (body := message["body"]):
-            source.arrived(body.count(MARK))
+        await servers.send(message)
 
     scope = {
         "type": "http",
@@ -263,6 +279,6 @@ async def ask(app: ASGIApp, source: Source, user: str) -> None:
         "state": {},
     }
     try:
-        await app(scope, receive, send)
+        await app(scope, receive, servers.send if of_server else send)
     finally:
         left.set()

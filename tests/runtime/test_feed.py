@@ -112,9 +112,9 @@ def test_however_it_is_read_the_form_is_the_same(protocol: str, ids: bool) -> No
         if seq == 25:
             window.lose_ids()
         window.show(seq)
-        newest = window.newest(seq - 1, ids=ids)
+        newest = window.newest(seq, ids=ids)
         assert newest in (None, window.take(seq - 1, ids=ids)[0])
-        assert window.newest(seq - 1, ids=ids) == newest  # for the next viewer
+        assert window.newest(seq, ids=ids) == newest  # for the next viewer
         alone += newest or window.take(seq - 1, ids=ids)[0]
         expected += window.frame(seq, ids=ids)
         if seq % 3 == 0:

@@ -1,4 +1,8 @@
-"""Every send of a delivery is an ordinary call, from the one task that runs the delivery and in its one context."""
+"""Every send of a delivery is an ordinary call, from the one task that runs the delivery and in its one context.
+
+Where `send` is the server's own, a lone event is sent at once, where it is shown; a send that waits goes on in the
+task.
+"""
 
 from __future__ import annotations
 
@@ -102,12 +106,12 @@ class Client:
 
 
 @asynccontextmanager
-async def delivering(window: Window, send: Sending) -> AsyncIterator[asyncio.Task[None]]:
+async def delivering(window: Window, send: Sending, *, at_once: bool = False) -> AsyncIterator[asyncio.Task[None]]:
     """A delivery that has sent its start and waits for the first event."""
 
     async def run() -> None:
         WHO.set("the viewer")
-        window.delivery = ChunkSender(window.viewer, send)
+        window.delivery = ChunkSender(window.viewer, send, at_once=at_once)
         await window.delivery.run(START)
 
     task = asyncio.create_task(run())
@@ -155,9 +159,10 @@ async def test_what_became_visible_meanwhile_goes_out_in_one_send() -> None:
         assert len(client.bodies) == 1
 
 
-async def test_a_send_carries_64_kib_at_most_or_a_piece_of_one_event() -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_send_carries_64_kib_at_most_or_a_piece_of_one_event(at_once: bool) -> None:
     window, client = Window(), Client()
-    async with delivering(window, client.send):
+    async with delivering(window, client.send, at_once=at_once):
         window.say(*("x" * 30_000 for _ in range(5)))
         window.say("y" * 2 * CHUNK_BYTES)
         await wait_until_async(lambda: len(client.texts()) == 6, description="all arrived")
@@ -224,7 +229,8 @@ async def test_a_long_replay_leaves_others_a_turn_after_each_piece(text: bytes, 
     assert sent <= 1.1 * max(10_000 / READ_EVENTS, 10_000 * len(text) / CHUNK_BYTES)  # nor is it sent crumb by crumb
 
 
-async def test_a_slow_send_keeps_the_order_and_a_watchdog_sees_it() -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_slow_send_keeps_the_order_and_a_watchdog_sees_it(at_once: bool) -> None:
     window, client = Window(), Client()
     gate = asyncio.Event()
 
@@ -233,7 +239,7 @@ async def test_a_slow_send_keeps_the_order_and_a_watchdog_sees_it() -> None:
             await gate.wait()
         await client.send(message)
 
-    async with delivering(window, slow) as task:
+    async with delivering(window, slow, at_once=at_once) as task:
         window.say("one")
         window.say("two")
         await wait_until_async(lambda: hangs(window), description="it hangs")
@@ -244,7 +250,8 @@ async def test_a_slow_send_keeps_the_order_and_a_watchdog_sees_it() -> None:
         assert not hangs(window)
 
 
-async def test_what_a_send_makes_visible_is_sent_after_it() -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_what_a_send_makes_visible_is_sent_after_it(at_once: bool) -> None:
     window, client = Window(), Client()
 
     async def talkative(message: Message) -> None:
@@ -252,12 +259,13 @@ async def test_what_a_send_makes_visible_is_sent_after_it() -> None:
             window.say("two")  # while this very viewer is being sent something
         await client.send(message)
 
-    async with delivering(window, talkative):
+    async with delivering(window, talkative, at_once=at_once):
         window.say("one")
         await client.has("one", "two")
 
 
-async def test_cancelling_reaches_a_send_that_waits_and_lets_it_clear_up() -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_cancelling_reaches_a_send_that_waits_and_lets_it_clear_up(at_once: bool) -> None:
     window, client = Window(), Client()
     seen: list[str] = []
 
@@ -270,7 +278,7 @@ async def test_cancelling_reaches_a_send_that_waits_and_lets_it_clear_up() -> No
                 await asyncio.sleep(0)
                 seen.append("cleared up")
 
-    async with delivering(window, stuck) as task:
+    async with delivering(window, stuck, at_once=at_once) as task:
         window.say("one")
         await client.has("one")
         task.cancel()
@@ -304,8 +312,9 @@ async def test_what_a_layer_keeps_around_a_waiting_send_is_its_own() -> None:
         await asyncio.wait_for(task, 5)
 
 
+@pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize("waits_first", [False, True])
-async def test_what_send_raises_is_raised_where_the_delivery_runs(waits_first: bool) -> None:
+async def test_what_send_raises_is_raised_where_the_delivery_runs(waits_first: bool, at_once: bool) -> None:
     window = Window()
 
     async def gone(message: Message) -> None:
@@ -314,19 +323,20 @@ async def test_what_send_raises_is_raised_where_the_delivery_runs(waits_first: b
                 await asyncio.sleep(0)
             raise OSError("the client left")
 
-    async with delivering(window, gone) as task:
+    async with delivering(window, gone, at_once=at_once) as task:
         window.say("one")  # and not here
         with pytest.raises(OSError, match="the client left"):
             await asyncio.wait_for(asyncio.shield(task), 5)
 
 
-async def test_a_send_that_is_no_coroutine_will_do() -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_send_that_is_no_coroutine_will_do(at_once: bool) -> None:
     window, client = Window(), Client()
 
     def wrapped(message: Message) -> Awaitable[None]:
         return asyncio.ensure_future(client.send(message))
 
-    async with delivering(window, wrapped):
+    async with delivering(window, wrapped, at_once=at_once):
         window.say("one")
         await client.has("one")
 
@@ -337,3 +347,69 @@ async def test_a_cut_viewer_is_told_where_the_delivery_runs() -> None:
         window.viewer.cut("slow")
         with pytest.raises(ViewerCutError, match="slow"):
             await asyncio.wait_for(asyncio.shield(task), 5)
+
+
+async def test_a_lone_event_is_given_to_the_server_where_it_is_shown() -> None:
+    window, client = Window(), Client()
+    async with delivering(window, client.send, at_once=True) as task:
+        window.say("one")
+        assert client.texts() == ["one"], "before the task had a turn"
+        window.say("two")
+        assert client.texts() == ["one", "two"]
+        window.say("three", "four")
+        await client.has("one", "two", "three", "four")
+        await wait_until_async(lambda: waits(window), description="the viewer waits again")
+        window.say("five")
+        assert client.texts()[4:] == ["five"]
+        window.end()
+        await asyncio.wait_for(task, 5)
+        assert b"streamguard.end" in client.bodies[-1]
+
+
+async def test_nothing_is_sent_to_a_viewer_that_was_cut_or_cancelled() -> None:
+    for leave in (lambda window, _: window.viewer.cut("left"), lambda _, task: task.cancel()):
+        window, client = Window(), Client()
+        async with delivering(window, client.send, at_once=True) as task:
+            window.say("one")
+            leave(window, task)
+            window.say("two")
+            await asyncio.wait([task])
+            assert client.texts() == ["one"]
+            with pytest.raises((ViewerCutError, asyncio.CancelledError)):
+                task.result()
+
+
+async def test_a_send_that_waits_twice_goes_on_in_the_task() -> None:
+    window, client = Window(), Client()
+    gates = [asyncio.Event(), asyncio.Event()]
+    cleared: list[str] = []
+
+    async def slow(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            for gate in gates:
+                try:
+                    await gate.wait()
+                except asyncio.CancelledError:
+                    cleared.append("cleared up")
+                    await asyncio.sleep(0)
+                    raise
+        await client.send(message)
+
+    async with delivering(window, slow, at_once=True) as task:
+        window.say("one")
+        window.say("two")
+        await wait_until_async(lambda: hangs(window), description="the watchdog sees it")
+        gates[0].set()
+        await asyncio.sleep(0)
+        assert client.texts() == []
+        gates[1].set()
+        await client.has("one", "two")
+        assert client.tasks == {task}
+        gates[1].clear()
+        await wait_until_async(lambda: waits(window), description="the viewer waits again")
+        window.say("three")
+        await wait_until_async(lambda: hangs(window), description="it hangs")
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert cleared == ["cleared up"]

@@ -294,15 +294,17 @@ class Feed:
         named = ids and (self.last_id is None or seq <= self.last_id)
         return self.protocol.block(seq, kind, data, self._id_prefix_of(self.position(seq).epoch) if named else None)
 
-    def newest(self, after: int, ids: bool) -> bytes | None:
-        """Hot path: the frame of the last visible event, if it is the only one after number `after`; otherwise None,
-        and `take` knows what to do. Empty for an event without a wire form."""
-        seq = after + 1
-        if seq != self.visible or ids is not self._simple or after < self.base:
+    def newest(self, seq: int, ids: bool) -> bytes | None:
+        """Hot path: the frame of event `seq`, if it is the last visible one, and simple; otherwise None, and `take`
+        knows what to do. Empty for an event without a wire form."""
+        if seq != self.visible or ids is not self._simple:
+            return None
+        index = seq - self.base - 1
+        if index < 0:  # it has left the window
             return None
         if seq == self._newest_seq:
             return self._newest
-        payload, prefix, kinds = self.data[after - self.base], self._line_prefix, self.kinds
+        payload, prefix, kinds = self.data[index], self._line_prefix, self.kinds
         if prefix is None or LF in payload or (kinds and seq in kinds):
             frame = self._block(seq, kinds.get(seq, _DATA), payload, self._default_id_prefix)
         else:  # as `block`, without the call

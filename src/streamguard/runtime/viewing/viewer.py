@@ -161,6 +161,21 @@ class Viewer:
         feed = self.feed
         return feed is not None and feed.complete and self.position >= feed.base
 
+    def newest(self, most: int = WRITE_BYTES) -> bytes | None:
+        """Hot path: the one event that was just shown, if that is all there is, in up to `most` bytes; otherwise None,
+        and `poll` knows more. Never empty."""
+        feed = self.feed
+        if feed is None or self.cut_reason is not None or self._rest:
+            return None
+        seq = self.position + 1
+        chunk = feed.newest(seq, self.ids)
+        if not chunk or len(chunk) > most:
+            return None
+        self.position = seq
+        self._keep_alive_due = False
+        self.drained = not feed.ended
+        return chunk
+
     def poll(self) -> bytes | Awaitable[bytes] | None:
         """The next chunk: whole SSE blocks, about 64 KiB at most; the next piece of a larger block; or a keep-alive.
 
@@ -170,14 +185,8 @@ class Viewer:
         Raises:
             ViewerCutError: the rest cannot be delivered on this connection.
         """
-        feed = self.feed
-        if feed is not None and self.cut_reason is None and not self._rest:
-            chunk = feed.newest(self.position, self.ids)
-            if chunk and len(chunk) <= WRITE_BYTES:  # hot path: the one event that was just shown
-                self.position += 1
-                self._keep_alive_due = False
-                self.drained = not feed.ended
-                return chunk
+        if (chunk := self.newest()) is not None:
+            return chunk
         self.drained = False
         while True:
             if self._rest and self.cut_reason is None:

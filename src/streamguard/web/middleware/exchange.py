@@ -6,16 +6,25 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from starlette.requests import Request
-from starlette.types import Scope
+from starlette.types import Scope, Send
 
 from ..headers import RawHeaders
 from .application_call import ApplicationCall
 from .request_reader import RequestReader, declared_length
 
-__all__ = ["AnswerIds", "Exchange", "Placement", "ResponseState", "exchange_of", "has_exchange", "reader_of"]
+__all__ = [
+    "AnswerIds",
+    "Exchange",
+    "LayerSends",
+    "Placement",
+    "ResponseState",
+    "exchange_of",
+    "has_exchange",
+    "reader_of",
+]
 
 _SCOPE_KEY: Final = "streamguard.exchange"
 
@@ -44,6 +53,14 @@ class AnswerIds(Protocol):
         ...
 
 
+class LayerSends(NamedTuple):
+    """The `send` that the outermost layer gives the application, and the one that it was given. A message that has more
+    to follow passes from one to the other as it is, unless the connection is gone."""
+
+    inner: Send
+    outer: Send
+
+
 @dataclass(slots=True, eq=False)
 class Exchange:
     """Lives in the scope. An object and not a scope key, because mounts and middlewares copy the scope's dict."""
@@ -66,6 +83,8 @@ class Exchange:
     """The rule of `StreamGuardMiddleware` that answers it, by its name for messages."""
     placement: Placement = Placement.NOWHERE
     """Where the layer is that this exchange began in."""
+    sends: LayerSends | None = None
+    """Those of the layer, while it calls the application."""
     mounted: bool = False
     """That layer is around an application which is mounted in another one."""
 

@@ -15,7 +15,7 @@ from ..misuse import Misuse
 from .application_call import ApplicationCall
 from .base_http_middleware import break_connection, runs_in_base_http_middleware
 from .body_too_large import TooLargeResponse, caused_by_large_body
-from .exchange import Exchange, Placement, ResponseState, exchange_of, has_exchange
+from .exchange import Exchange, LayerSends, Placement, ResponseState, exchange_of, has_exchange
 from .request_reader import RequestReader, body_of
 
 __all__ = ["OutermostLayer", "add_outermost_layer"]
@@ -134,6 +134,7 @@ class _LayeredExchange:
             empty=empty,
             on_refused=self._refuse,
         )
+        self._exchange.sends = LayerSends(send, self._send)
         try:
             await self._app(scope, reader.receive, send)
         except Exception as exc:
@@ -141,7 +142,8 @@ class _LayeredExchange:
                 raise
         finally:
             reader.close()
-            self._exchange.reader = self._exchange.call = None  # which lead back here, and would keep all in a cycle
+            # These lead back here, and would keep all in a cycle.
+            self._exchange.reader = self._exchange.call = self._exchange.sends = None
             if self._too_large is not None:
                 await self._too_large.finish()
         if self._too_large is not None and not self._started:

@@ -9,6 +9,7 @@ from typing import Final
 from starlette.types import Message, Send
 
 from .passing_sends import inside_passing
+from .server_sends import RestOfSend, begin
 from .timed_viewer import ChunkSource
 
 __all__ = ["FAIR_BYTES", "ChunkSender"]
@@ -22,18 +23,25 @@ class ChunkSender:
     """Sends one viewer's stream. Made and run in one task.
 
     Everything that became visible during one `send` goes out in the next, of about 64 KiB at most. Host middleware may
-    keep context variables, cancel scopes and locks around its `send`: each call of it is an ordinary one.
+    keep context variables, cancel scopes and locks around its `send`: each call of it is an ordinary one, in the task.
+    Only where `send` is the server's own, a lone event is written at once where it is shown: see `server_sends`.
     """
 
-    __slots__ = ("_news", "_send", "_viewer", "_woken")
+    __slots__ = ("_at_once", "_failure", "_news", "_rest", "_send", "_viewer", "_woken")
 
-    def __init__(self, viewer: ChunkSource, send: Send) -> None:
+    def __init__(self, viewer: ChunkSource, send: Send, *, at_once: bool = False) -> None:
+        """`at_once`: whether `send` may be called outside of the task, see `is_servers_own`."""
         self._viewer = viewer
         self._send = send
+        self._at_once = at_once
         self._news = False
         """Something happened since the last `poll`."""
         self._woken: asyncio.Future[None] | None = None
         """Resolved when the viewer has something new; None while nobody waits for it."""
+        self._rest: RestOfSend | None = None
+        """What is left of a `send` that was begun outside of the task."""
+        self._failure: BaseException | None = None
+        """What such a `send` raised."""
 
     async def run(self, start: Message) -> None:
         """Send `start`, then everything up to the stream's end.
@@ -42,11 +50,11 @@ class ChunkSender:
             ViewerCutError: the rest cannot be delivered on this connection.
             OSError: the client left (ASGI 2.4). Everything else that `send` raises comes through too.
         """
-        viewer, send = self._viewer, self._send
+        viewer = self._viewer
         loop = asyncio.get_running_loop()
         clock, create_future = loop.time, loop.create_future
-        await send(start)
-        send = inside_passing(send)
+        await self._send(start)
+        self._send = send = inside_passing(self._send)
         viewer.listen(self._wake)
         while True:
             self._news = False
@@ -66,7 +74,14 @@ class ChunkSender:
                 await self._send_log(found)
                 continue
             self._woken = woken = create_future()
-            await woken
+            try:
+                await woken
+            except asyncio.CancelledError as exc:
+                if self._rest is not None:
+                    await self._rest.cancelled(exc)
+                raise
+            if self._rest is not None or self._failure is not None:
+                await self._finish_send()
 
     async def _send_log(self, read: Awaitable[bytes]) -> None:
         """Send a chunk of the log, and give others a turn."""
@@ -77,12 +92,36 @@ class ChunkSender:
             self._viewer.sending_since = None
         await asyncio.sleep(0)
 
+    async def _finish_send(self) -> None:
+        """Wait for the rest of a `send` that was begun outside of the task, or raise what it raised."""
+        rest, self._rest = self._rest, None
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+        if rest is not None:
+            self._viewer.sending_since = asyncio.get_running_loop().time()
+            await rest
+            self._viewer.sending_since = None
+
     def _wake(self) -> None:
-        """There is news: wake the task, if it waits."""
+        """There is news: send it, or wake the task, if it waits."""
         woken = self._woken
         if woken is None:
             self._news = True
             return
         self._woken = None
+        if self._at_once and not woken.done():
+            chunk = self._viewer.newest(FAIR_BYTES)
+            if chunk is not None:
+                self._news = False
+                try:
+                    rest = begin(self._send({"type": "http.response.body", "body": chunk, "more_body": True}))
+                except BaseException as exc:  # noqa: BLE001 -- the task raises it
+                    self._failure = exc
+                else:
+                    if rest is None and self._viewer.drained and not self._news:  # nearly always
+                        self._woken = woken
+                        return
+                    self._rest = rest
         if not woken.done():
             woken.set_result(None)

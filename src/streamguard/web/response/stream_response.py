@@ -26,6 +26,7 @@ from ..middleware.exchange import Exchange, Placement, ResponseState, exchange_o
 from .chunk_sender import ChunkSender
 from .disconnect_watch import DisconnectWatch
 from .interruption import Interruption
+from .server_sends import is_servers_own
 from .timed_viewer import TimedViewer
 
 __all__ = ["StreamResponse"]
@@ -158,7 +159,7 @@ class StreamResponse(Response):
                 times = event_times()
                 source = viewer if times is None else TimedViewer(viewer, times)
                 try:
-                    await ChunkSender(source, send).run(start)
+                    await ChunkSender(source, send, at_once=is_servers_own(send, exchange)).run(start)
                     viewer.on_drop = None
                     viewer.close()
                     exchange.response = state = ResponseState.WHOLE

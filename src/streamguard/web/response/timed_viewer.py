@@ -23,6 +23,8 @@ class ChunkSource(Protocol):
 
     def poll(self) -> bytes | Awaitable[bytes] | None: ...
 
+    def newest(self, most: int) -> bytes | None: ...
+
 
 class TimedViewer:
     """Passes on what a viewer gives, and logs the times of it."""
@@ -46,6 +48,10 @@ class TimedViewer:
 
     def poll(self) -> bytes | Awaitable[bytes] | None:
         return self._viewer.poll()
+
+    def newest(self, most: int) -> bytes | None:
+        """Nothing: each chunk's times are noted by the task that sends it."""
+        return None
 
     @property
     def drained(self) -> bool:

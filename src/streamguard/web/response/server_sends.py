@@ -1,0 +1,77 @@
+"""The `send` of a server that does nothing but write to the connection, so that it may be called outside of its task.
+
+To wake the task that sends, for each event, costs as much as the event's whole way to it: a future, a callback, and
+every coroutine of the task. The server's own `send` needs no task, unless its connection takes no more at present: it
+keeps no context, no cancel scope and no lock. So where nothing of the host's is between, the event is written where it
+is shown. A `send` that has to wait goes on in the task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Generator
+from typing import Any, Final
+
+from starlette.types import Send
+
+from ..middleware.exchange import Exchange
+from .passing_sends import inside_passing
+
+__all__ = ["RestOfSend", "begin", "is_servers_own"]
+
+_SERVERS: Final = ("uvicorn.protocols.http.",)
+"""Where the classes are of which `send` is known to do no more."""
+_DONE: Final = object()
+
+
+def is_servers_own(send: Send, exchange: Exchange) -> bool:
+    """Whether messages that `send` is given go to the server as they are."""
+    send = inside_passing(send)
+    if exchange.sends is not None and send == exchange.sends.inner:
+        send = inside_passing(exchange.sends.outer)
+    return type(getattr(send, "__self__", None)).__module__.startswith(_SERVERS)
+
+
+def begin(sending: Awaitable[None]) -> RestOfSend | None:
+    """Run a send as far as it goes without waiting. Returns the rest of it, if it waits.
+
+    Raises:
+        BaseException: what the send raises.
+    """
+    steps = sending.__await__()
+    found = next(steps, _DONE)
+    return None if found is _DONE else RestOfSend(steps, found)
+
+
+class RestOfSend:
+    """The rest of a send that waits. To be awaited in a task, once."""
+
+    __slots__ = ("_cancellation", "_found", "_steps")
+
+    def __init__(self, steps: Generator[Any, Any, None], found: object) -> None:
+        self._steps = steps
+        self._found = found
+        """What it waits for, as asyncio's tasks are told."""
+        self._cancellation: asyncio.CancelledError | None = None
+
+    def cancelled(self, cancellation: asyncio.CancelledError) -> RestOfSend:
+        """The rest, once the task was cancelled before it awaited this: the send is told."""
+        self._cancellation = cancellation
+        return self
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        found = self._found
+        while True:
+            try:
+                if self._cancellation is not None:
+                    raise self._cancellation
+                yield found
+            except BaseException as exc:  # noqa: BLE001 -- it is meant for the send
+                self._cancellation = None
+                try:
+                    found = self._steps.throw(exc)
+                except StopIteration:
+                    return
+            else:
+                break
+        yield from self._steps
