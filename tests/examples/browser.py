@@ -17,7 +17,7 @@ import httpx
 from ..harness.tools import missing
 from ..harness.waiting import wait_until
 
-__all__ = ["Browser", "Element"]
+__all__ = ["Browser", "BrowserError", "Element"]
 
 _INSTALL: Final = "no chromium with chromedriver found: `apt-get install chromium chromium-driver`"
 _FLAGS: Final = (
@@ -45,6 +45,10 @@ def _program(*names: str) -> str:
     if found is None:
         missing(_INSTALL)
     return found
+
+
+class BrowserError(Exception):
+    """The browser did not do what it was told: the page changed meanwhile, and an element is no longer in it."""
 
 
 class Browser:
@@ -83,7 +87,7 @@ class Browser:
         """The first element that matches the CSS selector, waited for.
 
         Raises:
-            AssertionError: there is none within five seconds.
+            AssertionError: there is none within twenty seconds.
         """
         return wait_until(lambda: self.find_all(selector), description=f"{selector} appears")[0]
 
@@ -240,7 +244,8 @@ class Browser:
     def _call(self, method: str, command: str, body: Mapping[str, Json] | None = None) -> Json:
         answer = self._http.request(method, f"{self._session}/{command}", json=body)
         value: Json = answer.json()["value"]
-        assert answer.is_success, f"{method} {command}: {value}"
+        if not answer.is_success:
+            raise BrowserError(f"{method} {command}: {value}")
         return value
 
 

@@ -43,7 +43,7 @@ def visitor_of(worker: Worker) -> httpx.Client:
 
 def inside(visitor: httpx.Client, session: str, **query: str) -> dict[str, Any]:
     answer = visitor.get("/demo/inside", params={"session": session, **query})
-    assert answer.status_code == 200
+    answer.raise_for_status()
     assert answer.headers["cache-control"] == "no-store"
     found: dict[str, Any] = answer.json()
     return found

@@ -106,7 +106,12 @@ def serving(
         process = started(words[0], words[1:], env=env, cwd=directory, stdin=subprocess.DEVNULL, stdout=output)
     server = psutil.Process(process.pid)
     try:
-        wait_until(lambda: ready(server), description="the server is ready", timeout=90)
+
+        def is_ready() -> bool:
+            assert process.poll() is None, "the server ended"
+            return ready(server)
+
+        wait_until(is_ready, description="the server is ready", timeout=90)
         yield server
     except BaseException:
         print(log.read_text())

@@ -25,9 +25,9 @@ class _Pauses:
         self._deadline = time.monotonic() + timeout
         self._next = _FIRST_PAUSE_SECONDS
 
-    def next(self) -> float:
+    def next(self, error: Exception | None) -> float:
         if time.monotonic() >= self._deadline:
-            raise AssertionError(f"not within {self._timeout} s: {self._description}")
+            raise AssertionError(f"not within {self._timeout} s: {self._description}") from error
         pause, self._next = self._next, min(self._next * 2, _LONGEST_PAUSE_SECONDS)
         return pause
 
@@ -36,18 +36,26 @@ def wait_until(predicate: Callable[[], T], *, description: str, timeout: float =
     """Poll `predicate` until it is true, and give back what it returned; for code without an event loop.
 
     Args:
-        predicate: called at least once, between pauses of 1 to 50 ms. What it raises ends the wait.
+        predicate: called at least once, between pauses of 1 to 50 ms. An `AssertionError` of its ends the wait: what
+            must never be has been seen, or what is waited for cannot come any more. Whatever else it raises means "not
+            yet": a server answers 503 or nothing for a while, a record has no such field yet.
         description: what is being waited for; it is the message of a failure.
         timeout: seconds.
 
     Raises:
-        AssertionError: it was not true in time.
+        AssertionError: it was not true in time; its cause is what `predicate` raised at last, if it did.
     """
     pauses = _Pauses(description, timeout)
     while True:
-        if result := predicate():
-            return result
-        time.sleep(pauses.next())
+        error: Exception | None = None
+        try:
+            if result := predicate():
+                return result
+        except AssertionError:
+            raise
+        except Exception as raised:  # noqa: BLE001 # a predicate asks anything of anybody
+            error = raised
+        time.sleep(pauses.next(error))
 
 
 async def wait_until_async(predicate: Callable[[], T | Awaitable[T]], *, description: str, timeout: float = 20.0) -> T:
@@ -58,9 +66,15 @@ async def wait_until_async(predicate: Callable[[], T | Awaitable[T]], *, descrip
     """
     pauses = _Pauses(description, timeout)
     while True:
-        result = predicate()
-        if inspect.isawaitable(result):
-            result = await result
-        if result:
-            return result
-        await asyncio.sleep(pauses.next())
+        error: Exception | None = None
+        try:
+            result = predicate()
+            if inspect.isawaitable(result):
+                result = await result
+            if result:
+                return result
+        except AssertionError:
+            raise
+        except Exception as raised:  # noqa: BLE001 # a predicate asks anything of anybody
+            error = raised
+        await asyncio.sleep(pauses.next(error))
