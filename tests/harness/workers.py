@@ -132,7 +132,7 @@ class Worker:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
         psutil.wait_procs(children, timeout=5.0)
-        self.wait_exit(5.0)
+        self.wait_exit(20)
 
     def pause(self) -> None:
         """SIGSTOP: the process freezes with its connections open."""

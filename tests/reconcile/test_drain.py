@@ -31,4 +31,4 @@ async def test_each_duty_ends_with_the_drain(duty: type[OrphanSweep | OutboxWork
 
         worker.runtime.supervise("duty", work)
         await worker.runtime.drain()
-        await asyncio.wait_for(ended.wait(), 5)
+        await asyncio.wait_for(ended.wait(), 20)

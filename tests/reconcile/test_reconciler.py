@@ -239,7 +239,7 @@ async def test_a_running_guards_round_does_not_wait_for_its_streams(memory: Memo
     async with working(memory) as worker:
         model = Model("a")
         stream = await worker.start(model)
-        await asyncio.wait_for(Reconciler(worker.runtime).once(patience=False, alone=False), 5)
+        await asyncio.wait_for(Reconciler(worker.runtime).once(patience=False, alone=False), 20)
         model.end()
         assert (await worker.watch(stream)).outcome == Outcome.COMPLETED
 

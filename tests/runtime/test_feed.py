@@ -162,5 +162,5 @@ async def test_a_change_is_awaited_and_leaves_nothing_behind() -> None:
     await asyncio.wait(waiting[:1])
     assert len(window.listeners) == 1
     window.end(complete=True)
-    await asyncio.wait_for(waiting[1], 5)
+    await asyncio.wait_for(waiting[1], 20)
     assert not window.listeners

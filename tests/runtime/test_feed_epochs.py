@@ -88,7 +88,7 @@ async def test_a_hint_is_shown_as_it_arrives(memory: MemoryStore) -> None:
     await wait_until_async(lambda: feed.visible == 402, description="it read the log instead")
     follower._on_hint(Hint(403, ((EventKind.TERMINAL, a_terminal().to_json()),), False, meta.epoch))
     assert (feed.complete, feed.visible) == (True, 403)
-    await asyncio.wait_for(following, 5)
+    await asyncio.wait_for(following, 20)
 
 
 @pytest.mark.parametrize("ids", [True, False])

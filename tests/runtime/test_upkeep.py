@@ -136,7 +136,7 @@ async def test_a_close_that_is_cancelled_leaves_no_task_running() -> None:
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await closing
-    await asyncio.wait_for(ended.wait(), 5)
+    await asyncio.wait_for(ended.wait(), 20)
 
 
 async def test_stray_cancellations_are_contained(memory: MemoryStore) -> None:
@@ -162,7 +162,7 @@ async def test_stray_cancellations_are_contained(memory: MemoryStore) -> None:
     tasks.start(cancelled)
     tasks.start(cancelled)
     tasks.supervise("once", supervised)
-    await asyncio.wait_for(ran.wait(), 5)
+    await asyncio.wait_for(ran.wait(), 20)
     assert not tasks.group.cancel_scope.cancel_called
     tasks.supervise("for ever", asyncio.Event().wait)  # type: ignore[arg-type] # it never returns
     tasks.start(asyncio.Event().wait)  # type: ignore[arg-type]
@@ -233,7 +233,7 @@ async def test_a_large_stream_with_a_viewer_that_never_reads(memory: MemoryStore
         seen = await reading
         assert (seen.over, len(seen.text)) == (True, 20_000_000)
         assert most < 4_000_000
-        await asyncio.wait_for(dropped.wait(), 5)
+        await asyncio.wait_for(dropped.wait(), 20)
         stuck.close()
         assert stream.feed.data == [], "nobody reads it any more"
 

@@ -137,7 +137,7 @@ async def test_a_slow_viewer_is_dropped_and_hurts_nobody(memory: MemoryStore) ->
         dropped = asyncio.Event()
         slow.on_drop = dropped.set
         slow.sending_since = asyncio.get_running_loop().time()
-        await asyncio.wait_for(dropped.wait(), 5)
+        await asyncio.wait_for(dropped.wait(), 20)
         with pytest.raises(ViewerCutError) as cut:
             await next_chunk(slow)
         assert cut.value.reason == "slow"

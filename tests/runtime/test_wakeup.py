@@ -18,4 +18,4 @@ async def test_a_second_waiter_is_refused_and_leaves_the_first_one_waiting() -> 
     with pytest.raises(RuntimeError, match="two tasks wait"):
         await wakeup.until_woken()
     wakeup.wake()
-    await asyncio.wait_for(first, 5)
+    await asyncio.wait_for(first, 20)

@@ -203,7 +203,7 @@ async def test_a_writer_that_lives_learns_that_it_was_replaced_and_says_nothing_
         stream = await speaking(one, model)
         taken = await look.take_over(stream.ref, lease_seconds=60, force=True, worker=two.runtime.worker)
         assert taken.meta is not None
-        await asyncio.wait_for(model.left.wait(), 5)
+        await asyncio.wait_for(model.left.wait(), 20)
         await wait_until_async(lambda: stream.superseded, description="it knows")
         await two.runtime.takeover.end(taken.meta, Outcome.STOPPED)
         await one.idle()

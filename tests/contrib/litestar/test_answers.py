@@ -127,7 +127,7 @@ async def test_a_returned_stream_is_closed_when_its_answer_is_stopped() -> None:
         await answer.read(1)
         assert (await chat.stop("c1")).status == 202
         await answer.rest()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await closed.wait()
 
 

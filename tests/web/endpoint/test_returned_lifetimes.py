@@ -183,6 +183,6 @@ async def test_a_task_beside_it_that_sends_hears_of_its_end() -> None:
     assert helper is not None
     assert not helper.done()
     await chunks.aclose()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         with pytest.raises(anyio.ClosedResourceError):
             await helper

@@ -144,7 +144,7 @@ async def test_everything_is_sent_by_one_task_in_one_context() -> None:
         window.viewer.keep_alive()
         await wait_until_async(lambda: client.bodies[-1] == b": hb\n", description="the keep-alive arrived")
         window.end()
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 20)
         assert b"streamguard.end" in client.bodies[-1]
         assert client.tasks == {task}
         assert set(client.names) == {"the viewer"}
@@ -296,8 +296,8 @@ async def test_what_a_layer_keeps_around_a_waiting_send_is_its_own() -> None:
     async def layered(message: Message) -> None:
         token = span.set("sending")
         try:
-            async with lock, asyncio.timeout(5):
-                with anyio.fail_after(5):
+            async with lock, asyncio.timeout(20):
+                with anyio.fail_after(20):
                     await asyncio.sleep(0)
                     await client.send(message)
         finally:
@@ -309,7 +309,7 @@ async def test_what_a_layer_keeps_around_a_waiting_send_is_its_own() -> None:
             await wait_until_async(lambda text=text: text in client.texts(), description="it arrived")  # type: ignore[misc]
         assert client.texts() == ["one", "two", "three"]
         window.end()
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 20)
 
 
 @pytest.mark.parametrize("at_once", [False, True])
@@ -326,7 +326,7 @@ async def test_what_send_raises_is_raised_where_the_delivery_runs(waits_first: b
     async with delivering(window, gone, at_once=at_once) as task:
         window.say("one")  # and not here
         with pytest.raises(OSError, match="the client left"):
-            await asyncio.wait_for(asyncio.shield(task), 5)
+            await asyncio.wait_for(asyncio.shield(task), 20)
 
 
 @pytest.mark.parametrize("at_once", [False, True])
@@ -346,7 +346,7 @@ async def test_a_cut_viewer_is_told_where_the_delivery_runs() -> None:
     async with delivering(window, client.send) as task:
         window.viewer.cut("slow")
         with pytest.raises(ViewerCutError, match="slow"):
-            await asyncio.wait_for(asyncio.shield(task), 5)
+            await asyncio.wait_for(asyncio.shield(task), 20)
 
 
 async def test_a_lone_event_is_given_to_the_server_where_it_is_shown() -> None:
@@ -362,7 +362,7 @@ async def test_a_lone_event_is_given_to_the_server_where_it_is_shown() -> None:
         window.say("five")
         assert client.texts()[4:] == ["five"]
         window.end()
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 20)
         assert b"streamguard.end" in client.bodies[-1]
 
 

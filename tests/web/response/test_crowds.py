@@ -98,7 +98,7 @@ async def test_a_throttle_lets_the_first_ones_through_first() -> None:
     assert passed == [*range(PER_TURN)]
     await asyncio.sleep(0)
     assert passed == [*range(2 * PER_TURN)]
-    await asyncio.wait_for(throttle.passed(), 5)
+    await asyncio.wait_for(throttle.passed(), 20)
     assert passed == [*range(3 * PER_TURN)]
 
 
@@ -110,5 +110,5 @@ async def test_who_waits_no_longer_at_a_throttle_holds_up_nobody() -> None:
     await asyncio.sleep(0)
     for task in waiting[:-1]:
         task.cancel()
-    await asyncio.wait_for(waiting[-1], 5)
+    await asyncio.wait_for(waiting[-1], 20)
     await asyncio.gather(*waiting, return_exceptions=True)
