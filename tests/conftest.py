@@ -25,7 +25,18 @@ from .harness.postgres import PostgresServer
 from .harness.proxy import FaultProxy
 from .harness.redis import DATABASES, RedisServer
 from .harness.sentry import leftovers
-from .tiers import EXAMPLES, Tier, directory_of, is_looked_at, only, processes_refused, slow_first, tier_of
+from .tiers import (
+    EXAMPLES,
+    Tier,
+    directory_of,
+    is_looked_at,
+    is_measured,
+    is_repeating,
+    only,
+    processes_refused,
+    slow_first,
+    tier_of,
+)
 
 pytest_plugins = ["tests.harness.redis_fixtures"]
 
@@ -39,6 +50,8 @@ _TIER = "tier"
 """The property of a test's reports that names its tier."""
 _CPU = "cpu"
 """The property of a report that says how many seconds of CPU it took."""
+_MEASURES_PROCESSES = "COVERAGE_PROCESS_CONFIG"
+"""The variable that makes coverage begin with each Python that is started."""
 _MANY_DIRECTORIES = 5
 """A run of so many directories ends by saying how long each took."""
 
@@ -72,6 +85,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         tier = tier_of(item)
         item.user_properties.append((_TIER, tier.value))
     items[:] = slow_first(items, _processes(config))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without looking for garbage, of which there is next to none among all that stays; and of the processes
+    that share the tests, which all import the same, let the first alone measure what imports reach."""
+    first = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"
+    gc.disable()
+    try:
+        with nullcontext() if first else _unmeasured(processes=True):
+            return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_finish() -> None:
@@ -135,21 +161,25 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """In the fast tier, a test that starts a process fails; in the slow one, coverage is not measured."""
+    """In the fast tier, a test that starts a process fails; coverage is measured where it counts."""
     _meter.read()
     with (
         processes_refused() if item.config.getoption("--fast") else nullcontext(),
-        _untraced() if tier_of(item) is Tier.SLOW else nullcontext(),
+        nullcontext() if is_measured(item) else _unmeasured(processes=not is_repeating(item)),
     ):
         return (yield)
 
 
 @contextmanager
-def _untraced() -> Iterator[None]:
+def _unmeasured(*, processes: bool) -> Iterator[None]:
     """Pause coverage, in threads that begin meanwhile too: a test that reads large JSON in one takes ten times as long
-    with it. Processes are measured all the same: one that is kept for later tests may begin here. pytest-cov's own
-    pause does not do: in a process of xdist a second coverage goes on, the process's own."""
+    with it. pytest-cov's own pause does not do: in a process of xdist a second coverage goes on, the process's own.
+
+    Args:
+        processes: measure those that are started all the same: a later test that counts may use one again.
+    """
     trace, threads_trace = sys.gettrace(), threading.gettrace()
+    asked = None if processes else os.environ.pop(_MEASURES_PROCESSES, None)
     sys.settrace(None)
     threading.settrace(None)
     try:
@@ -157,6 +187,8 @@ def _untraced() -> Iterator[None]:
     finally:
         threading.settrace(threads_trace)
         sys.settrace(trace)
+        if asked is not None:
+            os.environ[_MEASURES_PROCESSES] = asked
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@
 - **middle**: the others, with servers and processes.
 
 The whole suite has all of them. It begins with the slow ones, so that none is left to one process at the end, and
-measures no coverage within them: what only they reach counts as not reached.
+measures no coverage within them: what only they reach counts as not reached. Nor is it measured where tests repeat in
+another place what others show of the package, in `REPEATING` and where they are marked `repeats`.
 """
 
 from __future__ import annotations
@@ -28,9 +29,12 @@ import pytest
 __all__ = [
     "EXAMPLES",
     "MODULES",
+    "REPEATING",
     "Tier",
     "directory_of",
     "is_looked_at",
+    "is_measured",
+    "is_repeating",
     "only",
     "processes_refused",
     "slow_first",
@@ -79,6 +83,10 @@ MODULES: Final = frozenset(
 )
 """Modules that import the clients of real providers, which takes each process some seconds."""
 
+REPEATING: Final = frozenset({"benchmarks", "clients", "docs", "examples", "harness", "ops", "servers"})
+"""The directories without coverage: their tests are about what stands on the package, or about what it runs in.
+Coverage makes Python take twice as long, in the servers and commands that they start too."""
+
 EXAMPLES: Final = 20
 """How many examples a property test of the tier tries, unless it says so itself."""
 
@@ -111,6 +119,16 @@ def tier_of(item: pytest.Item) -> Tier:
     if item.get_closest_marker("slow"):
         return Tier.SLOW
     return Tier.FAST if _is_fast(item) else Tier.MIDDLE
+
+
+def is_measured(item: pytest.Item) -> bool:
+    """Whether what the test reaches counts as covered."""
+    return tier_of(item) is not Tier.SLOW and not is_repeating(item)
+
+
+def is_repeating(item: pytest.Item) -> bool:
+    """Whether other tests show what this one shows of the package."""
+    return item.get_closest_marker("repeats") is not None or _place(item.path).partition("/")[0] in REPEATING
 
 
 def directory_of(nodeid: str) -> str:
