@@ -79,6 +79,23 @@ async def test_a_file_that_the_server_would_send_itself(tmp_path: Path) -> None:
         assert (await client.post(PATH)).content == transcript(CHAT)
 
 
+async def test_header_names_of_any_case() -> None:
+    """ASGI wants lower case, but servers and clients take any, and so applications send it."""
+
+    async def act(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"Content-Type", b"text/event-stream"), (b"Cache-Control", b"max-age=1"), (b"Content-Length", b"9")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"data: x\n\n"})
+
+    guard = make_guard()
+    app = StreamGuardMiddleware(Inside(guard, act), guard=guard, rules=[StreamRule(PATH)])
+    async with client_of(app) as client:
+        answer = await client.post(PATH)
+    assert answer.content == b"data: x\n\n"
+    assert "x-stream-id" in answer.headers
+    assert answer.headers.get_list("cache-control") == ["max-age=1"]
+
+
 async def test_a_content_type_stays_as_it_is() -> None:
     async def act(scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"max-age=1"), (b"content-length", b"9")]

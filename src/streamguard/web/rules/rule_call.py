@@ -87,7 +87,7 @@ class RuleCall:
                 self._pass_on(start, stream, result)
                 await asyncio.sleep(0)  # where the cancellation arrives
                 return
-            head = ResponseHead(start["status"], list(start.get("headers", ())), None)
+            head = ResponseHead(start["status"], _headers_of(start), None)
             self._check_encoding(head)
             call.capture(on_unfinished=end_unfinished, on_rest=partial(_adopt, runtime))
             result.resolve(head)
@@ -99,7 +99,7 @@ class RuleCall:
             source.hand_over(call)
 
     def _is_stream(self, start: Message) -> bool:
-        headers = Headers(raw=list(start.get("headers", ())))
+        headers = Headers(raw=_headers_of(start))
         return start["status"] in _STREAMED and media_type_of(headers) in self._media_types
 
     def _pass_on(self, start: Message | None, stream: LiveStream, result: EndpointResult) -> None:
@@ -142,6 +142,11 @@ class RuleCall:
         protocol = protocol or protocol_named("opaque")
         stream.speak(protocol, protocol.message_id_in(beginning))
         return beginning
+
+
+def _headers_of(start: Message) -> list[tuple[bytes, bytes]]:
+    """The headers of a response. Their names should be in lower case, but servers take any, and so do clients."""
+    return [(name.lower(), value) for name, value in start.get("headers", ())]
 
 
 class PassedResponse(Response):
