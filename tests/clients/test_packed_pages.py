@@ -269,6 +269,66 @@ def test_the_how_to_runs_as_written(project: Path, pages: Path, page_server: Wor
     assert browser.find_all("[role=alert]") == []
 
 
+COMING_AND_GOING: Final = """
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+import { Chat } from "./Chat.tsx";
+
+document.cookie = "user=reader; path=/";
+const id = location.search.slice(1);
+const own = fetch;
+window.held = 0; // connections whose answer is being read
+window.fetch = async (...request) => {
+  const response = await own(...request);
+  if (!response.headers.get("content-type")?.startsWith("text/event-stream")) return response;
+  window.held += 1;
+  const reader = response.body.getReader();
+  const pull = async (controller) => controller.enqueue((await reader.read()).value);
+  const cancel = (reason) => {
+    window.held -= 1;
+    return reader.cancel(reason);
+  };
+  return new Response(new ReadableStream({ pull, cancel }), response);
+};
+const messages = [{ id: "m1", role: "user", parts: [{ type: "text", text: "long" }] }];
+const headers = { "content-type": "application/json" };
+const asked = await own("/api/chat", { method: "POST", headers, body: JSON.stringify({ id, messages }) });
+await asked.body.cancel();
+const root = createRoot(document.getElementById("root"));
+const elsewhere = <p id="elsewhere">Elsewhere</p>;
+window.show = (isShown) => root.render(<StrictMode>{isShown ? <Chat id={id} /> : elsewhere}</StrictMode>);
+window.show(true);
+"""
+
+
+@pytest.mark.parametrize("version", SDKS)
+def test_a_chat_that_is_left_and_returned_to_holds_one_connection(
+    project: Path, pages: Path, page_server: Worker, browser: Browser, version: str
+) -> None:
+    (component,) = (
+        source for _, source in samples("docs/how-to/javascript-client.md") if "export function Chat" in source
+    )
+    (project / "Chat.tsx").write_text(component)
+    (project / "page.tsx").write_text(COMING_AND_GOING)
+    build(project, pages / f"left-{version}", version)
+    browser.open(f"{page_server.url}/pages/left-{version}/?{uuid.uuid4().hex}")
+
+    def held() -> object:
+        return browser.script("return window.held")
+
+    for _ in range(3):
+        wait_until(lambda: browser.find_all("article:nth-child(2)"), description="the answer is shown")
+        assert held() == 1
+        browser.script("window.show(false)")
+        browser.find("#elsewhere")
+        wait_until(lambda: held() == 0, description="its connection is closed")
+        browser.script("window.show(true)")
+    wait_until(lambda: browser.find_all("article:nth-child(2)"), description="the answer is shown")
+    browser.find("button").click()
+    wait_until(lambda: browser.find("button").text == "Ask", description="the answer is stopped")
+    assert [one.text for one in browser.find_all("article")] == ["long", "It goes on "]
+
+
 def test_the_samples_run_as_written(project: Path, pages: Path, page_server: Worker, browser: Browser) -> None:
     link(project, {**SDKS[CURRENT], "react": "react", "react-dom": "react-dom"})
     written = {"readme": "clients/javascript/README.md", "how-to": "docs/how-to/javascript-client.md"}

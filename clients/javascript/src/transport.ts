@@ -36,7 +36,10 @@ export interface StreamguardTransportOptions<MESSAGE> extends ConnectionOptions,
   readonly onlyLastMessage?: boolean | undefined;
   /** The release of `ai` that the page uses, such as `7.0.173`; the server leaves out what it does not know. */
   readonly clientVersion?: string | undefined;
-  /** `useChat`'s own `stop()` stops the answer on the server too. Default: it only leaves it. */
+  /**
+   * `useChat`'s own `stop()` stops the answer on the server too. Default: it only leaves it. AI SDK 7 calls it as well when
+   * a component is unmounted, so that whoever opens another chat ends the answer of this one.
+   */
   readonly stopOnAbort?: boolean | undefined;
   /** Replaces the JSON of the request, or adds headers to it. */
   readonly prepareRequest?:
