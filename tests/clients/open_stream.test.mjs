@@ -391,6 +391,13 @@ describe("what an attempt may cost", () => {
       await assert.rejects(ask({ api: `${base}/api/chat`, sessionId: "c" }), ProtocolError);
     }
   });
+
+  test("so is JSON of something else", options, async () => {
+    for (const messages of [null, {}, [null], ["m1"]]) {
+      const { base } = await scripted((response) => response.writeHead(200).end(JSON.stringify({ messages, next: null })));
+      await assert.rejects(client.savedMessages({ api: `${base}/api/chat`, sessionId: "c" }), ProtocolError);
+    }
+  });
 });
 
 describe("the transport's answers", () => {

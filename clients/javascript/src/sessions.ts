@@ -97,6 +97,7 @@ export async function savedMessages(options: SessionOptions): Promise<SavedMessa
     const query: Record<string, string> = after === null ? {} : { after: String(after) };
     const response = await ask(options, routeOf(options, options.sessionId, "/messages", query), "GET");
     const page = jsonOf<{ messages: SavedMessage[]; next: number | null }>(response, options, "messages");
+    if (!isListOfObjects(page.messages)) throw notOfAServer(response, options);
     messages.push(...page.messages.filter(({ position }) => position !== null));
     const next = page.next ?? null;
     if (next !== null && !(next > (after ?? -1))) {
@@ -142,6 +143,13 @@ function jsonOf<DOCUMENT>(response: { status: number; text: string }, options: S
     document = null;
   }
   if (typeof document === "object" && document !== null && field in document) return document as DOCUMENT;
-  const details = { status: response.status, sessionId: options.sessionId };
-  throw new ProtocolError("The response is not a streamguard server's.", details);
+  throw notOfAServer(response, options);
+}
+
+function isListOfObjects(value: unknown): boolean {
+  return Array.isArray(value) && value.every((one) => typeof one === "object" && one !== null);
+}
+
+function notOfAServer({ status }: { status: number }, { sessionId }: SessionOptions): ProtocolError {
+  return new ProtocolError("The response is not a streamguard server's.", { status, sessionId });
 }

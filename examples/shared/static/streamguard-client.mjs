@@ -881,6 +881,8 @@ async function savedMessages(options) {
     const query = after === null ? {} : { after: String(after) };
     const response = await ask(options, routeOf(options, options.sessionId, "/messages", query), "GET");
     const page = jsonOf(response, options, "messages");
+    if (!isListOfObjects(page.messages))
+      throw notOfAServer(response, options);
     messages.push(...page.messages.filter(({ position }) => position !== null));
     const next = page.next ?? null;
     if (next !== null && !(next > (after ?? -1))) {
@@ -920,8 +922,13 @@ function jsonOf(response, options, field) {
   }
   if (typeof document2 === "object" && document2 !== null && field in document2)
     return document2;
-  const details = { status: response.status, sessionId: options.sessionId };
-  throw new ProtocolError("The response is not a streamguard server's.", details);
+  throw notOfAServer(response, options);
+}
+function isListOfObjects(value) {
+  return Array.isArray(value) && value.every((one) => typeof one === "object" && one !== null);
+}
+function notOfAServer({ status }, { sessionId }) {
+  return new ProtocolError("The response is not a streamguard server's.", { status, sessionId });
 }
 
 // dist/stream-requests.js
