@@ -153,6 +153,7 @@ const SAMPLES = [
   ["> a\n> - b", "<blockquote><p>a</p><ul><li>b</li></ul></blockquote>"],
   ["```python\n<b>*x*\n```\nafter", "<pre><code>&lt;b&gt;*x*</code></pre><p>after</p>"],
   ["```\nunfinished", "<pre><code>unfinished</code></pre>"],
+  ["- a\u2028b\n\n> c\u2029d", "<ul><li>a\u2028b</li></ul><blockquote><p>c\u2029d</p></blockquote>"],
   ["---", "<hr>"],
   ["a\n| b | c |\n|---|--:|\n| `d\\|e` | **1** | 2 |\n| f |", `<p>a</p>${table([["b", "c"], ["<code>d|e</code>", "<strong>1</strong>"], ["f", ""]])}`],
   ["b | c\n--|-:\n\nd", `${table([["b", "c"]])}<p>d</p>`],

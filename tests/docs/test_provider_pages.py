@@ -146,7 +146,7 @@ def test_bedrocks_events_become_text_and_usage(other: ModuleType) -> None:
 async def test_ollamas_lines_become_text_and_usage(other: ModuleType) -> None:
     lines = [
         '{"message":{"role":"assistant","content":"Good "},"done":false}',
-        '{"message":{"role":"assistant","content":"morning."},"done":false}',
+        '{"message":{"role":"assistant","content":"mor\u0085ni\u2028ng."},"done":false}',
         '{"message":{"role":"assistant","content":""},"done":true,"prompt_eval_count":3,"eval_count":4}',
     ]
 
@@ -156,7 +156,7 @@ async def test_ollamas_lines_become_text_and_usage(other: ModuleType) -> None:
 
     run = _Run()
     async with client(lines) as whole:
-        assert [part async for part in other.ollama_parts(whole, "qwen3", [], run)] == ["Good ", "morning."]
+        assert [part async for part in other.ollama_parts(whole, "qwen3", [], run)] == ["Good ", "mor\u0085ni\u2028ng."]
     assert run.tokens == 7
     for answer in (lines[:1], ['{"error":"out of memory"}']):
         async with client(answer) as broken:

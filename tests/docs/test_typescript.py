@@ -167,4 +167,5 @@ def test_the_plain_client_reads_an_answer_through_cuts(node: str, tmp_path: Path
     assert "".join(told["pieces"]) == "an answer to 1 messages"
     assert len(told["requests"]) == 3
     assert told["nothing"] == []
+    assert told["separators"] == ["a\u2028b\u2029"], "only CR and LF end lines"
     assert (told["refused"], told["repeated"]) == ("http_422", 1), "a request that FastAPI refuses is not repeated"

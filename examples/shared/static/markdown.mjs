@@ -4,8 +4,8 @@
 const SAFE_SCHEMES = new Set(["http:", "https:", "mailto:"]);
 const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([\w+-]*)/;
 const HEADING = /^ {0,3}(#{1,6})\s+(.*)$/s;
-const ITEM = /^( *)([-*+]|\d{1,9}[.)])\s+(.*)$/;
-const QUOTE = /^ {0,3}> ?(.*)$/;
+const ITEM = /^( *)([-*+]|\d{1,9}[.)])\s+(.*)$/s;
+const QUOTE = /^ {0,3}> ?(.*)$/s;
 const RULE = /^ {0,3}([-*_])(?:\s*\1){2,}\s*$/;
 const MAX_DEPTH = 6;
 

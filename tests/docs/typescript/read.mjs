@@ -6,7 +6,7 @@ const [sample, api] = process.argv.slice(2);
 const compiled = sample.replace(/\.ts$/, ".mjs");
 const options = { compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 } };
 writeFileSync(compiled, ts.transpileModule(readFileSync(sample, "utf8"), options).outputText);
-const { answer } = await import(compiled);
+const { answer, events } = await import(compiled);
 
 const CUTS = [150, 60]; // bytes after which a connection breaks; later ones do not
 const asked = [];
@@ -43,4 +43,5 @@ const nothing = await all(answer(api, "never asked"));
 asked.push(...CUTS); // nothing is cut any more
 const begun = asked.length;
 const refused = await all(answer(api, "c2", {})).catch(({ code }) => code);
-console.log(JSON.stringify({ pieces, requests, nothing, refused, repeated: asked.length - begun }));
+const separators = (await all(events(new Response("data: a\u2028b\u2029\n\n").body))).map(({ data }) => data);
+console.log(JSON.stringify({ separators, pieces, requests, nothing, refused, repeated: asked.length - begun }));
