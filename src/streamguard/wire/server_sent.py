@@ -20,9 +20,10 @@ _KEYS: Final = frozenset({*_ATTRIBUTES, "comment"})
 
 
 def is_event(item: object) -> bool:
-    """Whether `item` is an event: an object with all four fields, or a dict with `data` and no keys of another kind."""
+    """Whether `item` is an event: an object with all four fields, or a dict with one of them or `comment`, and no keys
+    of another kind. sse-starlette takes `{"comment": "ping"}` and `{"retry": 5000}` too."""
     if isinstance(item, Mapping):
-        return "data" in item and _KEYS.issuperset(item)
+        return bool(item) and _KEYS.issuperset(item)
     return not isinstance(item, type) and all(hasattr(item, name) for name in _ATTRIBUTES)
 
 
@@ -44,7 +45,7 @@ def event_block(item: object) -> Encoded:
     if callable(encode):
         return Encoded(bytes(encode()))
     fields = item if isinstance(item, Mapping) else {name: getattr(item, name, None) for name in _KEYS}
-    data, replaced = _data_of(item, fields["data"])
+    data, replaced = _data_of(item, fields.get("data"))
     event, event_id, retry, comment = (fields.get(name) for name in ("event", "id", "retry", "comment"))
     if retry is not None and type(retry) is not int:
         raise InvalidPartError(f"retry is a time in milliseconds, not {type(retry).__name__}", protocol="sse")

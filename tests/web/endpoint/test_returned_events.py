@@ -79,3 +79,16 @@ async def test_events_that_nobody_announced_are_refused_with_the_remedy(
     async with chat_of(endpoint, protocol="opaque") as chat:
         answer = await chat.request("POST", "/chat?id=s")
         assert b"text" in await answer.whole()
+
+
+async def sse_starlettes_dicts(request: Request) -> AsyncIterator[object]:
+    yield {"comment": "ping"}
+    yield {"retry": 5}
+    yield {"id": "7", "event": "token", "data": "text"}
+
+
+async def test_dicts_without_data_are_events_as_sse_starlette_has_them() -> None:
+    async with chat_of(sse_starlettes_dicts, protocol="opaque") as chat:
+        answer = await chat.request("POST", "/chat?id=s")
+        assert await answer.whole() == b": ping\n\nretry: 5\n\nid: 7\nevent: token\ndata: text\n\n"
+        assert (await chat.ended(answer)).fields["outcome"] == "completed"
