@@ -109,6 +109,7 @@ def test_a_component_asks_resumes_after_a_reload_and_a_cut_and_stops(
         text = "return document.querySelector('button')?.textContent.trim()"
         wait_until(lambda: browser.script(text) == label, description=f"the button is {label}")
 
+    alert = "return document.querySelector('[role=alert]')?.textContent.trim()"
     with FaultProxy(page_server.port) as proxy:
         browser.open(f"http://127.0.0.1:{proxy.port}/pages/{name}/?{uuid.uuid4().hex}")
         ask("words 3")
@@ -127,12 +128,21 @@ def test_a_component_asks_resumes_after_a_reload_and_a_cut_and_stops(
         wait_until(lambda: proxy.connections > before, description="the page comes back")
         wait_for_button("Stop")
         assert shown() == begun
+        proxy.refuse()
+        wait_for_button("Reconnect")
+        assert str(browser.script(alert)).startswith("The connection was lost.")
+        assert shown() == begun
+        proxy.forward()
+        # By then the page may be trying once more by itself, and has no such button.
+        reconnect = "[...document.querySelectorAll('button')].find((one) => one.textContent.trim() === 'Reconnect')"
+        browser.script(f"{reconnect}?.click()")
+        wait_for_button("Stop")
+        assert shown() == begun
         browser.script("document.querySelector('button').click()")
         wait_for_button("Send")
         assert shown() == begun
 
         ask("fail")
-        alert = "return document.querySelector('[role=alert]')?.textContent"
         assert "sk-secret" not in str(wait_until(lambda: browser.script(alert), description="the fault is shown"))
 
 
