@@ -44,6 +44,17 @@ document.cookie = "user=reader; path=/";
 const props = { id, initial: await initialMessages(id) };
 const target = document.querySelector("#root")!;
 """
+REFUSED_STOP: Final = """
+const own = window.fetch;
+const fault = { fault_id: "f1", code: "forbidden_origin", severity: "error", message: "No." };
+const error = { type: "streamguard_error", ...fault };
+window.fetch = (url, init) => {
+  if (!String(url).includes("/stop")) return own(url, init);
+  window.fetch = own;
+  return Promise.resolve(new Response(JSON.stringify({ error }), { status: 403 }));
+};
+document.querySelector('button').click();
+"""
 MAIN: Final = {
     "vue": 'import { createApp } from "vue"; import Chat from "./Chat.vue";'
     + CHAT
@@ -138,6 +149,8 @@ def test_a_component_asks_resumes_after_a_reload_and_a_cut_and_stops(
         browser.script(f"{reconnect}?.click()")
         wait_for_button("Stop")
         assert shown() == begun
+        browser.script(REFUSED_STOP)
+        wait_until(lambda: browser.script(alert) == "No.", description="it is said that Stop was refused")
         browser.script("document.querySelector('button').click()")
         wait_for_button("Send")
         assert shown() == begun

@@ -18,6 +18,7 @@ from ..harness.waiting import wait_until
 from ..harness.workers import Worker
 from .packed import PACKAGE
 from .test_clients import HERE, node
+from .test_front_ends import REFUSED_STOP
 from .test_packed_client import client
 from .test_packed_types import SDKS, link, project, samples
 
@@ -324,8 +325,12 @@ def test_a_chat_that_is_left_and_returned_to_holds_one_connection(
         wait_until(lambda: held() == 0, description="its connection is closed")
         browser.script("window.show(true)")
     wait_until(lambda: browser.find_all("article:nth-child(2)"), description="the answer is shown")
+    browser.script(REFUSED_STOP)
+    wait_until(lambda: browser.find_all("[role=alert]"), description="it is said that Stop was refused")
+    assert browser.find("[role=alert]").text == "The answer goes on: No."
     browser.find("button").click()
     wait_until(lambda: browser.find("button").text == "Ask", description="the answer is stopped")
+    assert browser.find_all("[role=alert]") == []
     assert [one.text for one in browser.find_all("article")] == ["long", "It goes on "]
 
 
