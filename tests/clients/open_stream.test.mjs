@@ -345,6 +345,17 @@ describe("what an attempt may cost", () => {
     await assert.rejects(stream.open(), { code: "request_invalid" });
   });
 
+  test("headers that cannot be had are asked for again, unless there will be none", options, async () => {
+    let asked = 0;
+    const failing = (error) => resumed({ user: "u", chatId: "c" }, { headers: () => ((asked += 1), Promise.reject(error)) });
+    await assert.rejects(failing(new TypeError("no network")).open(), { name: "ConnectionLostError" });
+    assert.equal(asked, 1 + reconnect.maxAttempts);
+    asked = 0;
+    const signedOut = new client.StreamguardError("unauthenticated", "Please sign in.");
+    await assert.rejects(failing(signedOut).open(), (error) => error === signedOut);
+    assert.equal(asked, 1);
+  });
+
   test("the body of a refusal that never ends is not waited for", options, async () => {
     const { base } = await scripted((response) => response.writeHead(403).write("<html>"));
     await assert.rejects(resumed(who, { base, reconnect: { ...reconnect, idleTimeoutMs: 100 } }).open(), { code: "http_403" });
