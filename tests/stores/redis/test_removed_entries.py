@@ -1,7 +1,8 @@
 """A failover to a replica that lags takes back a stream's end, and not the removal of its entry from the lease index,
-which another server has, or which was asked for later. The stream is found all the same.
+which another server has, or which was asked for later. The stream is found all the same. So is work that is owed, when
+a failover takes back its completion, or its entry in the outbox.
 
-The failover is played: the session's keys are put back as they were before the end.
+The failover is played: the session's keys are put back as they were before, or the entry is removed.
 """
 
 from __future__ import annotations
@@ -15,8 +16,19 @@ from streamguard.stores.records import Status
 from streamguard.stores.redis import RedisStore, removed_entries
 from streamguard.stores.redis.keys import Keys
 from streamguard.stores.store import StreamStore
-from streamguard.testing._stream_store.steps import begin, end, is_due, losing, new_stream, put, tombstone, try_register
-from streamguard.values import StreamRef
+from streamguard.testing._stream_store.steps import (
+    begin,
+    closing,
+    end,
+    is_due,
+    losing,
+    new_stream,
+    put,
+    seal,
+    tombstone,
+    try_register,
+)
+from streamguard.values import Persisted, StreamRef
 
 from ...harness.redis import RedisServer
 from ...harness.redis_cluster import RedisCluster
@@ -146,5 +158,65 @@ async def test_a_stream_that_stays_closed_gets_no_entry(redis_cluster: RedisClus
         assert not await is_due(store, ref)
         keys = KEYS.stream(ref)
         assert redis_cluster.master_of(keys.lease_shard).command("ZSCORE", keys.lease_shard, keys.member) is None
+    finally:
+        await store.aclose()
+
+
+async def owing(store: StreamStore) -> StreamRef:
+    """A stream that has ended, and owes a save."""
+    ref = await begin(store)
+    await store.enqueue(ref, due_seconds=0)
+    await seal(store, ref)
+    assert (await store.close(closing(ref, owed=b"a save"))).status is Status.OK
+    return ref
+
+
+async def claimed(store: StreamStore) -> list[StreamRef]:
+    return [owed.ref for owed in await store.claim_due(limit=100, claim_seconds=60)]
+
+
+async def test_work_whose_completion_a_cluster_lost_is_found(
+    redis_cluster: RedisCluster, redis_cluster_url: str
+) -> None:
+    store = RedisStore(redis_cluster_url, command_seconds=5)
+    try:
+        ref = await owing(store)
+        assert await claimed(store) == [ref]
+        shard, member = KEYS.outbox_shard(ref), KEYS.stream(ref).member
+        put_back = kept(redis_cluster.master_of(KEYS.stream(ref).meta), ref)
+        assert await store.complete(ref, persisted=Persisted.YES, retention_seconds=60) is Status.OK
+        index = redis_cluster.master_of(shard)
+        await wait_until_async(
+            lambda: index.command("ZSCORE", shard, member) is None, description="its entry is removed"
+        )
+        put_back()
+        assert await claimed(store) == [ref]
+    finally:
+        await store.aclose()
+
+
+async def test_work_whose_entry_a_cluster_lost_is_found(redis_cluster: RedisCluster, redis_cluster_url: str) -> None:
+    store = RedisStore(redis_cluster_url, command_seconds=5)
+    try:
+        ref = await owing(store)
+        shard, member = KEYS.outbox_shard(ref), KEYS.stream(ref).member
+        assert redis_cluster.master_of(shard).command("ZREM", shard, member) == 1
+        assert await claimed(store) == [ref]
+    finally:
+        await store.aclose()
+
+
+async def test_work_that_is_done_or_claimed_gets_no_other_entry(
+    redis_cluster: RedisCluster, redis_cluster_url: str
+) -> None:
+    store = RedisStore(redis_cluster_url, command_seconds=5)
+    try:
+        ref = await owing(store)
+        assert await claimed(store) == [ref]
+        assert await claimed(store) == [], "its claim stands"
+        assert await store.complete(ref, persisted=Persisted.YES, retention_seconds=60) is Status.OK
+        assert await claimed(store) == []
+        shard, member = KEYS.outbox_shard(ref), KEYS.stream(ref).member
+        assert redis_cluster.master_of(shard).command("ZSCORE", shard, member) is None
     finally:
         await store.aclose()

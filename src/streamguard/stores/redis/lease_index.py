@@ -12,10 +12,11 @@ from contextlib import suppress
 from typing import Final
 
 from ...errors import StoreCorruptError
+from ...lua import read_reply
 from ...values import StreamRef
 from ..damage import RecordKind
-from .driver import Command
-from .index_calls import CorrectEntry, RenewEntries
+from .driver import Command, Reply
+from .index_calls import CorrectEntry, LeaseAnswer, LeaseState, RenewEntries
 from .keys import decode_member
 from .namespace import RedisNamespace, milliseconds
 from .removed_entries import RemovedEntries
@@ -34,7 +35,9 @@ class LeaseIndex(ShardedIndex):
 
     def __init__(self, redis: RedisNamespace) -> None:
         super().__init__(redis)
-        self.removed: Final = RemovedEntries(redis)
+        self.removed: Final = RemovedEntries(
+            redis, "expired_leases", reading=self._state, needs_entry=_is_open, entering=self._due
+        )
         """Those of streams that a failover may have opened again since."""
 
     def renewal(self, ref: StreamRef, lease_seconds: float) -> Command:
@@ -50,6 +53,19 @@ class LeaseIndex(ShardedIndex):
         """
         keys = self._redis.keys.stream(ref)
         return self._entries(keys.lease_shard, [keys.member], lease_seconds, "NX")
+
+    def _state(self, ref: StreamRef) -> Command:
+        """Read what a record says of its lease."""
+        keys = self._redis.keys.stream(ref)
+        return self._redis.command(LeaseState(meta_key=keys.meta, log_key=keys.log))
+
+    def _due(self, ref: StreamRef) -> Command:
+        """Enter a stream as due: its record says whether it is."""
+        keys = self._redis.keys.stream(ref)
+        entering = RenewEntries(
+            shard_key=keys.lease_shard, mode="NX", from_now_ms=0, ttl_ms=INDEX_TTL_MS, members=(keys.member,)
+        )
+        return self._redis.command(entering)
 
     def _entries(self, shard: bytes, members: Sequence[bytes], lease_seconds: float, mode: str = "") -> Command:
         return self._redis.command(
@@ -135,3 +151,9 @@ class LeaseIndex(ShardedIndex):
             with suppress(StoreCorruptError):
                 found.append(decode_member(member))
         return found
+
+
+def _is_open(reply: Reply) -> bool:
+    """Whether a record says that its stream is not closed."""
+    answer: LeaseAnswer = read_reply(LeaseAnswer, reply)
+    return answer.state in (b"due", b"running")

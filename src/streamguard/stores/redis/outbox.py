@@ -50,6 +50,7 @@ class RedisOutbox(Outbox):
         await self._redis.ask("enqueue", self._index.later(ref, due_seconds))
 
     async def claim_due(self, *, limit: int, claim_seconds: float) -> list[OutboxEntry]:
+        await self._index.removed.look_again()
         waiting = await self._index.due_entries("claim_due", limit, DueEntries, partly=True)
         claimed: list[OutboxEntry] = []
         at = 0
@@ -184,6 +185,7 @@ class RedisOutbox(Outbox):
                 case OutboxAnswer(state=b"open"):
                     continue
                 case OutboxAnswer(state=b"gone"):
+                    self._index.removed.add(entry.ref)
                     true_score = ""
                 case OutboxAnswer(state=b"dead"):
                     true_score = -answer.expires_ms

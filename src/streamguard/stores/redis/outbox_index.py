@@ -21,7 +21,8 @@ from .driver import Command, Reply
 from .errors import UnansweredError
 from .index_calls import DueEntries, EnterOutbox, OutboxAnswer, OutboxState, PeekDue, RenewEntries
 from .keys import encode_member
-from .namespace import milliseconds
+from .namespace import RedisNamespace, milliseconds
+from .removed_entries import RemovedEntries
 from .sharded_index import INDEX_TTL_MS, STALE_ALLOWANCE, Entry, ShardedIndex
 
 __all__ = ["OutboxIndex", "owed_work", "read_work"]
@@ -36,6 +37,20 @@ class OutboxIndex(ShardedIndex):
     """The outbox entries of one store."""
 
     kind = RecordKind.OUTBOX
+
+    def __init__(self, redis: RedisNamespace) -> None:
+        super().__init__(redis)
+        self.removed: Final = RemovedEntries(
+            redis,
+            "claim_due",
+            reading=self._state,
+            needs_entry=_is_owed,
+            entering=lambda ref: self.alive(ref, moved=False),
+        )
+        """Those of work that a failover may have brought back since, or whose entries it may have lost."""
+
+    def _state(self, ref: StreamRef) -> Command:
+        return self._redis.command(OutboxState(meta_key=self._redis.keys.stream(ref).meta))
 
     # -- commands -------------------------------------------------------------------------------------------------
 
@@ -78,6 +93,7 @@ class OutboxIndex(ShardedIndex):
 
     def forget(self, ref: StreamRef) -> None:
         """Remove an entry with the next exchange, without waiting for it: one that is left over stands for no work."""
+        self.removed.add(ref)
         self._redis.connections.post("complete", [self.removal(ref)])
 
     # -- entries --------------------------------------------------------------------------------------------------
@@ -144,6 +160,12 @@ def read_work(reply: Reply) -> OutboxAnswer | None:
         answer: OutboxAnswer = read_reply(OutboxAnswer, reply)
         return answer
     return None
+
+
+def _is_owed(reply: Reply) -> bool:
+    """Whether a record says that work is owed which is no dead letter."""
+    answer = read_work(reply)
+    return answer is not None and answer.state == b"owed"
 
 
 def owed_work(ref: StreamRef, answer: OutboxAnswer | None, due_seconds: float, *, dead: bool) -> OutboxEntry | None:

@@ -1,27 +1,26 @@
-"""Looks once more at streams whose entries in the lease index were removed in a step of their own.
+"""Looks once more at streams whose record and whose entry in an index were written in steps of their own.
 
-In a cluster a stream is closed, declared lost or withdrawn on one server, and its entry is removed from another one. A
-failover to a replica that lags can take back the first step and not the second: the stream is open again, and no sweep
-finds it. So the worker that removed the entry looks once more when such a failover is over, and enters a stream that is
-open. Where one server has both, one script does both; but entries of erased streams, and those that a sweep finds left
-over, are removed in a later step there too.
+In a cluster a stream is closed, declared lost or withdrawn on one server, and its entry is removed from the lease index
+on another one. A failover to a replica that lags can take back the first step and not the second: the stream is open
+again, and no sweep finds it. Likewise work that is owed: its entry is in the outbox from before the close until after
+the completion, and a failover of either server can leave work on record that no entry names. So the worker that did
+both steps looks once more when such a failover is over, and enters a stream that needs it. Where one server has both,
+one script does both, or the order of its commands is enough; but entries of erased streams, and those that a worker
+finds left over, are removed in a later step there too, and a failover may come in between.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ...errors import StoreUnavailableError
-from ...lua import read_reply
 from ...values import StreamRef
-from .driver import Command, CommandError
+from .driver import Command, CommandError, Reply
 from .errors import UnansweredError
-from .index_calls import LeaseAnswer, LeaseState, RenewEntries
 from .namespace import RedisNamespace
-from .sharded_index import INDEX_TTL_MS
 
 __all__ = ["RemovedEntries"]
 
@@ -31,24 +30,43 @@ MOST: Final = 20_000
 """So many streams are remembered; of more, the oldest are not looked at."""
 AT_ONCE: Final = 500
 """How many records are read in one exchange."""
-_OPEN: Final = frozenset({b"due", b"running"})
 
 
 class RemovedEntries:
-    """The streams whose entries this process removed a while ago."""
+    """The streams whose entries in one index this process removed a while ago, or whose entries may be lost.
 
-    def __init__(self, redis: RedisNamespace) -> None:
+    Args:
+        redis: where the index is.
+        operation: what looks again, for errors.
+        reading: reads what a stream's record says of its entry.
+        needs_entry: whether it says that there has to be one.
+        entering: enters a stream, unless it has an entry.
+    """
+
+    def __init__(
+        self,
+        redis: RedisNamespace,
+        operation: str,
+        *,
+        reading: Callable[[StreamRef], Command],
+        needs_entry: Callable[[Reply], bool],
+        entering: Callable[[StreamRef], Command],
+    ) -> None:
         self._redis = redis
+        self._operation = operation
+        self._reading = reading
+        self._needs_entry = needs_entry
+        self._entering = entering
         self._removed: deque[tuple[float, StreamRef]] = deque(maxlen=MOST)
         """When each was removed, oldest first."""
 
     def add(self, ref: StreamRef) -> None:
-        """The entry of `ref` is removed, after a step in which the stream ended."""
+        """Look at `ref` in a while: its entry and its record were written just now, or are about to be."""
         self._removed.append((time.monotonic(), ref))
 
     async def look_again(self) -> None:
-        """Enter those streams again that are open. Those whose servers do not answer stay for the next call. Cancelled,
-        it forgets those that it was asking for."""
+        """Enter those streams again that need an entry. Those whose servers do not answer stay for the next call.
+        Cancelled, it forgets those that it was asking for."""
         until = time.monotonic() - LOOK_AFTER_SECONDS
         unanswered: list[tuple[float, StreamRef]] = []
         try:
@@ -71,32 +89,21 @@ class RemovedEntries:
         return some
 
     async def _look(self, refs: Sequence[StreamRef]) -> set[StreamRef]:
-        """Enter those that are open. Returns those whose servers did not answer.
+        """Enter those that need it. Returns those whose servers did not answer.
 
         Raises:
             StoreUnavailableError: no server answered.
         """
-        keys = [self._redis.keys.stream(ref) for ref in refs]
-        reading = [self._redis.command(LeaseState(meta_key=key.meta, log_key=key.log)) for key in keys]
+        reading = [self._reading(ref) for ref in refs]
         left: set[StreamRef] = set()
-        open_again: list[StreamRef] = []
-        for ref, reply in zip(refs, await self._redis.connections.run("expired_leases", reading), strict=True):
+        without: list[StreamRef] = []
+        for ref, reply in zip(refs, await self._redis.connections.run(self._operation, reading), strict=True):
             if isinstance(reply, UnansweredError):
                 left.add(ref)
-            elif not isinstance(reply, CommandError) and read_reply(LeaseAnswer, reply).state in _OPEN:
-                open_again.append(ref)
-        if open_again:
-            entering = [self._entry(ref) for ref in open_again]
-            entered = await self._redis.ask("expired_leases", *entering, partly=True)
-            left.update(
-                ref for ref, reply in zip(open_again, entered, strict=True) if isinstance(reply, UnansweredError)
-            )
+            elif not isinstance(reply, CommandError) and self._needs_entry(reply):
+                without.append(ref)
+        if without:
+            entering = [self._entering(ref) for ref in without]
+            entered = await self._redis.ask(self._operation, *entering, partly=True)
+            left.update(ref for ref, reply in zip(without, entered, strict=True) if isinstance(reply, UnansweredError))
         return left
-
-    def _entry(self, ref: StreamRef) -> Command:
-        """Enter it as due: its record says whether it is."""
-        keys = self._redis.keys.stream(ref)
-        entering = RenewEntries(
-            shard_key=keys.lease_shard, mode="NX", from_now_ms=0, ttl_ms=INDEX_TTL_MS, members=(keys.member,)
-        )
-        return self._redis.command(entering)

@@ -144,7 +144,7 @@ class RedisWrites(StreamWrites):
 
     async def close(self, close: Close) -> AppendReply:
         *_, reply = await self._redis.ask("close", *self._close(close))
-        return await self._closed(close.ref, self._written(close.ref, reply, "close"))
+        return await self._closed(close, self._written(close.ref, reply, "close"))
 
     async def seal_and_close(self, close: Close, seal: Seal) -> tuple[Status, Seal | None, AppendReply | None]:
         # In order behind the last append, and in the same exchange if that has not left yet.
@@ -154,7 +154,7 @@ class RedisWrites(StreamWrites):
         *_, reply = replies
         answer = self._written(close.ref, reply, "close")
         if answer.status is Status.OK:
-            return Status.OK, seal, await self._closed(close.ref, answer)
+            return Status.OK, seal, await self._closed(close, answer)
         return await self._seal_then_close(close, seal, fields)
 
     async def _seal_then_close(
@@ -173,14 +173,16 @@ class RedisWrites(StreamWrites):
                 return status, standing, None
         else:
             status = Status.OK
-        return status, seal, await self._closed(close.ref, self._written(close.ref, replies[-1], "close"))
+        return status, seal, await self._closed(close, self._written(close.ref, replies[-1], "close"))
 
-    async def _closed(self, ref: StreamRef, answer: AppendReply) -> AppendReply:
+    async def _closed(self, close: Close, answer: AppendReply) -> AppendReply:
         """What closing answered. In a cluster, the owner's slot and the lease's entry are given back in a step of their
-        own."""
+        own, and what is owed was entered in one."""
         if not self._redis.one_server and answer.status in (Status.OK, Status.DUPLICATE):
-            self._leases.removed.add(ref)
-            await self._slots.release(ref, self._leases.removal(ref))
+            self._leases.removed.add(close.ref)
+            if close.outbox_payload is not None:
+                self._outbox.removed.add(close.ref)
+            await self._slots.release(close.ref, self._leases.removal(close.ref))
         return answer
 
     async def declare_lost(self, lost: LostLog) -> AppendReply:
