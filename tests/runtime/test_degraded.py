@@ -78,6 +78,29 @@ async def test_store_lost_in_mid_stream(memory: MemoryStore, returns: bool) -> N
     assert worker.faults() == [FaultCode.NOT_RESUMABLE]
 
 
+async def test_the_notice_comes_before_the_events_without_ids(memory: MemoryStore) -> None:
+    """A client that leaves right after one of those was told why it has no id."""
+    line = Line(memory)
+    async with working(line) as worker:
+        model, stream = await spoken(worker, "a")
+        line.down = True
+        for item in "bcd":
+            model.say(item)
+        model.end()
+        reading = await worker.watch(stream)
+        line.down = False
+        await worker.idle()
+        meta = await closed(memory, stream.ref)
+    assert [event.event for event in reading.events] == [
+        "message",
+        "streamguard.notice",
+        *["message"] * 3,
+        "streamguard.end",
+    ]
+    assert (reading.text, reading.ids) == ("abcd", [1])
+    assert meta.lost
+
+
 @pytest.mark.parametrize("when", ["while it speaks", "at its last event"])
 async def test_store_lost_in_mid_stream_and_asked_to_fail(memory: MemoryStore, when: str) -> None:
     line = Line(memory)

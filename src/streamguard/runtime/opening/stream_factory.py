@@ -11,7 +11,7 @@ from ...saving.bindings import Bindings
 from ...saving.service import Saving
 from ...settings import Settings
 from ...stores.budget import Budget
-from ...values import Outcome, StreamRef
+from ...values import EventKind, Outcome, StreamRef
 from ..observers import Observers
 from ..producing.backlog import Backlog
 from ..producing.callbacks import StreamCallbacks
@@ -81,7 +81,11 @@ class StreamFactory:
                 return  # observed with the stream's end
         else:
             fault = Fault.about(stream, FaultCode.NOT_RESUMABLE, reason=reason)
-            stream.notices.announce(fault)
+            if 0 < stream.feed.visible < stream.feed.emitted:
+                # Before what waited for the log: whoever sees an event without an id knows why.
+                stream.feed.insert(EventKind.NOTICE, fault.to_json())
+            else:
+                stream.notices.announce(fault)
         self._observe.fault(stream, fault, None)
 
     def _superseded(self, stream: LiveStream) -> None:

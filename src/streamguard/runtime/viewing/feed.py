@@ -220,6 +220,15 @@ class Feed:
             self._large[seq] = len(data)
         return seq
 
+    def insert(self, kind: EventKind, data: bytes) -> None:
+        """Add an event before those that are not visible yet; their numbers go up by one. Only once the log is lost."""
+        seq = self.visible + 1
+        self.kinds = {at + (at >= seq): known for at, known in self.kinds.items()}
+        self._large = {at + (at >= seq): size for at, size in self._large.items()}
+        self.data.insert(self.visible - self.base, data)
+        self.emitted_bytes += len(data) + EVENT_BYTES
+        self.kinds[seq] = kind
+
     def show(self, up_to: int) -> None:
         """Make events up to number `up_to` visible, if they are not, and tell every listener."""
         if up_to > self.visible:
