@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 
 from ..harness.redis import RedisServer
-from .cluster_world import ClusterField, schedules_cluster
+from .cluster_field import ClusterField, schedules_cluster
 from .history import ViolationError
 from .play import Tally, play_many
 from .worlds import MemoryWorld, RedisWorld, World

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any, Final, cast
 
 from streamguard.stores.appends import Append, AppendReply, AppendRequest
-from streamguard.stores.records import Seal, Status, StreamMeta, TakeoverReply
+from streamguard.stores.records import Close, LostLog, OutboxEntry, Seal, Status, StreamMeta, TakeoverReply
 from streamguard.stores.store import StreamStore
-from streamguard.values import Event, Position, StreamRef
+from streamguard.values import Event, Persisted, Position, SessionKey, StreamRef
 
 __all__ = ["BUGS"]
 
@@ -111,6 +111,73 @@ class _SealsTwice(_Buggy):
         return status, standing
 
 
+class _EndsNothing(_Buggy):
+    """Acknowledges an end that it does not write."""
+
+    async def seal_and_close(self, close: Close, seal: Seal) -> tuple[Status, Seal | None, AppendReply | None]:
+        meta = await self._store.meta(close.ref)
+        if meta is None or meta.epoch != close.epoch or meta.seal is not None or meta.lost:
+            return await self._store.seal_and_close(close, seal)
+        return Status.OK, seal, AppendReply(Status.OK, seal.last_seq + 2, stop_requested=False)
+
+
+class _RenewsForAnybody(_Buggy):
+    """A superseded writer's heartbeat is answered as its successor's."""
+
+    async def heartbeat(self, claims: Sequence[tuple[StreamRef, int]], **how: Any) -> list[AppendReply]:
+        metas = [await self._store.meta(ref) for ref, _ in claims]
+        present = [
+            (ref, epoch if meta is None else meta.epoch) for (ref, epoch), meta in zip(claims, metas, strict=True)
+        ]
+        return await self._store.heartbeat(present, **how)
+
+
+class _LetsAllWin(_Buggy):
+    """Of two workers that take a stream over from one epoch, both win."""
+
+    async def take_over(self, ref: StreamRef, **how: Any) -> TakeoverReply:
+        return await self._store.take_over(ref, **how | {"expected_epoch": None})
+
+
+class _HidesOrphans(_Buggy):
+    """A stream with an event is never found by a sweep."""
+
+    async def expired_leases(self, **how: Any) -> list[StreamRef]:
+        found = await self._store.expired_leases(**how)
+        metas = [await self._store.meta(ref) for ref in found]
+        return [ref for ref, meta in zip(found, metas, strict=True) if meta is None or meta.last_seq == 0]
+
+
+class _BringsBack(_Buggy):
+    """Whoever declares a log lost begins the stream anew, though its session was erased meanwhile."""
+
+    async def declare_lost(self, lost: LostLog) -> AppendReply:
+        return await self._store.declare_lost(lost._replace(new=replace(lost.new, age_seconds=0.0)))
+
+
+class _ErasesNothing(_Buggy):
+    """Acknowledges an erasure that it does not carry out."""
+
+    async def erase(self, key: SessionKey, **how: Any) -> None:
+        del key, how
+
+
+class _OwesInSecret(_Buggy):
+    """What a close owes is entered nowhere."""
+
+    async def enqueue(self, ref: StreamRef, **how: Any) -> None:
+        del ref, how
+
+
+class _SettlesTooSoon(_Buggy):
+    """Whoever claims what is owed is done with it, and dies."""
+
+    async def claim_due(self, **how: Any) -> list[OutboxEntry]:
+        for owed in await self._store.claim_due(**how):
+            await self._store.complete(owed.ref, persisted=Persisted.YES, retention_seconds=60.0)
+        return []
+
+
 def _as_store(made: Callable[[StreamStore], _Buggy]) -> Callable[[StreamStore], StreamStore]:
     return lambda store: cast("StreamStore", made(store))
 
@@ -124,5 +191,13 @@ BUGS: Final = {
     "a read leaves an event out": _as_store(_ReadsWithAGap),
     "who takes over is told an older end": _as_store(_ForgetsTheEpoch),
     "a seal does not look where the log ends": _as_store(_SealsTwice),
+    "an end in one step is not written": _as_store(_EndsNothing),
+    "a superseded writer renews the lease": _as_store(_RenewsForAnybody),
+    "two sweeps take a stream from one epoch": _as_store(_LetsAllWin),
+    "no sweep finds a stream": _as_store(_HidesOrphans),
+    "an erased stream comes back with its writer": _as_store(_BringsBack),
+    "an erasure deletes nothing": _as_store(_ErasesNothing),
+    "nobody hears of what is owed": _as_store(_OwesInSecret),
+    "what is owed is forgotten by its claim": _as_store(_SettlesTooSoon),
 }
 """What wraps a store, by what is wrong with it."""

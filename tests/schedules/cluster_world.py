@@ -1,160 +1,48 @@
-"""A cluster in which many schedules are played side by side: each has a stream in slots of its own, which it moves, and
-connections of its own, which it cuts. Masters fail for all of them together, one after the other."""
+"""One of many schedules in a cluster: it has a stream in slots of its own, which it moves, and connections of its own,
+which it cuts."""
 
 from __future__ import annotations
 
 import asyncio
 import binascii
 import itertools
+import math
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import redis
 
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys
+from streamguard.stores.redis.outbox import RedisOutbox
+from streamguard.stores.redis.removed_entries import RemovedEntries
+from streamguard.stores.redis.work_sharing import RedisWorkSharing
 from streamguard.values import StreamRef
 
-from ..harness.redis_cluster import SLOTS, ClusterNode, RedisCluster, SlotMigration
-from ..harness.waiting import wait_until_async
+from ..harness.redis_cluster import SLOTS, ClusterNode, SlotMigration
 from .history import History
-from .losses import Losses
 from .plan import WORKERS
 from .worlds import Link, MemoryWorld, ref_of
 
-__all__ = ["ClusterField", "ClusterWorld", "schedules_cluster"]
+if TYPE_CHECKING:
+    from .cluster_field import ClusterField
 
+__all__ = ["ClusterWorld"]
+
+KEYS: Final = Keys("streamguard")
 COMMAND_SECONDS: Final = 1.0
+AT_LEASE_INDEX, AT_OWNER = 3, 4
+"""At which server a request or reply is lost, if not at the one that has the stream."""
 LATE_SECONDS: Final = 1.3
 MIGRATING_SECONDS: Final = 0.02
-AGREED_SECONDS: Final = 60.0
 SLOTS_EACH: Final = 48
 """How many slots each schedule has to choose from. They are moved to and fro: were there many, the maps of slots would
 become long."""
 STEPS_IN_FLIGHT: Final = 3
 """What was acknowledged in the last so many steps that had an acknowledgement, before a master dies, may not have
 reached its replica."""
-
-NODE_TIMEOUT_SECONDS: Final = 3.0
-"""The other masters vote for a replica of one once in twice this time."""
-
-
-def schedules_cluster() -> RedisCluster:
-    """A cluster for schedules, to be started."""
-    config = {
-        # No replica takes over by itself: what no schedule asked for, none could account for.
-        "cluster-replica-no-failover": "yes",
-        # A replica that follows another master gets its data at once, not after five seconds.
-        "repl-diskless-sync-delay": "0",
-    }
-    return RedisCluster(replicas=1, proxied=True, node_timeout_seconds=NODE_TIMEOUT_SECONDS, config=config)
-
-
-class ClusterField:
-    """The cluster, what all schedules in it know of its slots, and the failures that all of them have together."""
-
-    def __init__(self, cluster: RedisCluster, *, together: int, real: int = 50) -> None:
-        """Args:
-        cluster: with replicas, behind proxies.
-        together: how many schedules are played side by side.
-        real: one schedule in so many has real failovers; at those of the others, the keys of the schedule's slot are
-            what they were.
-        """
-        self.cluster = cluster
-        self.real = real
-        self.migrations = self.takeovers = self.deaths = self.handovers = 0
-        self.failing = asyncio.Lock()
-        """Held by the schedule that makes masters fail."""
-        self.steady = asyncio.Event()
-        """Not set while a master is being replaced: nothing else is done to the cluster then."""
-        self.steady.set()
-        self.may_migrate = True
-        self.ending = 0
-        """How many schedules are being looked at, of which nothing may go wrong any more."""
-        self.owners: list[ClusterNode | None] = [None] * SLOTS
-        self.read_owners()
-        self.worlds = [ClusterWorld(self, number) for number in range(together)]
-
-    def read_owners(self) -> None:
-        """Ask the nodes which slots they have."""
-        for node in self.cluster.masters():
-            for some in node.slots:
-                for slot in some:
-                    self.owners[slot] = node
-
-    def owner(self, slot: int) -> ClusterNode:
-        """The master that has a slot."""
-        node = self.owners[slot]
-        assert node is not None
-        return node
-
-    async def prepare(self) -> None:
-        """Finish all migrations, begin no more, and wait until every node knows who has which slot: a replica that does
-        not know of a slot that its master gave away takes it back when it becomes the master."""
-        self.may_migrate = False
-        for world in self.worlds:
-            world.finish()
-        await asyncio.to_thread(self.cluster.wait_until_agreed)
-
-    async def settle(self) -> None:
-        """Wait until the cluster is whole, and every replica has what its master had: one that says that it follows may
-        still wait for the first of the commands that came after its snapshot."""
-        await asyncio.to_thread(self.cluster.wait_until_agreed)
-        await asyncio.to_thread(self.cluster.wait_until_replicated)
-        self.read_owners()
-
-    async def unsettle(self) -> None:
-        """Look at no schedule until a master is replaced: the old one answers for a while with what it has."""
-        self.steady.clear()
-        await wait_until_async(lambda: not self.ending, description="the schedules end", timeout=AGREED_SECONDS)
-
-    def note(self, what: str, master: ClusterNode) -> None:
-        """Note in every schedule what happens to a master."""
-        for world in self.worlds:
-            if world.history is not None:
-                whose = "its own" if world.owner is master else "another"
-                world.history.note(f"{what}, {whose} master ({master.port})")
-
-    async def hand_over(self, master: ClusterNode) -> None:
-        """A replica takes over in agreement with its master: nothing may be lost."""
-        self.handovers += 1
-        self.note("handed over", master)
-        await asyncio.to_thread(self.cluster.fail_over, master, busy=True)
-        await self.settle()
-
-    async def take_over(self, master: ClusterNode) -> None:
-        """A replica takes over without asking, while the master takes writes."""
-        self.takeovers += 1
-        self.note("taken over", master)
-        with Losses(self, master):
-            await asyncio.to_thread(self.cluster.take_over, master)
-            await self.settle()
-
-    async def kill(self, master: ClusterNode) -> None:
-        """The master dies, a replica takes over, and the old one comes back as its replica."""
-        self.deaths += 1
-        self.note("killed", master)
-        replica = self.cluster.replica_of(master)
-        with Losses(self, master):
-            master.kill()
-            await wait_until_async(
-                lambda: replica.info("replication").get("master_link_status") == "down",
-                description="the replica has read all that there was",
-                timeout=AGREED_SECONDS,
-            )
-            replica.command("CLUSTER", "FAILOVER", "TAKEOVER")
-            master.start()
-            for world in self.worlds:
-                world.add_user(master)
-            await self.settle()
-        self.note("replaced", master)
-
-    def __str__(self) -> str:
-        return (
-            f"{self.migrations} slots moved, {self.handovers} masters handed over, {self.takeovers} taken over, "
-            f"{self.deaths} killed"
-        )
 
 
 class ClusterWorld(MemoryWorld):
@@ -174,6 +62,7 @@ class ClusterWorld(MemoryWorld):
             SLOTS * n // 3 + number * (SLOTS_EACH // 3) + k for n in range(3) for k in range(SLOTS_EACH // 3)
         }
         self._slot = min(self._slots)
+        self._ref = ref_of(0)
         self._real = False
         self._lags = False
         """This schedule keeps a replica from following its master."""
@@ -186,7 +75,11 @@ class ClusterWorld(MemoryWorld):
         self.history: History | None = None
         self._ending_it = False
         self._mark = b""
-        """In every request about the stream."""
+        """In every request about the stream to the server that has it."""
+        self._armed: list[bytes] = []
+        """What requests have in them for which proxies have traps."""
+        self._indexed: set[int] = set()
+        """The slots of the indexes that the stream is in."""
 
     def add_user(self, node: ClusterNode) -> None:
         """Let this schedule's workers log in to a node."""
@@ -196,6 +89,10 @@ class ClusterWorld(MemoryWorld):
     def owner(self) -> ClusterNode:
         """The master that has the stream."""
         return self._field.owner(self._slot)
+
+    def is_indexed_at(self, master: ClusterNode) -> bool:
+        """Whether a master has an entry of the stream in an index."""
+        return any(self._field.owner(slot) is master for slot in self._indexed)
 
     def lagged_at(self, master: ClusterNode) -> int:
         """The step after which nothing may have reached the replica of a master."""
@@ -209,18 +106,23 @@ class ClusterWorld(MemoryWorld):
         await field.steady.wait()
         self._real, self._number, self._dump = number % field.real == 0, number, None
         self._lagged = {world.owner: 0 for world in field.worlds if world._lags}
-        keys = Keys("streamguard")
         for attempt in itertools.count():
             ref = ref_of(number, attempt)
-            slot = _slot(keys.stream(ref).meta)
+            slot = _slot(KEYS.stream(ref).meta)
             if slot in self._slots:
                 break
-        for node in self._cluster.nodes:
-            if node.proxy is not None:
-                node.proxy.disarm(self._mark)
-        self._slot, self.history, self._mark = slot, history, ref.stream_id.encode()
+        self._disarm()
+        self._indexed = {_slot(KEYS.stream(ref).lease_shard), _slot(KEYS.outbox_shard(ref))}
+        self._ref, self._slot, self.history, self._mark = ref, slot, history, ref.stream_id.encode()
         await self._on_owner(self._delete)
         return ref
+
+    def _disarm(self) -> None:
+        for node in self._cluster.nodes:
+            for mark in self._armed:
+                if node.proxy is not None:
+                    node.proxy.disarm(mark)
+        self._armed.clear()
 
     def _delete(self, node: ClusterNode) -> None:
         if names := self._keys(node):
@@ -240,19 +142,25 @@ class ClusterWorld(MemoryWorld):
                 return
             await asyncio.sleep(MIGRATING_SECONDS)
 
-    async def lose(self, who: int, ref: StreamRef, *, reply: bool) -> None:
-        proxy = self.owner.proxy
-        assert proxy is not None
+    async def lose(self, who: int, ref: StreamRef, *, reply: bool, where: int) -> None:
+        keys = KEYS.stream(ref)
+        node, mark = {
+            AT_LEASE_INDEX: (self._field.owner(_slot(keys.lease_shard)), keys.member),
+            AT_OWNER: (self._field.owner(_slot(KEYS.owner(ref.key.owner))), KEYS.owner(ref.key.owner)),
+        }.get(where, (self.owner, self._mark))
+        assert node.proxy is not None
         if reply:
-            proxy.lose_reply(self._mark)
+            node.proxy.lose_reply(mark)
         else:
-            proxy.lose_request(self._mark)
+            node.proxy.lose_request(mark)
+        self._armed.append(mark)
 
     async def pause(self, ref: StreamRef) -> None:
         """The next call arrives when whoever made it has given up."""
         proxy = self.owner.proxy
         assert proxy is not None
         proxy.delay_request(self._mark, LATE_SECONDS)
+        self._armed.append(self._mark)
 
     async def cut(self) -> None:
         await self._field.steady.wait()
@@ -366,12 +274,25 @@ class ClusterWorld(MemoryWorld):
             self._field.owners[migration.slot] = migration.target
 
     async def calm(self) -> None:
+        self._disarm()
         self.finish()
         await self._end_lag()
         await self._field.steady.wait()
         if not self._ending_it:
             self._ending_it = True
             self._field.ending += 1
+
+    def later(self) -> None:
+        # Workers of all schedules sweep, so any of them may have taken this stream's entry for one that was left over.
+        ours = [_removed_by(store) for store in self._stores]
+        for world in self._field.worlds:
+            for theirs in map(_removed_by, world._stores):
+                for removed, mine in zip(theirs, ours[0], strict=True):
+                    if any(ref == self._ref for _, ref in removed._removed):
+                        mine.add(self._ref)
+        for indexes in ours:
+            for removed in indexes:
+                removed._removed = deque(((-math.inf, ref) for _, ref in removed._removed), removed._removed.maxlen)
 
     async def over(self) -> None:
         if self._ending_it:
@@ -384,6 +305,14 @@ class ClusterWorld(MemoryWorld):
         self.finish()
         for store in self._stores:
             await store.aclose()
+
+
+def _removed_by(store: RedisStore) -> tuple[RemovedEntries, RemovedEntries]:
+    """What a store remembers of the entries that it removed, from the lease index and from the outbox."""
+    sharing, outbox = store._sharing, store._outbox
+    assert isinstance(sharing, RedisWorkSharing)
+    assert isinstance(outbox, RedisOutbox)
+    return sharing._leases.removed, outbox._index.removed
 
 
 def _slot(key: bytes) -> int:

@@ -42,9 +42,21 @@ class History:
     taken: list[tuple[int, int]] = field(default_factory=list)
     """Takeovers: the step, and the epoch."""
     registered_at: int = 0
+    ended_at: int | None = None
+    """The step that acknowledged the end."""
+    owed_at: int | None = None
+    """The step that acknowledged an end which owes something that nobody has begun to do."""
+    erasing_at: int | None = None
+    """The step that asked first for the session's erasure."""
+    erased_at: int | None = None
+    """The step that acknowledged it."""
+    index_lost: bool = False
+    """A failover may have lost the stream's entries in the indexes across sessions."""
     appends: int = 0
     lost_events: int = 0
     """Acknowledged events that a failover lost, all of them reported."""
+    _taken_from: dict[int, int] = field(default_factory=dict)
+    """By the epoch that a takeover expected, its step."""
     _identities: dict[Position, tuple[EventKind, bytes]] = field(default_factory=dict)
 
     def note(self, what: str) -> None:
@@ -61,11 +73,32 @@ class History:
         """Whether a failover may have lost what was acknowledged in a step."""
         return any(loss.after < at <= loss.until for loss in self.losses)
 
+    def stands(self, at: int | None) -> bool:
+        """Whether something was acknowledged, in a step before this one, and no failover may have lost it."""
+        return at is not None and at < self.now and not self.may_be_lost(at)
+
     def accepted(self, what: str, epoch: int) -> None:
-        """A write under an epoch was accepted (I5)."""
+        """A write under an epoch was accepted (I5, I4, I12). What happened in the same step may have come after it."""
         for at, newer in self.taken:
-            if newer > epoch and not self.may_be_lost(at):
+            if newer > epoch and self.stands(at):
                 raise ViolationError(f"I5: {what} under epoch {epoch} was accepted, after epoch {newer} took over")
+        if self.stands(self.ended_at):
+            raise ViolationError(f"I4: {what} was accepted after the end of step {self.ended_at}")
+        if self.stands(self.erased_at):
+            raise ViolationError(f"I12: {what} was accepted after the erasure of step {self.erased_at}")
+
+    def took(self, epoch: int, *, expected: int | None = None) -> None:
+        """A takeover was acknowledged; of those that expected the same epoch, one wins (I11)."""
+        if expected is not None:
+            if expected in self._taken_from and not self.may_be_lost(self._taken_from[expected]):
+                raise ViolationError(f"I11: two workers took the stream over from epoch {expected}")
+            self._taken_from[expected] = self.now
+        self.taken.append((self.now, epoch))
+
+    def ended(self, *, owes: bool) -> None:
+        """The end is in the log, as whoever wrote it was told."""
+        self.ended_at = self.now
+        self.owed_at = self.now if owes else None
 
     def acknowledged(self, epoch: int, first_seq: int, payloads: list[bytes]) -> None:
         """Events of an epoch are in the log, as their writer was told."""
@@ -79,8 +112,8 @@ class History:
         if self._identities.setdefault(position, found) != found:
             raise ViolationError(f"I1: the event at {position} was {self._identities[position]}, and is {found}")
 
-    def whole(self, log: list[Event]) -> None:
-        """The log of the ended stream (I1, I4), with nothing twice."""
+    def whole(self, log: list[Event], *, lost: bool) -> None:
+        """The log of the ended stream (I1, I4), with nothing twice. Nobody is shown the last event of a `lost` one."""
         if [event.seq for event in log] != list(range(1, len(log) + 1)):
             raise ViolationError(f"I1: the log is numbered {[event.seq for event in log]}")
         terminals = [event.seq for event in log if event.kind is EventKind.TERMINAL]
@@ -89,7 +122,7 @@ class History:
         payloads = [event.data for event in log if event.kind is EventKind.DATA]
         if len(set(payloads)) != len(payloads):
             raise ViolationError(f"an event is in the log twice: {payloads}")
-        for event in log:
+        for event in log[:-1] if lost else log:
             self.seen(event)
 
     def missing(self, log: list[Event]) -> list[Position]:

@@ -9,7 +9,7 @@ from ..harness.redis_cluster import ClusterNode
 from .history import Loss
 
 if TYPE_CHECKING:
-    from .cluster_world import ClusterField
+    from .cluster_field import ClusterField
 
 __all__ = ["Losses"]
 
@@ -21,11 +21,15 @@ class Losses:
         self._found = [
             (world, Loss(world.lagged_at(master), math.inf)) for world in field.worlds if world.owner is master
         ]
+        self._indexed = [world for world in field.worlds if world.is_indexed_at(master)]
 
     def __enter__(self) -> None:
         for world, loss in self._found:
             if world.history is not None:
                 world.history.losses.append(loss)
+        for world in self._indexed:
+            if world.history is not None:
+                world.history.index_lost = True
         self._histories = [world.history for world, _ in self._found]
 
     def __exit__(self, *raised: object) -> None:

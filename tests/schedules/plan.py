@@ -19,12 +19,27 @@ class Action(StrEnum):
     """A worker takes the stream over."""
     SEAL = "seal"
     CLOSE = "close"
+    """A worker writes the end that is decided; of a lost log, its tombstone. An even amount owes a save."""
+    FINISH = "finish"
+    """A worker decides the end and writes it in one step: the usual end."""
+    BEAT = "beat"
+    """A worker renews its lease."""
+    LOSE_LOG = "lose_log"
+    """A worker declares its log lost, and goes on without it."""
+    SWEEP = "sweep"
+    """Two workers at once look for streams of dead ones, and end this one; they may die on the way: after the takeover
+    with an amount of 1, after the seal with one of 2."""
+    SETTLE = "settle"
+    """Two workers at once do what is owed."""
+    ERASE = "erase"
+    """The session is erased. Whoever still has its stream does not know."""
     READ = "read"
     """A reader goes on from where it is."""
     RESUME = "resume"
     """A reader begins where another one is, on another worker."""
     LOSE_REPLY = "lose_reply"
-    """The next call about the stream is carried out, its reply lost, its connection cut."""
+    """The next call about the stream is carried out, its reply lost, its connection cut. In a cluster, with an amount
+    of 3 or 4 it is the next one at the server that has its entry in the lease index, or its owner's slots."""
     LOSE_REQUEST = "lose_request"
     CUT = "cut"
     """Every connection is cut."""
@@ -47,15 +62,21 @@ class Step(NamedTuple):
     amount: int
 
 
-_USUAL: Final = {
+_USUAL: Final[dict[Action, float]] = {
     Action.APPEND: 34,
     Action.READ: 16,
     Action.RESUME: 5,
     Action.TAKE: 4,
     Action.SEAL: 3,
     Action.CLOSE: 3,
+    Action.FINISH: 1,
+    Action.BEAT: 4,
+    Action.LOSE_LOG: 0.5,
+    Action.SWEEP: 1,
+    Action.SETTLE: 2,
+    Action.ERASE: 0.3,
 }
-_FAULTS: Final = {
+_FAULTS: Final[dict[Action, float]] = {
     Action.LOSE_REPLY: 7,
     Action.LOSE_REQUEST: 4,
     Action.CUT: 3,
@@ -65,6 +86,18 @@ _FAULTS: Final = {
     Action.MOVE: 3,
     Action.MIGRATED: 3,
 }
+_ENDS: Final[dict[Action, float]] = {
+    Action.SEAL: 10,
+    Action.CLOSE: 14,
+    Action.FINISH: 3,
+    Action.SWEEP: 5,
+    Action.SETTLE: 12,
+    Action.ERASE: 1,
+    Action.LAG: 10,
+    Action.FAIL_OVER: 10,
+}
+_ABOUT_ENDS: Final = 0.25
+"""Which share of schedules is about what becomes of a stream's end."""
 _PAUSES: Final = 0.05
 """Which share of schedules has one: it takes as long as a command may."""
 
@@ -75,6 +108,8 @@ def steps_of(seed: int) -> list[Step]:
     weights = _USUAL | _FAULTS
     if random.random() < _PAUSES:
         weights |= {Action.PAUSE: 2}
+    if random.random() < _ABOUT_ENDS:
+        weights |= _ENDS
     actions = random.choices(list(weights), weights=list(weights.values()), k=random.randint(8, 36))
     # Whoever writes is most often the same worker: the others find out that they were fenced.
     first = random.randrange(WORKERS)

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from streamguard.errors import LogBrokenError, StoreError
-from streamguard.stores.records import NewStream, Status
+from streamguard.stores.records import Status
 from streamguard.stores.registrations import Registered
 from streamguard.stores.store import StreamStore
 from streamguard.values import START, Event, Position, StreamRef
 
-from .actors import RETENTION_SECONDS, Reader, Worker, repeated
+from .actors import LEASE_SECONDS, RETENTION_SECONDS, Reader, Worker, is_tombstone, new_stream, repeated
 from .history import History, Loss, ViolationError
 from .plan import READERS, WORKERS, Action, Step, steps_of
+from .reconcilers import check_found, check_owed, settle, sweep
 from .worlds import World
 
 __all__ = ["Tally", "play", "play_many"]
@@ -121,16 +122,16 @@ class _Schedule:
 
     async def run(self, steps: list[Step]) -> None:
         """Register the stream with the first worker, and carry out the steps."""
-        new = NewStream(self._ref, "message", "plain", "schedules", "")
+        new, began = new_stream(self._ref), time.monotonic()
         first = steps[0].who
         answer = await repeated(
             lambda: self._stores[first].register(
-                new, lease_seconds=RETENTION_SECONDS, ttl_seconds=RETENTION_SECONDS, limit=None
+                new, lease_seconds=LEASE_SECONDS, ttl_seconds=RETENTION_SECONDS, limit=None
             )
         )
         if not isinstance(answer, Registered):
             raise ViolationError(f"the stream could not be registered: {answer}")
-        self._workers[first].begin(self._ref, answer.meta.epoch)
+        self._workers[first].begin(answer.meta, age_seconds=time.monotonic() - began)
         for self.history.now, step in enumerate(steps, 1):
             try:
                 await self._carry_out(step)
@@ -147,7 +148,19 @@ class _Schedule:
             case Action.SEAL:
                 await worker.seal()
             case Action.CLOSE:
-                await worker.close()
+                await worker.close(owes=step.amount % 2 == 0)
+            case Action.FINISH:
+                await worker.finish()
+            case Action.BEAT:
+                await worker.beat()
+            case Action.LOSE_LOG:
+                await worker.lose_log()
+            case Action.SWEEP:
+                await sweep(self._two(step.who), self._ref, self.history, step.amount)
+            case Action.SETTLE:
+                await settle(self._two(step.who), self._ref, self.history)
+            case Action.ERASE:
+                await self._erase(self._stores[step.who])
             case Action.READ:
                 await self._readers[step.amount % READERS].read(self._stores[step.who], self._ref)
             case Action.RESUME:
@@ -158,11 +171,21 @@ class _Schedule:
                 self.faults += 1
                 await self._fault(step)
 
+    def _two(self, who: int) -> list[StreamStore]:
+        return [self._stores[who], self._stores[(who + 1) % WORKERS]]
+
+    async def _erase(self, store: StreamStore) -> None:
+        history = self.history
+        if history.erasing_at is None:
+            history.erasing_at = history.now
+        await repeated(lambda: store.erase(self._ref.key, mark_seconds=RETENTION_SECONDS))
+        history.erased_at = history.now
+
     async def _fault(self, step: Step) -> None:
         world, ref = self._world, self._ref
         match step.action:
             case Action.LOSE_REPLY | Action.LOSE_REQUEST:
-                await world.lose(step.who, ref, reply=step.action is Action.LOSE_REPLY)
+                await world.lose(step.who, ref, reply=step.action is Action.LOSE_REPLY, where=step.amount)
             case Action.CUT:
                 await world.cut()
             case Action.PAUSE:
@@ -188,28 +211,38 @@ class _Schedule:
         history, store = self.history, self._stores[0]
         history.now += 1
         await self._world.calm()
+        self._world.later()
+        await check_found(self._stores, self._ref, history)
         if not await self._ended():
             return
+        await check_owed(self._stores, self._ref, history)
         log = await self._whole(store)
-        history.whole(log)
+        meta = await repeated(lambda: store.meta(self._ref))
+        assert meta is not None
+        history.whole(log, lost=meta.lost)
         for position in history.missing(log):
             await self._reported(store, position)
         for reader in self._readers:
             while await reader.read(store, self._ref, max_bytes=EVERYTHING):
                 pass
-            if not reader.told and reader.view != log:
+            if not reader.told and reader.view != (log[:-1] if meta.lost else log):
                 raise ViolationError(f"I3: a reader saw {reader.view}, and the log is {log}")
 
     async def _ended(self) -> bool:
-        """Take the stream over and end it. False if a failover lost it altogether, which readers are told."""
+        """Take the stream over and end it. False if a failover lost it altogether, or it was erased, which readers are
+        told."""
         history = self.history
         for worker in self._workers:
             status = await worker.take(self._ref)
             if status is Status.GONE:
-                if not history.may_be_lost(history.registered_at):
+                if history.erasing_at is None and not history.may_be_lost(history.registered_at):
                     raise ViolationError("I2: the stream is gone")
                 await self._gone()
                 return False
+            if history.stands(history.erased_at):
+                raise ViolationError(f"I12: the session was erased in step {history.erased_at}, and is there")
+            if status is Status.OK and history.stands(history.ended_at):
+                raise ViolationError(f"I4: the end of step {history.ended_at} is gone")
             if status is Status.OK:
                 await worker.seal()
                 await worker.close()
@@ -219,11 +252,11 @@ class _Schedule:
         raise ViolationError("I4: the stream could not be ended")
 
     async def _gone(self) -> None:
-        """A failover lost the whole stream: whoever saw something of it is told."""
+        """The whole stream is gone: whoever saw something of it is told."""
         self.history.lost_events += len(self.history.acked)
         for reader in self._readers:
             if reader.view and (await reader.read(self._stores[0], self._ref) or not reader.told):
-                raise ViolationError("I9: the stream is lost, and a reader of it is not told")
+                raise ViolationError("I9: the stream is gone, and a reader of it is not told")
 
     async def _whole(self, store: StreamStore) -> list[Event]:
         log: list[Event] = []
@@ -239,6 +272,6 @@ class _Schedule:
 
     async def _reported(self, store: StreamStore, position: Position) -> None:
         """Whoever saw an event that is lost is told when they resume after it (I9)."""
-        _, held = await repeated(lambda: store.check_position(self._ref, position))
-        if held:
+        meta, held = await repeated(lambda: store.check_position(self._ref, position))
+        if held and not (meta is not None and is_tombstone(meta, position.seq)):
             raise ViolationError(f"I9: the event at {position} is lost, and whoever saw it is not told")

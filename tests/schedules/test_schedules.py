@@ -11,7 +11,7 @@ import pytest
 
 from ..harness.redis import RedisServer
 from .bugs import BUGS
-from .cluster_world import ClusterField, schedules_cluster
+from .cluster_field import ClusterField, schedules_cluster
 from .history import ViolationError
 from .plan import steps_of
 from .play import Tally, play, play_many

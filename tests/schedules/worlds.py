@@ -74,6 +74,9 @@ class MemoryWorld:
     async def calm(self) -> None:
         """Let nothing go wrong any more until `over`: every migration ends, every replica follows its master."""
 
+    def later(self) -> None:
+        """So much time passes that every failover is over, and workers look once more at what they did meanwhile."""
+
     async def over(self) -> None:
         """The schedule has ended, whether it was calm or not."""
 
@@ -81,9 +84,10 @@ class MemoryWorld:
         """A worker's store."""
         return cast("StreamStore", self.links[who])
 
-    async def lose(self, who: int, ref: StreamRef, *, reply: bool) -> None:
-        """Lose a worker's next request, or the reply to it."""
-        del ref
+    async def lose(self, who: int, ref: StreamRef, *, reply: bool, where: int) -> None:
+        """Lose a worker's next request, or the reply to it; `where` chooses among the servers that have a part of what
+        is kept of the stream."""
+        del ref, where
         self.links[who].loses_request, self.links[who].loses_reply = not reply, reply
 
     async def cut(self) -> None:
