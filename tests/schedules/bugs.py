@@ -136,7 +136,7 @@ class _LetsAllWin(_Buggy):
     """Of two workers that take a stream over from one epoch, both win."""
 
     async def take_over(self, ref: StreamRef, **how: Any) -> TakeoverReply:
-        return await self._store.take_over(ref, **how | {"expected_epoch": None})
+        return await self._store.take_over(ref, **how | {"expected_epoch": None, "force": True})
 
 
 class _HidesOrphans(_Buggy):

@@ -74,7 +74,7 @@ _USUAL: Final[dict[Action, float]] = {
     Action.LOSE_LOG: 0.5,
     Action.SWEEP: 1,
     Action.SETTLE: 2,
-    Action.ERASE: 0.3,
+    Action.ERASE: 0.5,
 }
 _FAULTS: Final[dict[Action, float]] = {
     Action.LOSE_REPLY: 7,
