@@ -10,7 +10,17 @@ from typing import Any, Final, NamedTuple, Protocol
 from ..values import EventKind, StreamRef
 from .records import Status
 
-__all__ = ["Append", "AppendCache", "AppendReply", "AppendRequest", "LateDecision", "Placement", "appended"]
+__all__ = [
+    "APPENDED",
+    "KEPT_REPLIES",
+    "Append",
+    "AppendCache",
+    "AppendReply",
+    "AppendRequest",
+    "LateDecision",
+    "Placement",
+    "appended",
+]
 
 
 class LateDecision(NamedTuple):
@@ -58,6 +68,10 @@ class AppendRequest(Protocol):
         """At least one."""
 
     @property
+    def lone(self) -> bytes | None:
+        """The payload of its one event, if that is data, and nothing else is asked: no `refresh`, nothing `decided`."""
+
+    @property
     def refresh(self) -> bool:
         """Renew the TTLs of the stream's and the session's keys too (the writer asks once a minute)."""
 
@@ -97,6 +111,14 @@ class Append:
     decided: LateDecision | None = None
     cache: AppendCache = field(default_factory=AppendCache, compare=False, repr=False)
 
+    @property
+    def lone(self) -> bytes | None:
+        """As `AppendRequest.lone`."""
+        if len(self.events) != 1 or self.refresh or (self.first_seq == 1 and self.decided is not None):
+            return None
+        ((kind, data),) = self.events
+        return data if kind is EventKind.DATA else None
+
 
 @dataclass(frozen=True, slots=True)
 class AppendReply:
@@ -106,9 +128,12 @@ class AppendReply:
     stop_requested: bool
 
 
-_APPENDED: Final = tuple(AppendReply(Status.OK, number, stop_requested=False) for number in range(4096))
+KEPT_REPLIES: Final = 4096
+"""How many of the usual answers are kept: nearly always one of these is given."""
+APPENDED: Final = tuple(AppendReply(Status.OK, number, stop_requested=False) for number in range(KEPT_REPLIES))
+"""`appended`, by number."""
 
 
 def appended(seq: int) -> AppendReply:
-    """The answer to an append that was carried out, and up to which event. Hot path: nearly always one that is kept."""
-    return _APPENDED[seq] if seq < len(_APPENDED) else AppendReply(Status.OK, seq, stop_requested=False)
+    """The answer to an append that was carried out, and up to which event."""
+    return APPENDED[seq] if seq < KEPT_REPLIES else AppendReply(Status.OK, seq, stop_requested=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -13,7 +13,6 @@ import redis
 from streamguard.stores.appends import Append, AppendCache, AppendReply, AppendRequest
 from streamguard.stores.records import NewStream, Status
 from streamguard.stores.redis import RedisStore
-from streamguard.stores.redis.append_gate import AppendGate
 from streamguard.stores.redis.appends import Appends
 from streamguard.testing._stream_store.steps import data, epoch_of, log, new_stream, try_register
 from streamguard.values import SessionKey, StreamRef
@@ -80,14 +79,18 @@ async def numbers(writer: PlainWriter) -> list[int]:
 
 def without_comparing(monkeypatch: pytest.MonkeyPatch, attribute: str) -> None:
     """Have an append believe that this of what is kept is as it should be."""
-    add = Appends._add
+    pack = Appends._packed
 
-    def careless(self: Appends, item: AppendRequest, gate: AppendGate, packed: list[bytes]) -> bool:
-        kept = item.cache.value
-        if attribute == "within":
-            item = replace(cast("Append", item), within_seconds=math.inf)
-        elif kept is not None and kept.next_seq:
-            setattr(kept, attribute, gate.generation if attribute == "checked" else item.first_seq)
-        return add(self, item, gate, packed)
+    def careless(self: Appends, batch: Sequence[AppendRequest]) -> tuple[list[bytes], list[int]]:
+        believing: list[AppendRequest] = []
+        for item in batch:
+            kept = item.cache.value
+            if attribute == "within":
+                believing.append(replace(cast("Append", item), within_seconds=math.inf))
+                continue
+            if kept is not None and kept.next_seq:
+                setattr(kept, attribute, self._gate.generation if attribute == "checked" else item.first_seq)
+            believing.append(item)
+        return pack(self, believing)
 
-    monkeypatch.setattr(Appends, "_add", careless)
+    monkeypatch.setattr(Appends, "_packed", careless)

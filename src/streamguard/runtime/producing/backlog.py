@@ -106,6 +106,9 @@ class Backlog:
     ended: bool = False
     """The log ended, and has every event of the feed: whatever the commit under way is answered."""
 
+    undisturbed: bool = False
+    """Hot path: nothing but lone events concern it. It is open, the last commit did not fail, nothing is urgent, and no
+    task waits for it. Whoever changes one of these sets it to false; an acknowledgement finds out anew."""
     _shown_told: bool = False
     _append: ReusedAppend = field(init=False)
     """Filled in anew for each commit."""
@@ -218,6 +221,7 @@ class Backlog:
 
     async def _wait(self, wakeup: Wakeup) -> None:
         self._waiting += 1
+        self.undisturbed = False
         try:
             await wakeup.until_woken()
         finally:
@@ -250,13 +254,13 @@ class Backlog:
 
     def flush(self) -> None:
         """Commit what waits without waiting for company."""
-        self.urgent = True
+        self.urgent, self.undisturbed = True, False
         if self.state is _PENDING:
             self.submit(self)
 
     def close(self) -> None:
         """Nothing more goes into the log: the log is lost, another worker owns it, or the stream is over."""
-        self.state = _CLOSED
+        self.state, self.undisturbed = _CLOSED, False
         self._stop_first_commit()
         self._free_bytes = 0  # what is still emitted takes the long way
         self._sent.wake()
@@ -266,6 +270,20 @@ class Backlog:
 
     # -- the writer's side ---------------------------------------------------------------------------------------------
 
+    def lone_append(self, now: float, within_seconds: float) -> ReusedAppend | None:
+        """Hot path: what the next commit should carry for this stream, if that is one event of data and nothing else;
+        otherwise None, and `next_append` knows more."""
+        feed = self.feed
+        data = feed.data
+        last = feed.base + len(data)
+        if last != self.acked + 1 or not self.undisturbed or now >= self.refresh_at or last in feed.kinds:
+            return None
+        append = self._append
+        append.first_seq = self._in_flight_seq = last
+        append.lone, append.within_seconds = data[-1], within_seconds
+        self._in_flight_bytes = feed.emitted_bytes
+        return append
+
     def next_append(self, now: float) -> ReusedAppend | None:
         """What the next commit should carry for this stream; None when nothing waits."""
         feed, acked = self.feed, self.acked
@@ -273,17 +291,16 @@ class Backlog:
         if last == acked or self.state is _CLOSED:
             return None
         self._in_flight_bytes, self._in_flight_seq = feed.emitted_bytes, last
-        if last == acked + 1:
-            kind = feed.kinds.get(last, _DATA) if feed.kinds else _DATA
-            events: Sequence[tuple[EventKind, bytes]] = ((kind, feed.data[-1]),)
-        else:
-            events = feed.payloads(acked + 1, last)
-            if self._in_flight_bytes - self._acked_bytes > COMMIT_BYTES:
-                events = self._within_commit(events)
+        events = feed.payloads(acked + 1, last)
+        if self._in_flight_bytes - self._acked_bytes > COMMIT_BYTES:
+            events = self._within_commit(events)
         append = self._append
-        append.first_seq, append.events, append.refresh = acked + 1, events, now >= self.refresh_at
+        append.first_seq, append.several, append.lone = acked + 1, events, None
+        append.refresh = now >= self.refresh_at
         if append.refresh:
-            self.refresh_at = now + REFRESH_SECONDS
+            self.undisturbed, self.refresh_at = False, now + REFRESH_SECONDS
+        elif last == acked + 1 and (acked or append.decided is None) and events[0][0] is _DATA:
+            append.lone = events[0][1]
         if self._waiting and self._in_flight_seq == last:
             self._sent.wake()
         return append
@@ -299,26 +316,35 @@ class Backlog:
         return events
 
     def acknowledge(self) -> bool:
-        """What `next_append` gave is in the log: show it. Returns whether more waits."""
+        """What `next_append` gave is in the log: show it. Returns whether more waits. Hot path."""
         feed = self.feed
-        self._acked_bytes = self._in_flight_bytes
+        self._acked_bytes = acked_bytes = self._in_flight_bytes
         self.acked = last_seq = self._in_flight_seq
-        self.urgent = False
-        self.failing_since = None
+        if not self.undisturbed:
+            self.urgent, self.failing_since = False, None
         if last_seq > feed.visible:  # as `Feed.show`, without the call
             feed.visible = last_seq
             if feed.emitted_bytes > feed.trim_over:
                 feed.trim()
         for tell in feed.listeners:
             tell()
+        if feed.emitted_bytes == acked_bytes:
+            self.state, pending = _IDLE, False
+        else:
+            self.state, pending = _PENDING, True
+        if not self.undisturbed:
+            self._acknowledged()
+        return pending
+
+    def _acknowledged(self) -> None:
+        """An acknowledgement may concern more than its events."""
         if self.first_commit is not None:
             self._stop_first_commit()
             self._tell_shown()
-        pending = feed.emitted_bytes != self._acked_bytes
-        self.state = _PENDING if pending else _IDLE
         if self._waiting:
             self._wake_waiting()
-        return pending
+        busy = self._waiting or self.urgent or self._append.refresh or self.state is _CLOSED
+        self.undisturbed = not (busy or self.failing_since is not None or self.first_commit is not None)
 
     def acknowledge_all(self) -> None:
         """Every event of the feed is in the log: show it."""
@@ -348,7 +374,8 @@ class Backlog:
         if not self.feed.base <= last_seq <= self.acked:
             return False
         self._acked_bytes -= self.feed.size(last_seq + 1, self.acked)
-        self.acked = self._in_flight_seq = last_seq
+        self.acked, self.undisturbed = last_seq, False
+        self._in_flight_seq = last_seq
         self._look_ahead()
         return True
 

@@ -23,8 +23,15 @@ class ReusedAppend:
     ref: StreamRef
     epoch: int
     first_seq: int = 1
-    events: Sequence[tuple[EventKind, bytes]] = ()
+    several: Sequence[tuple[EventKind, bytes]] = ()
+    """The events, unless there is a lone one."""
+    lone: bytes | None = None
     refresh: bool = False
     within_seconds: float = math.inf
     decided: LateDecision | None = None
     cache: AppendCache = field(default_factory=AppendCache, compare=False, repr=False)
+
+    @property
+    def events(self) -> Sequence[tuple[EventKind, bytes]]:
+        """The events of the commit."""
+        return self.several if self.lone is None else ((EventKind.DATA, self.lone),)

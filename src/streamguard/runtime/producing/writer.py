@@ -124,7 +124,7 @@ class Writer:
 
     def _look_at_first(self, backlog: Backlog, at: float, submitted: float, seconds: float) -> None:
         look = partial(self._first_is_late, backlog, submitted, seconds)  # a function inside would refer to itself
-        backlog.first_commit = Timer(self._patience, at, look)
+        backlog.first_commit, backlog.undisturbed = Timer(self._patience, at, look), False
 
     def _first_is_late(self, backlog: Backlog, submitted: float, seconds: float) -> None:
         again = min(self._breaker.answered_at + seconds, submitted + self._deadline)
@@ -169,21 +169,21 @@ class Writer:
         now = self._clock()
         backlogs: list[Backlog] = []
         batch: list[AppendRequest] = []
-        events, within = 0, self._within
+        more, within = 0, self._within
         dirty = iter(self._dirty)
         for backlog in islice(dirty, COMMIT_STREAMS):
-            append = backlog.next_append(now)
+            append = backlog.lone_append(now, within)
             if append is None:
-                continue
-            if backlog.failing_since is None and backlog.first_commit is None:  # nearly always
-                append.within_seconds = within
-            else:
+                append = backlog.next_append(now)
+                if append is None:
+                    continue
                 append.within_seconds = self._left(backlog)
+                more += len(append.events) - 1
                 if self._tally is not None and backlog.failing_since is not None:
                     self._tally.retries += 1
-            events += len(append.events)
             backlogs.append(backlog)
             batch.append(append)
+        events = len(batch) + more
         self._dirty = dict.fromkeys(dirty)
         self._urgent = bool(self._dirty)
         if not batch:
@@ -271,7 +271,7 @@ class Writer:
             if backlog.state is _CLOSED:  # it lost its log meanwhile
                 continue
             if backlog.failing_since is None:
-                backlog.failing_since = self._asked_at
+                backlog.failing_since, backlog.undisturbed = self._asked_at, False
             if now - backlog.failing_since >= self._deadline:
                 self._breaker.exhausted(error)
                 backlog.owner.degrade("append_deadline")

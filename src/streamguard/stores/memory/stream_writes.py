@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from ...values import Persisted, QuotaState, StreamRef, StreamState, Usage
+from ...values import EventKind, Persisted, QuotaState, StreamRef, StreamState, Usage
 from ..appends import AppendReply, AppendRequest, appended
 from ..records import NOTHING_CONSUMED, UNTOLD, Close, LostLog, Seal, Status, TakeoverReply
 from ..roles.stream_writes import StreamWrites
@@ -16,6 +16,7 @@ from .tables import MemoryTables
 
 __all__ = ["MemoryWrites"]
 
+_DATA = EventKind.DATA
 _GONE = AppendReply(Status.GONE, 0, False)
 
 
@@ -31,17 +32,16 @@ class MemoryWrites(StreamWrites):
         if self._subscribers.listening:
             return [self._append(item, now) for item in batch]
         answers = []
-        for item in batch:  # nearly always one event that follows the last one
-            cache, events = item.cache, item.events
+        for item in batch:  # nearly always a lone event that follows the last one
+            cache, data = item.cache, item.lone
             stream: StreamEntry | None = cache.value if cache.owner is self else None
             if (
                 stream is not None
-                and len(events) == 1
-                and not item.refresh
+                and data is not None
                 and item.within_seconds > 0
-                and stream.add_next(item.epoch, item.first_seq, events[0])
+                and stream.add_next(item.epoch, item.first_seq, (_DATA, data))
             ):
-                self._tables.charge(EVENT_BYTES + len(events[0][1]))
+                self._tables.charge(EVENT_BYTES + len(data))
                 answers.append(appended(item.first_seq))
             else:
                 answers.append(self._append(item, now))

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from ...values import EventKind
-from ..appends import AppendReply, AppendRequest, appended
+from ..appends import APPENDED, KEPT_REPLIES, AppendReply, AppendRequest, appended
 from .append_calls import KEPT_NUMBERS, KINDS, SIZES, AppendCalls, KeptStream, until
 from .append_gate import EXEC, MULTI, AppendGate
 from .codec import append_reply, server_ms
@@ -54,10 +54,7 @@ class Appends:
         begun = time.monotonic()
         gate, connection = self._gate, self._ordered.number
         if gate.stands(connection, begun):
-            packed, others = [MULTI], []
-            for at, item in enumerate(batch):
-                if not self._add(item, gate, packed):
-                    others.append(at)
+            packed, others = self._packed(batch)
             if len(others) < len(batch):
                 added = sorted({*range(len(batch))}.difference(others)) if others else range(len(batch))
                 try:
@@ -66,29 +63,32 @@ class Appends:
                     pass  # it has connected anew: everything is checked
         return await self._check(batch, begun)
 
-    def _add(self, item: AppendRequest, gate: AppendGate, packed: list[bytes]) -> bool:
-        """Pack its one event as a plain XADD, if that does for it: it follows what the log had when it was checked,
-        since the gate was set up, and nothing else is to be done or decided. Hot path."""
-        cache = item.cache
-        if cache.owner is not self._calls or item.refresh:
-            return False
-        kept: KeptStream = cache.value
-        seq, events = item.first_seq, item.events
-        if (
-            kept.checked != gate.generation
-            or kept.next_seq != seq
-            or item.within_seconds < gate.seconds
-            or len(events) != 1
-        ):
-            return False
-        ((kind, data),) = events
-        line = _LINES[seq] if seq < KEPT_NUMBERS else b"%d\r\n" % seq
-        size = len(data)
-        head = _DATA_SIZES[size] if kind is _DATA and size < KEPT_NUMBERS else b"%b$%d\r\n" % (KINDS[kind], size)
-        if len(line) != kept.add_line:  # the number has a digit more
-            self._lengthen(kept, item, line)
-        packed += (kept.add, line, head, data, _END)
-        return True
+    def _packed(self, batch: Sequence[AppendRequest]) -> tuple[list[bytes], list[int]]:
+        """A transaction of plain XADDs, without its end, and which of the batch are not in it.
+
+        A plain XADD does for a lone event that follows what the log had when it was checked, since the gate was set
+        up. Hot path: what is kept of such a stream says already that its event is there. Whoever learns otherwise has
+        the stream checked anew.
+        """
+        calls, generation, least = self._calls, self._gate.generation, self._gate.seconds
+        packed, others = [MULTI], []
+        for at, item in enumerate(batch):
+            data, cache, seq = item.lone, item.cache, item.first_seq
+            if data is None or cache.owner is not calls:
+                others.append(at)
+                continue
+            kept: KeptStream = cache.value
+            if kept.checked != generation or kept.next_seq != seq or item.within_seconds < least:
+                others.append(at)
+                continue
+            line = _LINES[seq] if seq < KEPT_NUMBERS else b"%d\r\n" % seq
+            size = len(data)
+            if len(line) != kept.add_line:  # the number has a digit more
+                self._lengthen(kept, item, line)
+            head = _DATA_SIZES[size] if size < KEPT_NUMBERS else b"%b$%d\r\n" % (KINDS[_DATA], size)
+            packed += (kept.add, line, head, data, _END)
+            kept.next_seq = seq + 1
+        return packed, others
 
     async def _add_all(
         self,
@@ -120,17 +120,17 @@ class Appends:
                 only_on=connection,
                 usual=_queued(len(added)),
             )
+        except BaseException:
+            for at in added:
+                self._doubt(batch[at])
+            raise
         finally:
             gate.end()
         done = replies[end - 1]
         if not others and type(done) is list and len(done) == len(added) and _ADDED.issuperset(map(type, done)):
             gate.take(replies[end:], number)  # nearly always
-            acknowledged = []
-            for item in batch:
-                seq = item.first_seq
-                item.cache.value.next_seq = seq + 1
-                acknowledged.append(appended(seq))
-            return acknowledged
+            seqs = [item.first_seq for item in batch]
+            return [APPENDED[seq] if seq < KEPT_REPLIES else appended(seq) for seq in seqs]
         if isinstance(done, CommandError):
             gate.refused(replies[:end], number)
         elif done is not None:
@@ -143,12 +143,10 @@ class Appends:
         results: Sequence[Reply] = done if isinstance(done, list) and len(done) == len(added) else (None,) * len(added)
         doubted = []
         for at, result in zip(added, results, strict=True):
-            kept: KeptStream = batch[at].cache.value
             if type(result) is bytes:
-                kept.next_seq = batch[at].first_seq + 1
                 answers[at] = appended(batch[at].first_seq)
             else:
-                kept.checked = 0
+                self._doubt(batch[at])
                 doubted.append(at)
         if doubted:  # nobody but the script says why
             asked = [batch[at] for at in doubted]
@@ -182,6 +180,12 @@ class Appends:
             replies, number = await self._ordered.run_packed("append", packed, scripts)
         stands = gate.generation == generation and gate.stands(number, time.monotonic())
         return self._checked(batch, range(len(batch)), replies[len(opening) :], generation if stands else 0)
+
+    @staticmethod
+    def _doubt(item: AppendRequest) -> None:
+        """Whether its event was added is not known: have the stream checked anew."""
+        kept: KeptStream = item.cache.value
+        kept.checked, kept.next_seq = 0, item.first_seq
 
     def _missed_the_gate(self, item: AppendRequest) -> bool:
         """Whether a plain XADD would have done for its one event, had the gate stood."""

@@ -1,0 +1,153 @@
+"""The short way of a lone event asks for the same append as the long one, and is taken only when nothing else is up."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from streamguard.runtime.producing.backlog import REFRESH_SECONDS, Backlog, BacklogState, LogOwner
+from streamguard.runtime.producing.bounds import Bounds
+from streamguard.runtime.viewing.feed import Feed
+from streamguard.settings import Settings
+from streamguard.stores.appends import Append, LateDecision
+from streamguard.stores.budget import Budget
+from streamguard.values import EventKind, Position, SessionKey, StreamRef
+from streamguard.wire import protocol_named
+
+pytestmark = pytest.mark.anyio
+
+USUAL_SECONDS = 1.95
+STEPS = (
+    "add", "add", "add", "add notice", "commit", "commit", "commit", "acknowledge", "acknowledge", "acknowledge",
+    "fail", "flush", "wait", "wake", "rewind", "a minute", "close",
+)  # fmt: skip
+
+
+@dataclass
+class Owner:
+    """What the backlog tells its stream, which here is nobody."""
+
+    told: list[str] = field(default_factory=list)
+
+    def shown(self) -> None:
+        self.told.append("shown")
+
+    def degrade(self, reason: str) -> None:
+        self.told.append(reason)
+
+
+class Play:
+    """A backlog, its writer and its producer, a step at a time."""
+
+    def __init__(self, *, decided: bool) -> None:
+        ref = StreamRef(SessionKey("ana", "chat"), "0" * 24)
+        self.feed = Feed(protocol_named("plain"), ref.stream_id, start=Position(0, 0), limit_bytes=1_000_000)
+        self.now = 0.0
+        self.backlog = Backlog(
+            feed=self.feed,
+            ref=ref,
+            owner=cast("LogOwner", Owner()),
+            bounds=Bounds(ref, self.feed, Settings()),
+            budget=cast("Budget", None),  # the writer's, whose first commits are not played
+            submit=lambda _: None,
+            refresh_at=REFRESH_SECONDS,
+        )
+        self.backlog.begin_epoch(7)
+        if decided:
+            self.backlog.decide(LateDecision("plain", "", "msg"))
+        self.under_way = False
+        self.waiters: list[Any] = []
+
+    def step(self, step: str) -> None:
+        backlog, closed = self.backlog, self.backlog.closed
+        match step:
+            case "add" if not closed:
+                backlog.add_data(b"x" * (1 + self.feed.emitted % 90))
+            case "add notice" if not closed:
+                self.feed.push(EventKind.NOTICE, b"{}")
+                backlog.added()
+            case "commit" if not self.under_way:
+                self.commit()
+            case "acknowledge" if self.under_way and not closed:
+                self.under_way = False
+                backlog.acknowledge()
+            case "fail" if self.under_way and not closed:
+                self.under_way = False
+                backlog.failing_since, backlog.undisturbed = self.now, False
+            case "flush":
+                backlog.flush()
+            case "wait" if not self.waiters:
+                waiting = backlog.wait_until_shown()
+                cast("Any", waiting).send(None)
+                self.waiters.append(waiting)
+            case "wake" if self.waiters:
+                self.waiters.pop().close()
+            case "rewind" if not self.under_way and not closed:
+                backlog.rewind(max(backlog.acked - 2, 0))
+            case "a minute":
+                self.now += REFRESH_SECONDS
+            case "close":
+                backlog.close()
+
+    def commit(self) -> None:
+        backlog, feed = self.backlog, self.feed
+        waits, first = feed.emitted > backlog.acked, backlog.acked + 1
+        events = list(feed.payloads(first, feed.emitted)) if waits else []
+        refresh = self.now >= backlog.refresh_at
+        append = backlog.lone_append(self.now, USUAL_SECONDS)
+        short = append is not None
+        if append is None and (append := backlog.next_append(self.now)) is not None:
+            append.within_seconds = 0.5 if backlog.failing_since is not None else USUAL_SECONDS
+        assert (append is None) == (not waits or backlog.closed)
+        if append is None:
+            return
+        self.under_way = True
+        assert (append.first_seq, list(append.events), append.refresh) == (first, events, refresh)
+        same = Append(append.ref, append.epoch, first, events, refresh, math.inf, append.decided)
+        assert append.lone == same.lone
+        if short:
+            assert append.lone is not None
+            assert append.within_seconds == USUAL_SECONDS
+            assert backlog.failing_since is None
+            assert not backlog.urgent
+
+    def check(self) -> None:
+        backlog = self.backlog
+        if backlog.undisturbed:
+            assert not backlog.urgent
+            assert backlog.failing_since is None
+            assert backlog.first_commit is None
+            assert backlog._waiting == 0
+            assert backlog.state is not BacklogState.CLOSED
+            assert not backlog._append.refresh
+
+
+async def play(seed: int) -> None:
+    chosen = random.Random(seed)
+    played = Play(decided=chosen.random() < 0.5)
+    for step in chosen.choices(STEPS, k=60):
+        played.step(step)
+        played.check()
+    for waiter in played.waiters:
+        waiter.close()
+
+
+@pytest.mark.parametrize("seed", range(50))
+async def test_the_short_way_asks_for_what_the_long_one_would(seed: int) -> None:
+    for each in range(20 * seed, 20 * seed + 20):
+        await play(each)
+
+
+async def test_a_stream_at_reading_speed_takes_it() -> None:
+    played = Play(decided=True)
+    short = []
+    for _ in range(6):
+        played.step("add")
+        short.append(played.backlog.undisturbed)
+        played.step("commit")
+        played.step("acknowledge")
+    assert short == [False, True, True, True, True, True]
