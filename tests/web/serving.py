@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Scope
 from streamguard import Settings, StreamGuard
 from tests.harness.waiting import wait_until_async
 
-__all__ = ["USER", "Gate", "calling", "gated", "make_guard", "request_scope", "serving", "user_of"]
+__all__ = ["USER", "Gate", "calling", "gated", "gated_by", "make_guard", "request_scope", "serving", "user_of"]
 
 USER = {"X-User": "ann"}
 
@@ -68,6 +68,11 @@ class Gate:
 def gated(gate: Gate, **settings: object) -> tuple[StreamGuard, Starlette]:
     """An answer of two events in the session `s`, with the gate between them."""
     guard = make_guard(drain_seconds=1, **settings)
+    return guard, gated_by(guard, gate)
+
+
+def gated_by(guard: StreamGuard, gate: Gate) -> Starlette:
+    """The application of `gated`."""
 
     @guard.stream(lambda request: "s", protocol="plain")
     async def chat() -> AsyncIterator[str]:
@@ -77,7 +82,7 @@ def gated(gate: Gate, **settings: object) -> tuple[StreamGuard, Starlette]:
 
     app = Starlette(routes=[Route("/chat", chat, methods=["POST"])])
     guard.install(app, "/api/chat")
-    return guard, app
+    return app
 
 
 class _Server(uvicorn.Server):

@@ -9,12 +9,16 @@ from typing import Final
 
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
 from starlette.types import Message
 
+from streamguard import Settings, StreamGuard
 from streamguard.runtime.viewing.throttle import PER_TURN, Throttle
+from streamguard.stores.memory import MemoryStore
+from streamguard.testing import FaultyStore
 from tests.harness.waiting import wait_until_async
 
-from ..serving import Gate, gated, request_scope
+from ..serving import Gate, gated, gated_by, request_scope, user_of
 
 pytestmark = pytest.mark.anyio
 
@@ -89,6 +93,48 @@ async def test_clients_that_come_back_at_once_are_answered_some_in_each_turn() -
         gate.open()
         await asyncio.gather(request, *requests)
         assert all(b"two" in b"".join(client.bodies) for client in clients)
+
+
+async def test_clients_that_come_back_at_once_are_authenticated_some_in_each_turn() -> None:
+    """A signature takes as long to check as all the rest of a resume, or longer."""
+    asked = 0
+
+    async def authenticate(connection: HTTPConnection) -> str:
+        nonlocal asked
+        asked += 1
+        return "u"
+
+    gate = Gate()
+    guard = StreamGuard(authenticate=authenticate, settings=Settings.model_validate(MANY))
+    app = gated_by(guard, gate)
+    async with guard:
+        first = Client("/chat", "POST")
+        requests = [asyncio.create_task(first.run(app))]
+        await wait_until_async(lambda: first.bodies, description="the answer has begun")
+        clients = [Client("/api/chat/s/stream") for _ in range(CROWD)]
+        requests += [asyncio.create_task(client.run(app)) for client in clients]
+        assert 0 < await most_in_a_turn(lambda: asked, lambda: asked == CROWD + 1) <= PER_TURN
+        gate.open()
+        await asyncio.gather(*requests)
+
+
+async def test_clients_that_a_slow_store_answers_at_once_are_served_some_in_each_turn() -> None:
+    gate, store = Gate(), FaultyStore(MemoryStore())
+    guard = StreamGuard(store, authenticate=user_of, settings=Settings.model_validate(MANY))
+    app = gated_by(guard, gate)
+    async with guard:
+        first = Client("/chat", "POST")
+        requests = [asyncio.create_task(first.run(app))]
+        await wait_until_async(lambda: first.bodies, description="the answer has begun")
+        store.faults.hold("session")
+        clients = [Client("/api/chat/s/stream") for _ in range(CROWD)]
+        requests += [asyncio.create_task(client.run(app)) for client in clients]
+        await store.faults.held("session", count=CROWD)
+        viewers = guard._running().viewer_registry.viewers
+        store.faults.release("session")
+        assert 0 < await most_in_a_turn(lambda: len(viewers), lambda: len(viewers) == CROWD + 1) <= PER_TURN
+        gate.open()
+        await asyncio.gather(*requests)
 
 
 async def test_a_throttle_lets_the_first_ones_through_first() -> None:

@@ -61,12 +61,14 @@ class ResumeRoute:
 
     async def _resume(self, target: RouteTarget, request: Request, cursor: Cursor | None, ids: ResponseIds) -> Response:
         context = self._context
+        throttle = context.runtime.viewer_registry.throttle
+        await throttle.passed()  # here, since a token may take long to check
         key, _ = await session_of(context, target, request, ids)
         context.limits.reads.spend(key.owner)
         slot = context.limits.viewers.take(key.owner)
         try:
-            await context.runtime.viewer_registry.throttle.passed()
             found = await context.runtime.sessions.resume(key, cursor)
+            await throttle.passed()  # again, since a store may answer many at once
         except BaseException:
             slot.release()
             raise
