@@ -25,6 +25,8 @@ _STORM_SECONDS: Final = 1.0
 _STORM_GAP: Final = 0.25
 """Seconds between two events of a stream whose client reconnects."""
 _STAGGER: Final = 0.005
+_ABORTS_PER_TURN: Final = 10
+"""The clients are many, and one process: while it cuts them all, it could not note when neighbours' events arrive."""
 _GOLDEN: Final = 0.6180339887
 """Multiples of this number modulo one are spread evenly, so neighbours do not tick together."""
 _FIRST_NEIGHBOUR: Final = 50_000
@@ -136,13 +138,16 @@ async def storm(load: Load) -> Measured:
     await asyncio.sleep(_QUIET_SECONDS)
     before = resident_bytes(load.pids[0])
     begin = time.monotonic_ns()
-    for connection in first:
+    for number, connection in enumerate(first):
         connection.abort()
-    cuts = [connection.transcript.events_so_far() for connection in first]
+        if number % _ABORTS_PER_TURN == 0:
+            await asyncio.sleep(0)
+    cuts: list[tuple[int, str]] = []
     again: list[Connection] = []
     peak = 0
     due = time.monotonic()
     for stream, connection in enumerate(first):
+        cuts.append(connection.transcript.events_so_far())  # one by one, as neighbours' events arrive meanwhile
         back = await client.connected()
         back.ask(client.get(connection.transcript, stream, cuts[stream][1]))
         again.append(back)
