@@ -68,3 +68,15 @@ assert gc.get_freeze_count() == count
 
 def test_a_process_freezes_once_and_so_does_one_that_it_forks() -> None:
     subprocess.run([sys.executable, "-c", ONCE], check=True, timeout=60)
+
+
+def test_full_collections_come_less_often_unless_the_host_has_chosen() -> None:
+    told = (
+        "from streamguard.web.application.frozen_start import freeze_start; freeze_start(); print(gc.get_threshold())"
+    )
+    young, middle, oldest = gc.get_threshold()
+    for chosen in (oldest, oldest + 1):
+        code = f"import gc; gc.set_threshold({young}, {middle}, {chosen}); {told}"
+        done = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True)
+        new = 400_000 // (young * (middle + 1)) if chosen == oldest else chosen
+        assert done.stdout.strip() == str((young, middle, new))
