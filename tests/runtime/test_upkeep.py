@@ -11,6 +11,7 @@ from streamguard.errors import StoreUnavailableError
 from streamguard.observations import Observation, Signal
 from streamguard.retrying import Backoff
 from streamguard.runtime import LiveStream, Runtime, StreamRequest
+from streamguard.runtime.upkeep import tasks as tasks_module
 from streamguard.runtime.upkeep import worker_channel
 from streamguard.runtime.upkeep.tasks import Tasks
 from streamguard.stores.memory import MemoryStore
@@ -136,6 +137,41 @@ async def test_a_close_that_is_cancelled_leaves_no_task_running() -> None:
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await closing
+    await asyncio.wait_for(ended.wait(), 20)
+
+
+@pytest.mark.parametrize("supervised", [False, True])
+async def test_a_close_leaves_behind_what_catches_every_cancellation(
+    supervised: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the host's own lifespan would never end, nor the process."""
+    monkeypatch.setattr(tasks_module, "AGAIN_SECONDS", 0.01)
+    told: list[Observation] = []
+    tasks = Tasks(observe=told.append)
+    await tasks.open()
+    may_end, begun, ended, caught = False, asyncio.Event(), asyncio.Event(), 0
+
+    async def stubborn() -> None:
+        nonlocal caught
+        begun.set()
+        while not may_end:
+            try:
+                await asyncio.sleep(0.01)
+            except asyncio.CancelledError:
+                caught += 1
+        ended.set()
+
+    if supervised:
+        tasks.supervise("stubborn", stubborn)
+    else:
+        tasks.start(stubborn)
+    await begun.wait()
+    async with asyncio.timeout(20):
+        await tasks.close()
+    assert caught
+    assert not ended.is_set()
+    assert [seen.fields["misuse"] for seen in told] == ["cancellation_caught"]
+    may_end = True
     await asyncio.wait_for(ended.wait(), 20)
 
 

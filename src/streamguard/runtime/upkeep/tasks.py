@@ -1,8 +1,9 @@
 """The tasks of a runtime: background ones that run again when they crash, and one-off ones whose crash is contained.
 
-None outlives the runtime, and none can end it, so that a crash of one stream harms no other. Background tasks are in a
-task group, which has a task of its own, because a guard may be entered in one task and left in another. One-off tasks
-are plain ones, which only `close` cancels: in the group, each took three times as long to begin.
+None outlives the runtime, unless it catches every cancellation, and none can end it, so that a crash of one stream
+harms no other. Background tasks are in a task group, which has a task of its own, because a guard may be entered in one
+task and left in another. One-off tasks are plain ones, which only `close` cancels: in the group, each took three times
+as long to begin.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ RESTART_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
 
 AGAIN_SECONDS: Final = 1.0
 """How often `close` cancels a one-off task that goes on."""
+
+MOST_REFUSALS: Final = 5
+"""How often in a row tasks may go on in spite of that, before `close` leaves them behind: a host's code may catch every
+cancellation, and neither the host's own lifespan nor the process could end."""
 
 LEAVE_SECONDS: Final = 2.0
 """How long an adopted task that is cancelled may clean up."""
@@ -76,24 +81,28 @@ class Tasks:
             opened.cancel()  # unless it was told
 
     async def close(self) -> None:
-        """Cancel every task that still runs, again and again, and wait for them. Cancelled, it waits no longer, and
-        leaves every task cancelled."""
+        """Cancel every task that still runs, again and again, and wait for them, but leave behind those that go on
+        `MOST_REFUSALS` times. Cancelled, it waits no longer, and leaves every task cancelled."""
         self._closing = True
+        refusals = 0
         self.group.cancel_scope.cancel()
         try:
             with anyio.CancelScope(shield=True):
-                await asyncio.wait({self._holder})
-                while self._one_off:
+                _, holder = await asyncio.wait({self._holder}, timeout=MOST_REFUSALS * AGAIN_SECONDS)
+                while self._one_off and refusals < MOST_REFUSALS:
                     await asyncio.sleep(0)  # a task that is cancelled before its first step would end nothing
                     if tasks := tuple(self._one_off):
                         for task in tasks:
                             task.cancel()
-                        await asyncio.wait(tasks, timeout=AGAIN_SECONDS)
+                        _, going_on = await asyncio.wait(tasks, timeout=AGAIN_SECONDS)
+                        refusals = refusals + 1 if going_on else 0
         except asyncio.CancelledError:
             for task in self._one_off:
                 task.cancel()
             raise
-        if not self._holder.cancelled():
+        if behind := len(self._one_off) + len(holder):
+            self._observe(_left_behind(behind))
+        if self._holder.done() and not self._holder.cancelled():
             self._holder.result()
 
     def supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
@@ -222,6 +231,17 @@ class Tasks:
                 await asyncio.sleep(RESTART_SECONDS[min(crashes, len(RESTART_SECONDS)) - 1])
             else:
                 return
+
+
+def _left_behind(count: int) -> Observation:
+    """Work of the host's catches every cancellation."""
+    seconds = MOST_REFUSALS * AGAIN_SECONDS
+    text = (
+        f"{count} of this application's endpoints or saves went on for {seconds:g} s after they were cancelled, and "
+        "the guard stopped without them: let asyncio.CancelledError pass where it is caught, by a bare except: for "
+        "example"
+    )
+    return Observation(Signal.MISUSE, fields={"misuse": "cancellation_caught", "warning": text})
 
 
 def _awaitable(error: BaseException) -> Exception:
