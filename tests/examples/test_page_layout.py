@@ -76,12 +76,14 @@ def stop(page: Page) -> None:
 
 
 PHONE: Final = ("empty", "idle", "streaming", "cut", "faulted", "Chats", "Inside")
+SMALL: Final = ("idle",)
 DESK: Final = ("empty", "idle", "streaming", "cut", "faulted")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(
-    ("size", "state"), [*(("phone", state) for state in PHONE), *(("desk", state) for state in DESK)]
+    ("size", "state"),
+    [(size, state) for size, states in (("phone", PHONE), ("small", SMALL), ("desk", DESK)) for state in states],
 )
 def test_axe_finds_nothing(page: Page, axe: str, size: str, state: str, scheme: str) -> None:
     page.browser.resize(*SIZES[size])
@@ -117,6 +119,7 @@ def test_nothing_lies_over_the_talk(page: Page, size: str, state: str) -> None:
     width, height = SIZES[size]
     page.browser.resize(width, height)
     prepare(page, state)
+    wait_until(lambda: page.allowance, description="the day's tokens are shown")
     at = boxes(page)
     order = ["header", "#scroll", "#banners", "#said", "#tools", "#composer", "#allowance"]
     for above, below in pairwise(order):
@@ -137,6 +140,17 @@ def test_nothing_lies_over_the_talk(page: Page, size: str, state: str) -> None:
         )
         assert covered == []
     stop(page)
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 256), (667, 375)], ids=["four times as large", "on its side"])
+def test_a_low_window_has_room_for_the_talk(page: Page, width: int, height: int) -> None:
+    page.browser.resize(width, height)
+    prepare(page, "streaming")
+    at = boxes(page)
+    stop(page)
+    assert at["#scroll"]["bottom"] - at["#scroll"]["top"] >= height / 3
+    assert at["#prompt"]["bottom"] <= height
+    assert at["page"] == at["window"], "the talk scrolls, not the page"
 
 
 @pytest.mark.parametrize("size", ["phone", "desk"])
