@@ -151,6 +151,10 @@ def test_a_component_asks_resumes_after_a_reload_and_a_cut_and_stops(
         assert shown() == begun
         browser.script(REFUSED_STOP)
         wait_until(lambda: browser.script(alert) == "No.", description="it is said that Stop was refused")
+        browser.script(REFUSED_STOP)
+        # One macrotask later the second refusal was read: fetch and its body are settled promises.
+        browser.script("return new Promise((done) => setTimeout(done))")
+        assert browser.script("return document.querySelectorAll('[role=alert]').length") == 1, "the same fault, once"
         browser.script("document.querySelector('button').click()")
         wait_for_button("Send")
         assert shown() == begun
