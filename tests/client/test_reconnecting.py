@@ -56,6 +56,25 @@ async def test_a_clean_end_without_the_answers_end_is_a_cut() -> None:
     assert stream.connections == 2
 
 
+async def test_a_clean_end_before_the_first_event_is_a_cut_while_the_answer_is_written() -> None:
+    """nginx makes it of a worker that dies, over HTTP/1.0. Only the server can tell."""
+    stream = {"stream_id": cursor(1)[2:26], "message_id": "m", "persisted": None, "quota": "none", "cursor": None}
+    status = {"session_id": "c1", "active": None, "quota": None}
+    being_written = httpx.Response(200, json={**status, "last": {**stream, "outcome": None}})
+    whole = answer(b"data: a word\n\n", b'event: streamguard.end\ndata: {"outcome":"completed","persisted":null}\n\n')
+    server = Script([answer(ui_message=False), being_written, whole])
+    whole.headers.pop("x-vercel-ai-ui-message-stream")
+    async with server.client() as client, client.ask(QUESTION) as stream_read:
+        assert await stream_read.text() == "a word"
+    assert server.methods == ["POST", "GET", "GET"]
+    for outcome in (Outcome.INTERRUPTED, Outcome.COMPLETED):
+        ended = httpx.Response(200, json={**status, "last": {**stream, "outcome": outcome}})
+        server = Script([answer(ui_message=False), ended])
+        async with server.client() as client, client.ask(QUESTION) as stream_read:
+            assert await stream_read.text() == ""
+        assert stream_read.outcome is outcome
+
+
 async def test_a_connection_that_breaks_after_the_end_matters_no_more() -> None:
     server = Script([answer(part(1, DONE), cut=True)])
     async with server.client() as client, client.ask(QUESTION) as stream:

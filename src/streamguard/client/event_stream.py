@@ -14,6 +14,7 @@ from ..values import Outcome, Persisted
 from ..wire.sse import EventParser
 from .errors import MalformedAnswerError, RefusedError, ResumeFailedError, StreamClientError, UnansweredError
 from .reconnection import Reconnection, ReconnectionPolicy
+from .records import StreamStatus
 from .responses import check_event_stream, error_of, header, may_ask_again, may_reconnect
 from .stream_events import UI_MESSAGE_HEADER, ReplyReader, StreamEvent
 
@@ -43,8 +44,8 @@ class StreamRequests(Protocol):
     async def resume(self, session_id: str, cursor: str | None) -> httpx.Response:
         """GET the stream."""
 
-    async def outcome(self, session_id: str, stream_id: str | None) -> Outcome | None:
-        """How the session's last stream ended, if it is this one."""
+    async def status(self, session_id: str, stream_id: str) -> StreamStatus | None:
+        """What the server knows of the session's last stream, if it is this one."""
 
 
 class NoStream:
@@ -261,8 +262,14 @@ class EventStream:
             text = "the connection broke before an event came, and there is nothing to resume"
             raise self._lost(reason, text, response.status_code) from cause
         self._over = True
-        if self._reader.outcome is None:
-            self._reader.outcome = await self._requests.outcome(self._session, self.stream_id)
+        if self._reader.outcome is None and (known := await self._known()) is not None:
+            self._reader.outcome = known.outcome
+
+    async def _known(self) -> StreamStatus | None:
+        """What the server knows of this answer; None where it names none, or cannot be asked."""
+        if self.session_id is None or self.stream_id is None:
+            return None
+        return await self._requests.status(self.session_id, self.stream_id)
 
     def _lost(self, reason: str, text: str, status: int = 0) -> ResumeFailedError:
         return ResumeFailedError(
@@ -322,12 +329,18 @@ class EventStream:
         if self._reader.ui_message:
             await self._reconnect(cause)
         elif self.cursor is None:
-            self._reader.outcome = self._reader.outcome or Outcome.COMPLETED
+            known = None if self._reader.outcome else await self._known()
+            if known is not None and known.outcome is None:  # it is being written
+                await self._reconnect(cause)
+                return
+            told = known.outcome if known is not None else None
+            self._reader.outcome = self._reader.outcome or told or Outcome.COMPLETED
             await self.aclose()
         elif self._received_here:
             await self._reconnect(cause, pause=False)  # of an upstream's stream the server alone knows the end
         else:  # all of it had been seen: no cursor names the last events, whose ids are the upstream's
-            outcome = self._reader.outcome or await self._requests.outcome(self._session, self.stream_id)
+            known = None if self._reader.outcome else await self._known()
+            outcome = self._reader.outcome or (known.outcome if known is not None else None)
             if outcome is None:
                 await self._reconnect(cause)
             else:

@@ -14,7 +14,6 @@ import httpx
 
 from ..errors import ConfigurationError
 from ..retrying import Backoff
-from ..values import Outcome
 from ..wire.folding import Json
 from .errors import MalformedAnswerError, StreamClientError, UnansweredError
 from .event_stream import EventStream, NoStream
@@ -24,6 +23,7 @@ from .records import (
     SavedMessage,
     SessionStatus,
     StoppedStream,
+    StreamStatus,
     read_saved_message,
     read_session_status,
     read_stopped_stream,
@@ -301,9 +301,9 @@ class _Requests:
             headers["last-event-id"] = cursor
         return await self._http.send("GET", self._http.path_of(session_id, "/stream?ids=1"), headers=headers)
 
-    async def outcome(self, session_id: str, stream_id: str | None) -> Outcome | None:
+    async def status(self, session_id: str, stream_id: str) -> StreamStatus | None:
         try:
             last = (await self._status(session_id)).last
         except StreamClientError:
             return None
-        return last.outcome if last is not None and last.stream_id == stream_id else None
+        return last if last is not None and last.stream_id == stream_id else None
