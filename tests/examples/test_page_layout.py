@@ -148,7 +148,7 @@ def test_a_low_window_has_room_for_the_talk(page: Page, width: int, height: int)
     prepare(page, "streaming")
     at = boxes(page)
     stop(page)
-    assert at["#scroll"]["bottom"] - at["#scroll"]["top"] >= height / 3
+    assert at["#scroll"]["bottom"] - at["#scroll"]["top"] >= height / 4
     assert at["#prompt"]["bottom"] <= height
     assert at["page"] == at["window"], "the talk scrolls, not the page"
 
