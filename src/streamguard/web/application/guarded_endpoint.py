@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from types import FunctionType
 from typing import Final, Protocol, cast
 
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
-from .route_tree import applications_in, first_match, layers_of, routes_of
+from .route_tree import applications_in, layers_of, leaves_behind, routes_of
 
 __all__ = ["MARK", "EndpointFinder", "Guarded", "ItemWriter", "find_endpoints_in", "guarded_endpoint", "guards_of"]
 
@@ -59,7 +61,7 @@ def guarded_endpoint(scope: Scope, application: object) -> Guarded | None:
     endpoint = scope.get("endpoint")
     if endpoint is None:
         return _match(application, scope)
-    if routes_of(endpoint) is not None or _finder_of(endpoint) is not None:
+    if not isinstance(endpoint, FunctionType) and (routes_of(endpoint) is not None or _finder_of(endpoint) is not None):
         return _match(endpoint, scope)
     return _guard_of(endpoint, scope["method"])
 
@@ -74,11 +76,23 @@ def guards_of(endpoint: object, method: str | None = None) -> Iterator[Guarded]:
 
 
 def _match(application: object, scope: Scope) -> Guarded | None:
-    known = _finder_of(application)
+    known = _finder_of(application) if _finders else None
     if known is not None:
         found_in, finder = known
         return finder(found_in, scope)
-    found = first_match(routes_of(application) or (), scope)
+    for route in routes_of(application) or ():
+        match, child = route.matches({**scope})
+        if match is Match.FULL:
+            return _guard_behind(route, {**scope, **child})
+    return None
+
+
+def _guard_behind(route: BaseRoute, scope: Scope) -> Guarded | None:
+    """The guard of what a route that matches leads to. `scope` is that of the request as the route changes it."""
+    endpoint = getattr(route, "endpoint", None)
+    if isinstance(endpoint, FunctionType):  # nearly always, and it wraps what is guarded at most
+        return _guard_of(endpoint, scope["method"])
+    found = next(leaves_behind(route, scope), None)
     if found is None:
         return None
     mounted = getattr(found.route, "app", None)
@@ -89,8 +103,6 @@ def _match(application: object, scope: Scope) -> Guarded | None:
 
 def _finder_of(application: object) -> tuple[object, EndpointFinder] | None:
     """The application inside its middlewares that has a finder, and that finder."""
-    if not _finders:
-        return None
     for layer in applications_in(application):
         for application_class, finder in _finders.items():
             if isinstance(layer, application_class):
@@ -99,4 +111,7 @@ def _finder_of(application: object) -> tuple[object, EndpointFinder] | None:
 
 
 def _guard_of(endpoint: object, method: str) -> Guarded | None:
+    own = getattr(endpoint, MARK, None)
+    if own is not None and isinstance(endpoint, FunctionType):  # `guards_of` begins with it
+        return cast("Guarded", own)
     return next(guards_of(endpoint, method), None)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
-from starlette.routing import BaseRoute, Host, Match, Mount
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Host, Match, Mount, Router
 from starlette.types import Scope
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "first_match",
     "layers_of",
     "leaf_routes",
+    "leaves_behind",
     "matches",
     "own_class",
     "routes_of",
@@ -75,19 +77,23 @@ def matches(routes: Iterable[BaseRoute], scope: Scope, path: str = "") -> Iterat
     that has no route for the request: then the mount itself is the leaf."""
     for route in routes:
         match, child = route.matches({**scope})
-        if match is not Match.FULL:
-            continue
-        children = children_of(route)
-        if children is None:
-            yield LeafRoute(route, path + _path_of(route), {**scope, **child})
-            continue
-        inner = path + _mount_path_of(route)
-        found = False
-        for leaf in matches(children, {**scope, **child}, inner):
-            found = True
-            yield leaf
-        if not found:
-            yield LeafRoute(route, inner)
+        if match is Match.FULL:
+            yield from leaves_behind(route, {**scope, **child}, path)
+
+
+def leaves_behind(route: BaseRoute, scope: Scope, path: str = "") -> Iterator[LeafRoute]:
+    """As `matches`, behind a route that matches already. `scope` is that of the request as the route changes it."""
+    children = children_of(route)
+    if children is None:
+        yield LeafRoute(route, path + _path_of(route), scope)
+        return
+    inner = path + _mount_path_of(route)
+    found = False
+    for leaf in matches(children, scope, inner):
+        found = True
+        yield leaf
+    if not found:
+        yield LeafRoute(route, inner)
 
 
 def first_match(routes: Iterable[BaseRoute], scope: Scope) -> LeafRoute | None:
@@ -104,7 +110,12 @@ def children_of(route: BaseRoute) -> Iterable[BaseRoute] | None:
 
 
 def routes_of(app: object) -> Sequence[BaseRoute] | None:
-    """Starlette's routes of an application or router, through the middlewares around it; None for anything else."""
+    """Starlette's routes of an application or router, through the middlewares around it; None for anything else.
+
+    Once a request, so that it looks at no single route of one of Starlette's own: an application may have hundreds.
+    """
+    if isinstance(app, (Starlette, Router)):
+        return app.routes
     for layer in applications_in(app):
         routes = getattr(layer, "routes", None)
         if isinstance(routes, (list, tuple)):
