@@ -179,16 +179,20 @@ NO_SCOPE: Final[AbstractContextManager[None]] = nullcontext()
 """The scope of a sink that has none now: it need not be entered."""
 
 
-class _Bound:
-    """While entered, one context is the present one; and the scope that `enter` gives is entered."""
+class scope:  # noqa: N801 -- used as a function is
+    """Mark what runs inside as work on one stream, and enter the scope that `observe` has for it, if it has any.
+
+    A synchronous context manager for asynchronous code: enter and leave it in the same task. Cancellation leaves
+    nothing behind. Hot path, several in each stream.
+    """
 
     __slots__ = ("_context", "_enter", "_inner", "_token")
 
-    def __init__(
-        self, context: StreamContext, enter: Callable[[StreamContext], AbstractContextManager[object]] | None
-    ) -> None:
-        self._context = context
-        self._enter = enter
+    def __init__(self, about: Subject | StreamContext, work: Work, observe: object) -> None:
+        self._context = about if isinstance(about, StreamContext) else StreamContext.about(about, work)
+        # Not `isinstance(observe, ScopedObserver)`: a check against a protocol took a twentieth of a short stream's
+        # time.
+        self._enter: Callable[[StreamContext], AbstractContextManager[object]] | None = getattr(observe, "scope", None)
         self._inner: AbstractContextManager[object] | None = None
         self._token: Token[StreamContext | None] | None = None
 
@@ -216,18 +220,7 @@ class _Bound:
                 current_stream.reset(self._token)
 
 
-def scope(about: Subject | StreamContext, work: Work, observe: object) -> AbstractContextManager[StreamContext]:
-    """Mark what runs inside as work on one stream, and enter the scope that `observe` has for it, if it has any.
-
-    A synchronous context manager for asynchronous code: enter and leave it in the same task. Cancellation leaves
-    nothing behind.
-    """
-    context = about if isinstance(about, StreamContext) else StreamContext.about(about, work)
-    # Not `isinstance(observe, ScopedObserver)`: a check against a protocol took a twentieth of a short stream's time.
-    return _Bound(context, getattr(observe, "scope", None))
-
-
 def bound(about: Subject | StreamContext, work: Work) -> AbstractContextManager[StreamContext]:
     """Only the context variable, for what is started inside: a task keeps it to its end, and also says in it that it
     failed."""
-    return _Bound(about if isinstance(about, StreamContext) else StreamContext.about(about, work), None)
+    return scope(about, work, None)

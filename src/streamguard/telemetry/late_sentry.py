@@ -41,7 +41,11 @@ class LateSentryObserver(SelectiveObserver):
         self._unusable: ModuleType | None = None
         """A `sentry_sdk` that is none, or not a whole one: a stub of the host's tests, say."""
 
+    # Each of these is asked several times for a stream, nearly always in vain: that takes one look.
+
     def wants(self, signal: Signal, /) -> bool:
+        if self._made is None and sys.modules.get("sentry_sdk") is None:
+            return False
         observer = self._observer()
         return observer is not None and observer.wants(signal)
 
@@ -51,10 +55,14 @@ class LateSentryObserver(SelectiveObserver):
             observer(observation)
 
     def traceparent(self) -> str | None:
+        if self._made is None and sys.modules.get("sentry_sdk") is None:
+            return None
         observer = self._observer()
         return None if observer is None else observer.traceparent()
 
     def scope(self, context: StreamContext) -> AbstractContextManager[None]:
+        if self._made is None and sys.modules.get("sentry_sdk") is None:
+            return NO_SCOPE
         observer = self._observer()
         return NO_SCOPE if observer is None else observer.scope(context)
 

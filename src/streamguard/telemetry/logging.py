@@ -24,7 +24,7 @@ from .stream_ids import ids_of, ids_of_present_stream
 
 __all__ = ["StructlogObserver", "level_of", "stream_context"]
 
-_LEVELS: Final[Mapping[Signal, int]] = {
+_LEVELS: Final[Mapping[Signal, int]] = dict.fromkeys(Signal, logging.INFO) | {
     Signal.STREAM_DEGRADED: logging.WARNING,
     Signal.ORPHAN_SETTLED: logging.WARNING,
     Signal.SAVE_FAILED: logging.WARNING,
@@ -49,7 +49,7 @@ _LEVELS: Final[Mapping[Signal, int]] = {
     Signal.RECONCILED: logging.DEBUG,
     Signal.VIEWER_CUT: logging.DEBUG,
 }
-"""Everything else is INFO; a fault's severity decides for itself."""
+"""A fault's severity decides for itself."""
 
 _FAULTS: Final = frozenset({Signal.FAULT, Signal.RESUME_REFUSED, Signal.STREAM_SUPERSEDED})
 """Where a fault is told of for the first time; elsewhere it is only mentioned again."""
@@ -90,6 +90,7 @@ class StructlogObserver(SelectiveObserver):
     ) -> None:
         self._debug = debug
         self._repeats = None if repeats is None else Repeats(repeats, clock)
+        self._standard = logging.getLogger(LOGGER)
 
     def __call__(self, observation: Observation, /) -> None:
         """Log one observation."""
@@ -106,9 +107,12 @@ class StructlogObserver(SelectiveObserver):
 
     def wants(self, signal: Signal, /) -> bool:
         """Whether a line would be logged now: of this signal, or of lines that were left out."""
-        if signal in _FAULTS or (self._repeats is not None and self._repeats.waiting):
-            return True
-        return is_logged(LOGGER, _LEVELS.get(signal, logging.INFO))
+        return (
+            signal in _FAULTS
+            or (self._repeats is not None and self._repeats.waiting)
+            or structlog.is_configured()
+            or self._standard.isEnabledFor(_LEVELS[signal])
+        )
 
     def scope(self, context: StreamContext) -> AbstractContextManager[None]:
         """Bind the stream's ids to structlog's context variables, where the host configured structlog."""
@@ -152,13 +156,13 @@ def level_of(signal: Signal) -> str:
     """The level of a signal's log lines, in words."""
     if signal in _FAULTS:
         return "of the fault"
-    return logging.getLevelName(_LEVELS.get(signal, logging.INFO)).lower()
+    return logging.getLevelName(_LEVELS[signal]).lower()
 
 
 def _level_of(observation: Observation) -> int:
     fault = observation.fault
     if fault is None or observation.name not in _FAULTS:
-        return _LEVELS.get(observation.name, logging.INFO)
+        return _LEVELS[observation.name]
     if fault.code is FaultCode.INTERRUPTED and fault.reason == ABANDONED:  # as its host had set
         return logging.INFO
     if fault.code is FaultCode.SHUTTING_DOWN and fault.reason == DRAINING:  # every deployment refuses some

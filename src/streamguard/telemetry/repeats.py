@@ -47,6 +47,8 @@ class Repeats:
         self._over: list[LeftOut] = []
         """Forgotten, and still to be told of."""
         self._due_at = float("inf")
+        self.waiting: bool = False
+        """Whether lines were left out that are still to be told of. An attribute, since it is asked for so often."""
 
     def admits(self, event: str, level: int, fields: Mapping[str, object]) -> bool:
         """Whether one more line of its kind may be logged now; if not, it is counted."""
@@ -64,12 +66,8 @@ class Repeats:
             return True
         known.count += 1
         self._due_at = min(self._due_at, known.begun + WINDOW_SECONDS)
+        self.waiting = True
         return False
-
-    @property
-    def waiting(self) -> bool:
-        """Whether lines were left out that are still to be told of."""
-        return bool(self._over) or self._due_at < float("inf")
 
     def due(self, *, all_of_them: bool = False) -> Iterator[LeftOut]:
         """Kinds of which lines were left out in a minute that is over; with `all_of_them` in any."""
@@ -87,6 +85,7 @@ class Repeats:
                 told.append(known)
             else:
                 self._due_at = min(self._due_at, known.begun + WINDOW_SECONDS)
+        self.waiting = self._due_at < float("inf")
         yield from told
 
     def _forget(self, now: float) -> None:
@@ -94,3 +93,4 @@ class Repeats:
         if oldest.count:
             oldest.seconds = now - oldest.begun
             self._over.append(oldest)
+            self.waiting = True

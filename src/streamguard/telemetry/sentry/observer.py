@@ -84,6 +84,8 @@ class SentryObserver(SelectiveObserver):
 
     def wants(self, signal: Signal, /) -> bool:
         """Whether the host has set Sentry up."""
+        if signal in _OFTEN and time.monotonic() < self._off_until:
+            return False
         return self._client(anew=signal not in _OFTEN) is not None
 
     def __call__(self, observation: Observation, /) -> None:
@@ -101,7 +103,7 @@ class SentryObserver(SelectiveObserver):
 
     def traceparent(self) -> str | None:
         """The present span of Sentry's, as W3C trace context; None unless spans are made."""
-        client = self._client()
+        client = None if time.monotonic() < self._off_until else self._client()
         return None if client is None or not self._traces(client) else self._spans.traceparent()
 
     def _client(self, *, anew: bool = False) -> BaseClient | None:
