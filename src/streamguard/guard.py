@@ -123,7 +123,9 @@ class StreamGuard(AnswerStarter):
             bindings, max_stream_seconds=self._settings.max_stream_seconds, own_quota=own_quota
         )
         self._installations = Installations(self._endpoints)
-        self._context = GuardContext(self._settings, authenticate, self._running, self._endpoints, self._installations)
+        self._context = GuardContext(
+            self._settings, authenticate, self._lifetime.running, self._endpoints, self._installations
+        )
         super().__init__(self._context, self._backends.require)
         self._routes = Routes(self._context)
         self._rule_tables: list[RuleTable] = []

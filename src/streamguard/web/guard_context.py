@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
@@ -22,6 +21,7 @@ from .access.process_limits import ProcessLimits
 from .access.sync_streams import SyncStreams
 from .endpoint_registry import EndpointRegistry
 from .frameworks import framework_of
+from .headers import header_of
 from .middleware.not_started import why_not_started
 from .misuse import Misuse
 from .response_ids import ResponseIds
@@ -98,20 +98,23 @@ class GuardContext:
         return identity
 
     @staticmethod
-    def trace_of(headers: Headers, runtime: Runtime) -> str | None:
+    def trace_of(request: HTTPConnection, runtime: Runtime) -> str | None:
         """The trace that the present request belongs to, as a sink knows it, or else its header `traceparent` says."""
         known = runtime.observe.traceparent()
         if known is not None:
             return known
-        incoming = headers.getlist("traceparent")
+        if header_of(request.scope, b"traceparent") is None:
+            return None
+        incoming = request.headers.getlist("traceparent")
         return read_traceparent(incoming[0]) if len(incoming) == 1 else None
 
+    @staticmethod
     def checking(
-        self, ids: ResponseIds, *, binding: str | None = None, protocol: str | None = None
+        runtime: Runtime, ids: ResponseIds, *, binding: str | None = None, protocol: str | None = None
     ) -> AbstractContextManager[StreamContext]:
         """The scope of code that checks a request, `authenticate` included: it knows the request."""
         about = StreamContext(Work.REQUEST, None, None, None, None, ids.request_id, ids.trace, binding, protocol)
-        return scope(about, Work.REQUEST, self.runtime.observe)
+        return scope(about, Work.REQUEST, runtime.observe)
 
     def observe_refusal(
         self,

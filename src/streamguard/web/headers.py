@@ -6,6 +6,8 @@ import re
 from typing import Final
 from urllib.parse import quote
 
+from starlette.types import Scope
+
 from ..random_ids import random_hex
 
 __all__ = [
@@ -13,6 +15,7 @@ __all__ = [
     "RawHeaders",
     "add_headers",
     "expose",
+    "header_of",
     "header_value",
     "id_headers",
     "merge_headers",
@@ -47,6 +50,18 @@ _STREAM_IDS: Final = frozenset({b"x-session-id", b"x-stream-id", b"x-message-id"
 _SANE_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~:+/=@-]{1,128}")
 _PLAIN: Final = re.compile(r"[!-$&-~]*")
 _SAFE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+
+
+def header_of(scope: Scope, name: bytes) -> str | None:
+    """The first of a request's headers with that name, which is lower-case; None if there is none.
+
+    For headers that few requests have: Starlette's `Headers` takes six calls to say so, and a request is asked for
+    eight.
+    """
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value, "latin-1")
+    return None
 
 
 def request_id_of(incoming: str | None) -> str:

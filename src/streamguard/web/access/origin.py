@@ -10,6 +10,7 @@ from starlette.requests import HTTPConnection
 
 from ...errors import FaultError
 from ...faults import Fault, FaultCode
+from ..headers import header_of
 
 __all__ = ["SAFE_METHODS", "ForbiddenOriginError", "check_origin"]
 
@@ -50,10 +51,12 @@ def check_origin(connection: HTTPConnection, allowed: Collection[str]) -> None:
     Raises:
         ForbiddenOriginError: every other request.
     """
+    origin = header_of(connection.scope, b"origin")
+    if origin is None:
+        return
     headers = connection.headers
-    origin = headers.get("origin")
     ambient = "cookie" in headers or headers.get("authorization", "").lower().startswith("basic ")
-    if origin is None or not ambient or origin in allowed or headers.get("sec-fetch-site") == "same-origin":
+    if not ambient or origin in allowed or headers.get("sec-fetch-site") == "same-origin":
         return
     downgraded = connection.scope.get("scheme") == "https" and not origin.startswith("https://")
     if downgraded or not _is_this_site(origin, _hosts(connection)):

@@ -7,14 +7,14 @@ from contextlib import suppress
 from starlette.requests import Request
 
 from ...errors import FaultError
-from ...runtime import StreamRequest
+from ...runtime import Runtime, StreamRequest
 from ...runtime.opening.request_key import RequestKey
 from ...values import SessionKey, new_stream_id
 from ..access.checked_ids import checked_message_id, checked_session_id
 from ..access.origin import SAFE_METHODS, check_origin
 from ..guard_context import GuardContext
 from ..middleware.body_too_large import BodyTooLargeError
-from ..middleware.exchange import exchange_of
+from ..middleware.exchange import Exchange
 from ..response_ids import ResponseIds
 from .admitted_request import AdmittedRequest, take_slots
 from .arguments import EndpointArguments, call_endpoint
@@ -37,7 +37,9 @@ class Admission:
         self._context = context
         self._configuration = configuration
 
-    async def admit(self, arguments: EndpointArguments, ids: ResponseIds) -> AdmittedRequest:
+    async def admit(
+        self, arguments: EndpointArguments, ids: ResponseIds, exchange: Exchange, runtime: Runtime
+    ) -> AdmittedRequest:
         """Check a request, and find everything that its stream is registered with. `ids` become complete on the way.
 
         Raises:
@@ -45,7 +47,7 @@ class Admission:
         """
         context, configuration, options = self._context, self._configuration, self._configuration.options
         request, named = arguments.request, arguments.named
-        if request.method not in SAFE_METHODS:
+        if request.scope["method"] not in SAFE_METHODS:
             try:
                 check_origin(request, context.settings.cors_origins)
             except FaultError:  # refused whoever asks; operators are to be told who does
@@ -58,11 +60,11 @@ class Admission:
         ids.set_cookie = identity.set_cookie
         has_key = has_idempotency_key(request)
         if options.on_conflict == "reject" and not has_key:  # every other request may get a stream that there is
-            context.runtime.capacity.check()
+            runtime.capacity.check()
         selected_session = None if configuration.session is None else await configuration.session.find(named, request)
         ids.session_id = checked_session_id(selected_session)
-        exchange_of(request.scope).ids = ids
-        cursor = cursor_of_retry(request, options)
+        exchange.ids = ids
+        cursor = cursor_of_retry(request, options, has_key=has_key)
         selected_message = (
             None if configuration.message_id is None else await configuration.message_id.find(named, request)
         )
@@ -103,7 +105,7 @@ class Admission:
             framework=self._framework(request),
             trace=ids.trace,
             stream_id=new_stream_id(),
-            arrived_at=exchange_of(request.scope).arrived_at,
+            arrived_at=exchange.arrived_at,
             first_item_seconds=self._first_item_seconds(),
             stall_seconds=options.stall_seconds,
             max_stream_seconds=options.max_stream_seconds,

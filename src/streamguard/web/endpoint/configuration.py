@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from starlette.requests import Request
@@ -53,6 +53,12 @@ class EndpointConfiguration:
     """Of a rule of the middleware: calls the application inside for a request. None for a decorated function."""
     write_item: ItemWriter | None = None
     """Makes server-sent events of the items; None for items that its protocol takes as they are."""
+    keeps_response: bool = field(init=False, default=False)
+    """Whether the response is the application's own: a rule's. Its status and headers stay, nobody is told of one that
+    is no stream, and its request may have a body of any size."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keeps_response", self.call_inside is not None)
 
     @classmethod
     def of(
@@ -151,9 +157,3 @@ class EndpointConfiguration:
         changed = replace(self, protocol=protocol, write_item=write_item)
         context.endpoints.replace(self, changed, old_protocol=self.protocol.name, new_protocol=protocol.name)
         return changed
-
-    @property
-    def keeps_response(self) -> bool:
-        """Whether the response is the application's own: a rule's. Its status and headers stay, nobody is told of one
-        that is no stream, and its request may have a body of any size."""
-        return self.call_inside is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Scope
 
@@ -14,7 +13,7 @@ from ...stores.records import StreamMeta
 from ...wire import WireProtocol
 from ..application.guarded_endpoint import ItemWriter
 from ..guard_context import GuardContext
-from ..headers import request_id_of, stream_headers
+from ..headers import header_of, request_id_of, stream_headers
 from ..middleware.body_too_large import BodyTooLargeError
 from ..middleware.exchange import exchange_of, reader_of
 from ..response.plain_responses import empty_response, fault_response
@@ -55,23 +54,25 @@ class GuardedEndpoint:
             HTTPException, ConfigurationError: see above.
         """
         context, configuration = self._context, self._configuration
-        request = arguments.request
-        ids = ResponseIds(request_id_of(request.headers.get("x-request-id")))
-        exchange = exchange_of(request.scope)
-        runtime = context.started(request.scope)
-        context.usage.check_call(request.scope, exchange, self.name, remedy=self.framework.installing)
-        ids.trace = context.trace_of(request.headers, runtime)
+        signature, request = configuration.signature, arguments.request
+        scope = request.scope
+        ids = ResponseIds(request_id_of(header_of(scope, b"x-request-id")))
+        exchange = exchange_of(scope)
+        runtime = context.started(scope)
+        context.usage.check_call(scope, exchange, signature.name, remedy=signature.framework.installing)
+        ids.trace = context.trace_of(request, runtime)
         exchange.ids = ids
-        if request.method == "HEAD":
+        if scope["method"] == "HEAD":
             protocol = configuration.protocol
             return empty_response(200, stream_headers(protocol.media_type, protocol.headers) + ids.headers())
         reader = exchange.reader if configuration.keeps_response else None
         reader = reader or reader_of(request)
         try:
-            if self.max_request_bytes is not None:
-                reader.check(self.max_request_bytes)
-            with context.checking(ids, binding=configuration.binding, protocol=configuration.protocol.name):
-                admitted = await self._admission.admit(arguments, ids)
+            limit = self.max_request_bytes
+            if limit is not None:
+                reader.check(limit)
+            with context.checking(runtime, ids, binding=configuration.binding, protocol=configuration.protocol.name):
+                admitted = await self._admission.admit(arguments, ids, exchange, runtime)
         except FaultError as exc:
             reader.endpoint_answers = True
             fault = context.observe_refusal(exc, ids, request.scope, protocol=configuration.protocol.name)
@@ -87,7 +88,8 @@ class GuardedEndpoint:
             raise
         if isinstance(opened, StreamMeta):
             return replay(context, admitted, opened, request, ids, ids_option=configuration.options.ids)
-        return await StreamStart(context, runtime, configuration, opened, admitted, arguments, ids, reader).response()
+        start = StreamStart(context, runtime, configuration, opened, admitted, arguments, ids, reader, exchange)
+        return await start.response()
 
     @property
     def protocol(self) -> WireProtocol:
@@ -121,7 +123,7 @@ class GuardedEndpoint:
 
     def too_large(self, scope: Scope) -> Response:
         """The answer to a request whose body was refused before the endpoint was called. Observes the refusal."""
-        ids = ResponseIds(request_id_of(Headers(scope=scope).get("x-request-id")))
+        ids = ResponseIds(request_id_of(header_of(scope, b"x-request-id")))
         fault = self._context.observe_refusal(BodyTooLargeError(), ids, scope, protocol=self.protocol.name)
         return fault_response(fault, ids.headers())
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from starlette.exceptions import HTTPException
@@ -107,8 +108,8 @@ class StarletteFramework(Framework):
 
     def name_for(self, request: Request) -> str:
         """FastAPI's applications are Starlette's, by class."""
-        classes = type(request.scope.get("app")).__mro__
-        return "fastapi" if any(one.__module__.startswith("fastapi") for one in classes) else self.name
+        application = type(request.scope.get("app"))
+        return "fastapi" if _is_fastapis(application) else self.name  # type: ignore[arg-type] # a class has a hash
 
     def check(self, endpoint: object) -> None:
         """Nothing is wrong that its signature does not show."""
@@ -142,6 +143,11 @@ class StarletteFramework(Framework):
 
     def starlette_request(self, request: object) -> Request | None:
         return request if isinstance(request, Request) else None
+
+
+@lru_cache(maxsize=64)
+def _is_fastapis(application: type) -> bool:
+    return any(one.__module__.startswith("fastapi") for one in application.__mro__)
 
 
 STARLETTE: Final = StarletteFramework()

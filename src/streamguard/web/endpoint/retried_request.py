@@ -37,7 +37,6 @@ from ..response.stream_response import StreamResponse
 from ..response.view_options import ViewOptions
 from ..response_ids import ResponseIds
 from .admitted_request import AdmittedRequest
-from .idempotency_key import HEADER
 from .options import StreamOptions
 
 __all__ = ["cursor_of_retry", "replay", "resume_after"]
@@ -45,13 +44,12 @@ __all__ = ["cursor_of_retry", "replay", "resume_after"]
 GONE: Final = "stream_gone"
 
 
-def cursor_of_retry(request: Request, options: StreamOptions) -> Cursor | None:
-    """The cursor of a request that may be a retry; None without one.
+def cursor_of_retry(request: Request, options: StreamOptions, *, has_key: bool) -> Cursor | None:
+    """The cursor of a request that may be a retry; None without one. `has_key`: it has an idempotency key.
 
     Raises:
         FaultError: `cursor_invalid`.
     """
-    has_key = HEADER in request.headers and request.method != "GET"
     return cursor_of(request) if has_key or options.on_conflict == "join" else None
 
 

@@ -16,7 +16,7 @@ from ...scopes import StreamContext, Work
 from ...values import Outcome
 from ..guard_context import GuardContext
 from ..headers import add_headers, merge_headers, stream_headers
-from ..middleware.exchange import exchange_of
+from ..middleware.exchange import Exchange
 from ..middleware.request_reader import RequestReader
 from ..misuse import Misuse
 from ..response.plain_responses import fault_response
@@ -46,6 +46,7 @@ class StreamStart:
         arguments: EndpointArguments,
         ids: ResponseIds,
         reader: RequestReader,
+        exchange: Exchange,
     ) -> None:
         ids.stream_id, ids.message_id = stream.ref.stream_id, stream.message_id
         self._context = context
@@ -55,7 +56,7 @@ class StreamStart:
         self._admitted = admitted
         self._arguments = arguments
         self._ids = ids
-        self._exchange = exchange_of(arguments.request.scope)
+        self._exchange = exchange
         self._reader = reader
 
     async def response(self) -> Response:

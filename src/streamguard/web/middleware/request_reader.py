@@ -296,7 +296,7 @@ class RequestReader:
         if self.refused:
             return
         limit = self._limit()
-        if limit is None or max(self._read_bytes, self._declared) <= limit:
+        if limit is None or (self._read_bytes <= limit and self._declared <= limit):
             return
         self.refused = True
         self._buffered.clear()

@@ -50,8 +50,8 @@ class Routes:
         if target.route in HEALTH_ROUTES:
             return health_response(self._context, target.route, ids.headers())
         runtime = self._context.started(request.scope)
-        ids.trace = self._context.trace_of(request.headers, runtime)
-        with self._context.checking(ids):
+        ids.trace = self._context.trace_of(request, runtime)
+        with self._context.checking(runtime, ids):
             if target.route is RouteName.RESUME:
                 return await self._resume.answer(target, request, ids)
             try:
