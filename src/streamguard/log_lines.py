@@ -77,7 +77,7 @@ def _standard(name: str) -> logging.Logger:
 
 def is_debugging(logger: str) -> bool:
     """Whether the host set that logger, by its own name, to `DEBUG`."""
-    return 0 < logging.getLogger(logger).level <= logging.DEBUG
+    return 0 < (_loggers.get(logger) or _standard(logger)).level <= logging.DEBUG
 
 
 def is_logged(logger: str, level: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -94,12 +95,17 @@ def stream_headers(media_type: str, protocol_headers: dict[str, str]) -> RawHead
     SSE is always UTF-8, but a client that reads the media type alone (`requests`) decodes text without a charset as
     Latin-1.
     """
-    headers: RawHeaders = [
+    return [*_stream_headers(media_type, tuple(protocol_headers.items()))]
+
+
+@lru_cache(maxsize=64)
+def _stream_headers(media_type: str, protocol_headers: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:
+    return (
         (b"content-type", media_type.encode() + _CHARSET),
         (b"cache-control", b"no-cache, no-transform"),
         (b"x-accel-buffering", b"no"),
-    ]
-    return headers + [(name.lower().encode(), value.encode()) for name, value in protocol_headers.items()]
+        *((name.lower().encode(), value.encode()) for name, value in protocol_headers),
+    )
 
 
 def expose(headers: RawHeaders) -> RawHeaders:

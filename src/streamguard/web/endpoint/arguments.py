@@ -67,19 +67,30 @@ def call_endpoint(
     Starlette's terms."""
     if signature.run is not None:
         named = {**named, signature.run: run}
-    own, positional = signature.own.parameters, signature.positional
-    if positional is not None and all(name in named for name in positional):
-        by_name = {name: named[name] for name in own if name in named and name not in positional}
-        returned = function(*[named[name] for name in positional], **by_name)
-    else:
+    positional = _values_of(signature.positional, named)
+    if positional is None:
         bound = signature.own.bind_partial()
-        bound.arguments.update({name: named[name] for name in own if name in named})
+        bound.arguments.update({name: named[name] for name in signature.own.parameters if name in named})
         returned = function(*bound.args, **bound.kwargs)
+    elif signature.by_name:
+        returned = function(*positional, **{name: named[name] for name in signature.by_name if name in named})
+    else:
+        returned = function(*positional)
     if signature.kind in (EndpointKind.ASYNC_GENERATOR, EndpointKind.SYNC_GENERATOR):
         return returned
     if inspect.isawaitable(returned):
         return _awaited(returned, signature, named)
     return signature.framework.returned(returned, named)
+
+
+def _values_of(names: tuple[str, ...] | None, named: Mapping[str, object]) -> list[object] | None:
+    """The values of all these names; None if one has none."""
+    if not names:
+        return None if names is None else []
+    try:
+        return [named[name] for name in names]
+    except KeyError:
+        return None
 
 
 async def _awaited(returning: Awaitable[object], signature: EndpointSignature, named: Mapping[str, object]) -> object:

@@ -64,6 +64,8 @@ class EndpointSignature:
     """The names of those; None where not all of them can be given by name."""
     positional: tuple[str, ...] | None
     """Its own parameters that take their value by position, all others by name; None where it takes any number."""
+    by_name: tuple[str, ...]
+    """Those others."""
 
     @classmethod
     def read(
@@ -127,6 +129,7 @@ class EndpointSignature:
             positional=None
             if variable
             else tuple(parameter.name for parameter in parameters if parameter.kind in by_position),
+            by_name=tuple(parameter.name for parameter in parameters if parameter.kind not in by_position),
         )
 
     def apply_to(self, wrapper: Callable[..., object], endpoint: Callable[..., object]) -> None:

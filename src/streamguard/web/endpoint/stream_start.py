@@ -69,7 +69,7 @@ class StreamStart:
         """
         self._exchange.ids = self._ids
         try:
-            if await self._is_forbidden():
+            if self._stream.user_messages is not None and await self._is_forbidden():
                 return await self._hide(launched=False)
             self._reader.keep_for(self._stream)
             result = self._admitted.call.launch(self._runtime, self._stream)
@@ -112,7 +112,7 @@ class StreamStart:
                 raise error
             fault = stream.fault or Fault.of(FaultCode.INTERNAL)
             return fault_response(ids.complete(fault), ids.headers(), work_started=True)
-        if await self._is_forbidden():
+        if stream.user_messages is not None and await self._is_forbidden():
             return await self._hide(launched=True)
         runtime, configuration = self._runtime, self._configuration
         view = ViewOptions.of(

@@ -34,15 +34,16 @@ class DisconnectWatch:
         self._on_left = on_left
         self._enter = enter
         self._over = False
-        self._here = Interruption()
-        """Ends the watch of a task in `until_left`."""
+        self._here: Interruption | None = None
+        """Ends the watch of a task in `until_left`; None while there is none."""
         self._task: asyncio.Task[None] | None = None
         self._begin: asyncio.Handle | None = None
 
     async def until_left(self) -> None:
         """Watch in the present task, until the client left or `end` was called. Never raises what `receive` raises."""
         if not self._over:
-            async with self._here:
+            self._here = Interruption()
+            with self._here:
                 await self._watch()
 
     def begin_soon(self) -> None:
@@ -54,7 +55,8 @@ class DisconnectWatch:
         if self._over:
             return
         self._over = True
-        self._here.request()
+        if self._here is not None:
+            self._here.request()
         if self._begin is not None:
             self._begin.cancel()
         if self._task is not None:

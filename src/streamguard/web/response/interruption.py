@@ -10,7 +10,7 @@ __all__ = ["Interruption"]
 
 
 class Interruption:
-    """A cancel scope for `async with`, entered once, which cancels what is inside once and then leaves it.
+    """A cancel scope for `with`, entered once, which cancels what is inside once and then leaves it.
 
     Every open stream has one or two. A scope of anyio's takes 1.2 KiB more of memory for each, measured with anyio
     4.16 and 500 streams: it keeps sets, and a record of the task.
@@ -30,13 +30,13 @@ class Interruption:
             self.requested = True
             self._interrupt()
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         inside = self._inside = deadlines.Interruption()
         inside.__enter__()
         if self.requested:
             self._interrupt()
 
-    async def __aexit__(
+    def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         inside, self._inside = self._inside, None

@@ -34,20 +34,17 @@ def _wrapper(send: Send) -> Send:
 
 def inside_passing(send: Send) -> Send:
     """What `send` passes on the messages of a response that has started, as far as its wrappers do nothing else."""
-    while isinstance(send, FunctionType) and _is_starlettes(send) and _only_passes_on(send.__code__):
-        cells = dict(zip(send.__code__.co_freevars, send.__closure__ or (), strict=True))
-        send = cast("Send", cells["send"].cell_contents)
+    while isinstance(send, FunctionType) and (at := _inner_cell(send.__code__, send.__module__)) is not None:
+        send = (send.__closure__ or ())[at].cell_contents
     return send
 
 
-def _is_starlettes(send: FunctionType) -> bool:
-    return str(send.__module__).partition(".")[0] == "starlette"
-
-
 @lru_cache(maxsize=64)
-def _only_passes_on(code: CodeType) -> bool:
-    """Whether a wrapper's code is that of `_wrapper`, whatever its name is."""
-    return _does(code) == _PASSES_ON
+def _inner_cell(code: CodeType, module: str) -> int | None:
+    """Which cell of a wrapper's closure has what it passes on to; None unless the wrapper is Starlette's, and its code
+    that of `_wrapper`, whatever its name is."""
+    is_starlettes = str(module).partition(".")[0] == "starlette"
+    return code.co_freevars.index("send") if is_starlettes and _does(code) == _PASSES_ON else None
 
 
 def _does(code: CodeType) -> tuple[object, ...]:

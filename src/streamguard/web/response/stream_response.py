@@ -154,7 +154,7 @@ class StreamResponse(Response):
         """Send everything, within `sending`, and end the watch."""
         state = ResponseState.CUT_SHORT
         try:
-            async with sending:
+            with sending:
                 start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
                 times = event_times()
                 source = viewer if times is None else TimedViewer(viewer, times)
