@@ -39,16 +39,23 @@ def _loop_runs() -> bool:
 
 class Contained(Generic[T]):
     """Runs `work` in a task of its own, which starts at once and ends without an exception, or is cancelled.
+    `loop` is the running event loop, where the caller knows it.
 
     Attributes:
         task: the task, to be waited for and cancelled. `result` has what became of it.
     """
 
-    def __init__(self, work: Callable[[], Awaitable[T]], *, name: str | None = None) -> None:
+    def __init__(
+        self,
+        work: Callable[[], Awaitable[T]],
+        *,
+        name: str | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
         self._value: list[T] = []
         self._error: BaseException | None = None
         self._released = False
-        self.task: asyncio.Task[None] = asyncio.get_running_loop().create_task(self._run(work), name=name)
+        self.task: asyncio.Task[None] = (loop or asyncio.get_running_loop()).create_task(self._run(work), name=name)
 
     async def _run(self, work: Callable[[], Awaitable[T]]) -> None:
         try:

@@ -254,12 +254,13 @@ class Interruption:
     `asyncio.timeout`. Entered once, in a task.
 
     For blocks that no time of the loop's ends. Measured, `asyncio.timeout(None)` takes four times as long to enter and
-    leave.
+    leave. `loop` is the running event loop, where the caller knows it.
     """
 
-    __slots__ = ("_cancelling", "_handle", "_task", "happened")
+    __slots__ = ("_cancelling", "_handle", "_loop", "_task", "happened")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._loop = loop
         self._task: asyncio.Task[object] | None = None
         """The task that is in the block."""
         self._cancelling = 0
@@ -269,7 +270,7 @@ class Interruption:
         """Whether it ended the block. A `TimeoutError` may come from elsewhere."""
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("a block that may be interrupted runs in a task")
         self._task, self._cancelling = task, task.cancelling()

@@ -46,7 +46,7 @@ class UsageChecks:
         Raises:
             ConfigurationError: another guarded endpoint calls this one: its code runs in the task of its stream.
         """
-        task = asyncio.current_task()
+        task = asyncio.current_task(exchange.loop)
         if exchange.endpoint_task not in (None, task):
             if exchange.rule is not None:
                 raise Misuse.GUARDED_TWICE.error(endpoint=endpoint, rule=exchange.rule)

@@ -40,12 +40,20 @@ class ApplicationCall:
     Args:
         send: what the application sends with. Hot path: nothing of the call's own is around it.
         silence: called when the call is detached. From then on `send` sends nothing.
+        loop: the running event loop, where the caller knows it.
     """
 
     __slots__ = ("_on_detach", "_over", "_owner", "_receive", "_silence", "_work", "detached")
 
     def __init__(
-        self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, *, silence: Callable[[], None]
+        self,
+        app: ASGIApp,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        silence: Callable[[], None],
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.detached: bool = False
         """The server's own call has returned: nothing can be sent any more, and the client counts as gone."""
@@ -53,10 +61,10 @@ class ApplicationCall:
         self._silence = silence
         self._owner: TaskOwner | None = None
         self._on_detach: Callable[[], None] | None = None
-        loop = asyncio.get_running_loop()
+        loop = loop or asyncio.get_running_loop()
         self._over: asyncio.Future[None] = loop.create_future()
         """Done when the call has ended, or is detached."""
-        self._work = Contained(partial(app, scope, self._application_receive, send), name="streamguard-call")
+        self._work = Contained(partial(app, scope, self._application_receive, send), name="streamguard-call", loop=loop)
         self._work.task.add_done_callback(self._resolve)
 
     async def wait(self) -> None:

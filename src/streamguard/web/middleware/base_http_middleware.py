@@ -43,7 +43,7 @@ async def break_connection(send: Send) -> None:
     await send({"type": "http.response.body", "body": _Unwritable(), "more_body": True})
 
 
-def runs_in_base_http_middleware() -> bool:
-    """Whether this is the task in which a `BaseHTTPMiddleware` runs the application."""
-    task = asyncio.current_task()
+def runs_in_base_http_middleware(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether this is the task in which a `BaseHTTPMiddleware` runs the application. `loop` is the running one."""
+    task = asyncio.current_task(loop)
     return task is not None and (task.get_name() or "").startswith(_TASK_NAME)

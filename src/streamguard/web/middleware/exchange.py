@@ -87,6 +87,8 @@ class Exchange:
     """Those of the layer, while it calls the application."""
     mounted: bool = False
     """That layer is around an application which is mounted in another one."""
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    """The event loop that serves it. Before Python 3.12, asking for it anew is a system call each time."""
 
 
 def has_exchange(scope: Scope) -> bool:

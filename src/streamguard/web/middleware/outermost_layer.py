@@ -52,7 +52,7 @@ class OutermostLayer:
             await self.app(scope, receive, send)
             return
         exchange = exchange_of(scope)
-        exchange.placement = Placement.INSIDE if runs_in_base_http_middleware() else Placement.OUTERMOST
+        exchange.placement = Placement.INSIDE if runs_in_base_http_middleware(exchange.loop) else Placement.OUTERMOST
         exchange.mounted = "router" in scope  # the outermost router puts it there
         layered = _LayeredExchange(self.app, self._application, exchange, scope, send, self._rule_for(scope))
         endpoint = layered.endpoint()
@@ -62,7 +62,9 @@ class OutermostLayer:
             if endpoint is None:
                 await layered.call(scope, receive, layered.send)
             else:
-                exchange.call = ApplicationCall(layered.call, scope, receive, layered.send, silence=layered.silence)
+                exchange.call = ApplicationCall(
+                    layered.call, scope, receive, layered.send, silence=layered.silence, loop=exchange.loop
+                )
                 await exchange.call.wait()
         except Exception:
             await _break_if_cut_short(exchange, send)

@@ -27,10 +27,19 @@ class ChunkSender:
     Only where `send` is the server's own, a lone event is written at once where it is shown: see `server_sends`.
     """
 
-    __slots__ = ("_at_once", "_failure", "_news", "_rest", "_send", "_viewer", "_woken")
+    __slots__ = ("_at_once", "_failure", "_loop", "_news", "_rest", "_send", "_viewer", "_woken")
 
-    def __init__(self, viewer: ChunkSource, send: Send, *, at_once: bool = False) -> None:
-        """`at_once`: whether `send` may be called outside of the task, see `is_servers_own`."""
+    def __init__(
+        self,
+        viewer: ChunkSource,
+        send: Send,
+        *,
+        at_once: bool = False,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """`at_once`: whether `send` may be called outside of the task, see `is_servers_own`. `loop` is the running
+        event loop, where the caller knows it."""
+        self._loop = loop or asyncio.get_running_loop()
         self._viewer = viewer
         self._send = send
         self._at_once = at_once
@@ -51,8 +60,7 @@ class ChunkSender:
             OSError: the client left (ASGI 2.4). Everything else that `send` raises comes through too.
         """
         viewer = self._viewer
-        loop = asyncio.get_running_loop()
-        clock, create_future = loop.time, loop.create_future
+        clock, create_future = self._loop.time, self._loop.create_future
         await self._send(start)
         self._send = send = inside_passing(self._send)
         viewer.listen(self._wake)
@@ -87,7 +95,7 @@ class ChunkSender:
         """Send a chunk of the log, and give others a turn."""
         chunk = await read
         if chunk:
-            self._viewer.sending_since = asyncio.get_running_loop().time()
+            self._viewer.sending_since = self._loop.time()
             await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
             self._viewer.sending_since = None
         await asyncio.sleep(0)
@@ -99,7 +107,7 @@ class ChunkSender:
         if failure is not None:
             raise failure
         if rest is not None:
-            self._viewer.sending_since = asyncio.get_running_loop().time()
+            self._viewer.sending_since = self._loop.time()
             await rest
             self._viewer.sending_since = None
 

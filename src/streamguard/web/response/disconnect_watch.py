@@ -46,9 +46,9 @@ class DisconnectWatch:
             with self._here:
                 await self._watch()
 
-    def begin_soon(self) -> None:
+    def begin_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         """Watch in a task of its own, from the next turn of the event loop on: what is sent before that needs none."""
-        self._begin = asyncio.get_running_loop().call_soon(self._start)
+        self._begin = loop.call_soon(self._start)
 
     def end(self) -> None:
         """Watch no longer: what the server says from here on means nothing. Repeats change nothing."""

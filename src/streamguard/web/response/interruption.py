@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import TracebackType
 
 from ... import deadlines
@@ -16,9 +17,10 @@ class Interruption:
     4.16 and 500 streams: it keeps sets, and a record of the task.
     """
 
-    __slots__ = ("_inside", "requested")
+    __slots__ = ("_inside", "_loop", "requested")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._loop = loop
         self.requested: bool = False
         self._inside: deadlines.Interruption | None = None
         """Set while a task is inside."""
@@ -31,7 +33,7 @@ class Interruption:
             self._interrupt()
 
     def __enter__(self) -> None:
-        inside = self._inside = deadlines.Interruption()
+        inside = self._inside = deadlines.Interruption(self._loop)
         inside.__enter__()
         if self.requested:
             self._interrupt()

@@ -94,7 +94,7 @@ class StreamResponse(Response):
             if (
                 state is ResponseState.CUT_SHORT
                 and exchange.placement is Placement.NOWHERE
-                and runs_in_base_http_middleware()
+                and runs_in_base_http_middleware(exchange.loop)
             ):
                 await break_connection(send)
             if self._stream is not None:
@@ -114,7 +114,7 @@ class StreamResponse(Response):
         present one watches. Hot path: each event wakes the task that sends, and a wake goes through every coroutine
         that awaits the next one; those of a framework, above the present task, are about twenty.
         """
-        sending = Interruption()
+        sending = Interruption(exchange.loop)
 
         def leave() -> None:
             viewer.cut(LEFT)  # also for a `send` of the host's that keeps its cancellation to itself
@@ -126,13 +126,17 @@ class StreamResponse(Response):
         if call is not None:
             call.on_detach(leave)
         if viewer.all_there:
-            watch.begin_soon()
+            watch.begin_soon(exchange.loop)
             try:
                 state = await self._deliver(viewer, exchange, send, sending, watch)
             finally:
                 await watch.ended()
         else:
-            work = Contained(partial(self._deliver, viewer, exchange, send, sending, watch), name="streamguard-viewer")
+            work = Contained(
+                partial(self._deliver, viewer, exchange, send, sending, watch),
+                name="streamguard-viewer",
+                loop=exchange.loop,
+            )
             try:
                 await watch.until_left()
                 if not work.task.done():
@@ -159,7 +163,8 @@ class StreamResponse(Response):
                 times = event_times()
                 source = viewer if times is None else TimedViewer(viewer, times)
                 try:
-                    await ChunkSender(source, send, at_once=is_servers_own(send, exchange)).run(start)
+                    at_once = is_servers_own(send, exchange)
+                    await ChunkSender(source, send, at_once=at_once, loop=exchange.loop).run(start)
                     viewer.on_drop = None
                     viewer.close()
                     exchange.response = state = ResponseState.WHOLE
