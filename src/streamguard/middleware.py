@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .errors import ConfigurationError
 from .guard import StreamGuard
 from .web.application.guarded_endpoint import Guarded
-from .web.middleware.exchange import has_exchange
+from .web.middleware.exchange import EXCHANGE
 from .web.middleware.outermost_layer import OutermostLayer
 from .web.rules.stream_rule import StreamRule
 
@@ -58,7 +58,7 @@ class StreamGuardMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or self._rules.rule_for(scope) is None:
             await self.app(scope, receive, send)
-        elif has_exchange(scope):
+        elif EXCHANGE in scope:
             await self._rules.answer(scope, receive, send)
         else:
             await self._layer(scope, receive, send)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from types import CoroutineType
 from typing import Self
 
 from starlette.requests import HTTPConnection
@@ -66,7 +67,7 @@ async def identify(authenticate: Authenticate, connection: HTTPConnection) -> Id
             have at most `MAX_OWNER_BYTES`.
     """
     answer = authenticate(connection)
-    owner = await answer if inspect.isawaitable(answer) else answer
+    owner = await answer if isinstance(answer, CoroutineType) or inspect.isawaitable(answer) else answer
     if owner is None or owner == "":
         return None
     if not isinstance(owner, str):

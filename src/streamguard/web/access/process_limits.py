@@ -65,7 +65,7 @@ class ProcessLimits:
             FaultError: `limit_rate`.
         """
         self.changes.check(identity)
-        address = self._address(identity, connection)
+        address = self._address(identity, connection) if identity.is_anonymous else None
         if address is not None:
             self._spend(self._opens, address, connection)
 
@@ -75,8 +75,8 @@ class ProcessLimits:
         Raises:
             FaultError: `limit_streams`.
         """
-        address = self._address(identity, connection)
-        return self.new_visitors.take(address) if address is not None and identity.is_new else None
+        address = self._address(identity, connection) if identity.is_new else None
+        return None if address is None else self.new_visitors.take(address)
 
     def check_call(self, identity: Identity, connection: HTTPConnection) -> None:
         """Check and count any other request.

@@ -32,7 +32,8 @@ class Slot:
             pool.give_back(self._name)
 
     def __del__(self) -> None:
-        self.release()
+        if self._pool is not None:
+            self.release()
 
 
 class SlotPool:

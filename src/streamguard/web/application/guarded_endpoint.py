@@ -111,7 +111,7 @@ def _finder_of(application: object) -> tuple[object, EndpointFinder] | None:
 
 
 def _guard_of(endpoint: object, method: str) -> Guarded | None:
-    own = getattr(endpoint, MARK, None)
+    own: Guarded | None = getattr(endpoint, MARK, None)
     if own is not None and isinstance(endpoint, FunctionType):  # `guards_of` begins with it
-        return cast("Guarded", own)
+        return own
     return next(guards_of(endpoint, method), None)

@@ -54,11 +54,8 @@ class RuleSearch:
                 if behind.any:
                     self._behind[id(route)] = behind
             self._routes = routes if self._behind else []
-
-    @property
-    def any(self) -> bool:
+        self.any: bool = bool(self._holders or self._behind)
         """Whether any request could match a rule."""
-        return bool(self._holders or self._behind)
 
     def find(self, scope: Scope) -> Guarded | None:
         """What guards a request, by the first rule on its way; None if there is none."""

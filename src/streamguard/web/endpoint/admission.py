@@ -36,6 +36,8 @@ class Admission:
     def __init__(self, context: GuardContext, configuration: EndpointConfiguration) -> None:
         self._context = context
         self._configuration = configuration
+        self._first_item_seconds = _first_item_seconds(context, configuration)
+        self._abandon_after_seconds = configuration.options.abandon_after(context.settings)
 
     async def admit(
         self, arguments: EndpointArguments, ids: ResponseIds, exchange: Exchange, runtime: Runtime
@@ -106,10 +108,10 @@ class Admission:
             trace=ids.trace,
             stream_id=new_stream_id(),
             arrived_at=exchange.arrived_at,
-            first_item_seconds=self._first_item_seconds(),
+            first_item_seconds=self._first_item_seconds,
             stall_seconds=options.stall_seconds,
             max_stream_seconds=options.max_stream_seconds,
-            abandon_after_seconds=options.abandon_after(context.settings),
+            abandon_after_seconds=self._abandon_after_seconds,
             retry_key=request.headers[HEADER] if has_key else None,
             revision=revision,
             answering_errors=() if configuration.keeps_response else configuration.signature.framework.own_errors,
@@ -133,14 +135,6 @@ class Admission:
                 raise
             return ""
 
-    def _first_item_seconds(self) -> float | None:
-        """A rule's application may take its time until it is known whether it answers with a stream at all: an upload,
-        a download. The rule's call counts the seconds from then on."""
-        options = self._configuration.options
-        if not self._configuration.keeps_response:
-            return options.first_item_seconds
-        return options.max_stream_seconds or self._context.settings.max_stream_seconds
-
     def _key(self, request: Request, content: str, session: str | None) -> RequestKey:
         """The request's idempotency key, which holds for as long as its answer may be asked for."""
         settings, configuration = self._context.settings, self._configuration
@@ -157,3 +151,12 @@ class Admission:
             ),
             attempt_seconds=settings.finished_ttl_seconds,
         )
+
+
+def _first_item_seconds(context: GuardContext, configuration: EndpointConfiguration) -> float | None:
+    """A rule's application may take its time until it is known whether it answers with a stream at all: an upload, a
+    download. The rule's call counts the seconds from then on."""
+    options = configuration.options
+    if not configuration.keeps_response:
+        return options.first_item_seconds
+    return options.max_stream_seconds or context.settings.max_stream_seconds

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ...errors import ConfigurationError
+from ...facts import facts
 from .run import Run
 from .signature import EndpointKind, EndpointSignature
 
 __all__ = ["EndpointArguments", "bind_arguments", "call_endpoint"]
 
 
-class EndpointArguments(NamedTuple):
+@facts
+class EndpointArguments:
     """What one request calls an endpoint with."""
 
     named: Mapping[str, object]
@@ -36,7 +37,8 @@ def bind_arguments(
         ConfigurationError: they are not the endpoint's, or there is no request among them.
     """
     keywords, framework = dict(kwargs), signature.framework
-    args, request, injected = framework.take_hidden(args, keywords, own_request=signature.request is not None)
+    hidden = framework.take_hidden(args, keywords, own_request=signature.request is not None)
+    args, request, injected = hidden.args, hidden.request, hidden.response
     if not args and keywords.keys() == signature.names:  # as FastAPI calls every endpoint: there is nothing to sort
         named = keywords
     else:

@@ -66,7 +66,7 @@ class GuardedEndpoint:
             protocol = configuration.protocol
             return empty_response(200, stream_headers(protocol.media_type, protocol.headers) + ids.headers())
         reader = exchange.reader if configuration.keeps_response else None
-        reader = reader or reader_of(request)
+        reader = reader or reader_of(request, exchange)
         try:
             limit = self.max_request_bytes
             if limit is not None:

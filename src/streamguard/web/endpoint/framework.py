@@ -11,11 +11,13 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+
+from ...facts import facts
 
 __all__ = ["REQUEST_PARAMETER", "RESPONSE_PARAMETER", "STARLETTE", "Framework", "Hidden", "StarletteFramework"]
 
@@ -27,7 +29,8 @@ RESPONSE_PARAMETER: Final = "streamguard_response_"
 _Parameter = inspect.Parameter
 
 
-class Hidden(NamedTuple):
+@facts
+class Hidden:
     """What a framework gives that is not for the endpoint itself."""
 
     args: tuple[object, ...]

@@ -28,6 +28,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ...contained import Contained
 from ...errors import ConfigurationError
+from ...facts import facts
 from ...wire.recognition import LINES, SSE
 from ..headers import RawHeaders
 from .called_response import CalledResponse
@@ -46,7 +47,8 @@ UI_MESSAGE_HEADER: Final = "x-vercel-ai-ui-message-stream"
 Chunks = AsyncIterator[object]
 
 
-class ResponseHead(NamedTuple):
+@facts
+class ResponseHead:
     """A response without its body: its status and headers, and its background task."""
 
     status_code: int

@@ -16,17 +16,18 @@ from .application_call import ApplicationCall
 from .request_reader import RequestReader, declared_length
 
 __all__ = [
+    "EXCHANGE",
     "AnswerIds",
     "Exchange",
     "LayerSends",
     "Placement",
     "ResponseState",
     "exchange_of",
-    "has_exchange",
     "reader_of",
 ]
 
-_SCOPE_KEY: Final = "streamguard.exchange"
+EXCHANGE: Final = "streamguard.exchange"
+"""The key of a scope under which its exchange is."""
 
 
 class Placement(Enum):
@@ -91,25 +92,20 @@ class Exchange:
     """The event loop that serves it. Before Python 3.12, asking for it anew is a system call each time."""
 
 
-def has_exchange(scope: Scope) -> bool:
-    """Whether a layer outside put an exchange into the scope."""
-    return _SCOPE_KEY in scope
-
-
 def exchange_of(scope: Scope) -> Exchange:
     """The scope's exchange; a new one where no layer put it there."""
-    exchange: Exchange | None = scope.get(_SCOPE_KEY)
+    exchange: Exchange | None = scope.get(EXCHANGE)
     if exchange is None:
-        exchange = scope[_SCOPE_KEY] = Exchange()
+        exchange = scope[EXCHANGE] = Exchange()
     return exchange
 
 
-def reader_of(request: Request) -> RequestReader:
-    """The reader of an endpoint's request; a new one around the request's own `receive` where no layer put one there.
+def reader_of(request: Request, exchange: Exchange) -> RequestReader:
+    """The reader of an endpoint's request, whose exchange that is; a new one around the request's own `receive` where
+    no layer put one there.
 
     From here on the request reads through it, for every holder of the request.
     """
-    exchange = exchange_of(request.scope)
     reader = exchange.reader
     if reader is None:
         declared = declared_length(request.headers.get("content-length"))

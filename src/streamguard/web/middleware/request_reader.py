@@ -189,7 +189,8 @@ class RequestReader:
             BodyTooLargeError: it is, or was refused before.
         """
         self._limit = lambda: limit
-        self._check_limit()
+        if self._read_bytes > limit or self._declared > limit:
+            self._check_limit()
         if self.refused:
             raise BodyTooLargeError
 

@@ -34,7 +34,7 @@ def _wrapper(send: Send) -> Send:
 
 def inside_passing(send: Send) -> Send:
     """What `send` passes on the messages of a response that has started, as far as its wrappers do nothing else."""
-    while isinstance(send, FunctionType) and (at := _inner_cell(send.__code__, send.__module__)) is not None:
+    while type(send) is FunctionType and (at := _inner_cell(send.__code__, send.__module__)) is not None:
         send = (send.__closure__ or ())[at].cell_contents
     return send
 

@@ -86,8 +86,9 @@ class StreamResponse(Response):
                 try:
                     state = await self._send_stream(viewer, exchange, receive, send)
                 finally:
-                    viewer.on_drop = None
-                    viewer.close()
+                    if exchange.response is ResponseState.CUT_SHORT:  # else it is closed
+                        viewer.on_drop = None
+                        viewer.close()
             finally:
                 self._slot.release()
             exchange.response = state

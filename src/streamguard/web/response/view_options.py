@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from starlette.requests import Request
 
+from ...facts import facts
 from ..guard_context import GuardContext
 
 __all__ = ["IDS_ASKED", "ViewOptions"]
@@ -14,7 +15,8 @@ IDS_ASKED: Final = {"1": True, "true": True, "0": False, "false": False}
 """What `ids` in the query may say. Any other value is the application's own parameter, and is left to it."""
 
 
-class ViewOptions(NamedTuple):
+@facts
+class ViewOptions:
     """The options of one response."""
 
     ids: bool | None

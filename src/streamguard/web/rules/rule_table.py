@@ -14,7 +14,7 @@ from ..application.guarded_endpoint import Guarded
 from ..application.route_tree import first_match, routes_of
 from ..guard_context import GuardContext
 from ..middleware.body_too_large import BodyTooLargeError
-from ..middleware.exchange import reader_of
+from ..middleware.exchange import exchange_of, reader_of
 from ..routes.route import own_route
 from .matched_request import MatchedRequest
 from .path_pattern import path_below_mount
@@ -113,7 +113,7 @@ class RuleTable:
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that may match: by the first rule whose condition holds, or by the application alone."""
         seen = Request(scope, receive)
-        reader_of(seen)
+        reader_of(seen, exchange_of(scope))
         matched = MatchedRequest.of(self._app, scope, seen.receive, self._context.settings.max_request_bytes)
         known: _Found | None = scope.get(_SCOPE_KEY)
         if known is not None and known.is_of(self, scope):
