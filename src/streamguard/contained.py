@@ -39,7 +39,13 @@ def _loop_runs() -> bool:
 
 class Contained(Generic[T]):
     """Runs `work` in a task of its own, which starts at once and ends without an exception, or is cancelled.
-    `loop` is the running event loop, where the caller knows it.
+
+    Args:
+        work: makes the coroutine.
+        name: the task's.
+        loop: the running event loop, where the caller knows it.
+        on_end: called in the task when `work` has ended, so that a waiter wakes in the same turn of the loop in which
+            the task is done; not for a task that is cancelled before it begins.
 
     Attributes:
         task: the task, to be waited for and cancelled. `result` has what became of it.
@@ -51,13 +57,15 @@ class Contained(Generic[T]):
         *,
         name: str | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
+        on_end: Callable[[], None] | None = None,
     ) -> None:
         self._value: list[T] = []
         self._error: BaseException | None = None
         self._released = False
-        self.task: asyncio.Task[None] = (loop or asyncio.get_running_loop()).create_task(self._run(work), name=name)
+        loop = loop or asyncio.get_running_loop()
+        self.task: asyncio.Task[None] = loop.create_task(self._run(work, on_end), name=name)
 
-    async def _run(self, work: Callable[[], Awaitable[T]]) -> None:
+    async def _run(self, work: Callable[[], Awaitable[T]], on_end: Callable[[], None] | None) -> None:
         try:
             self._value.append(await work())
         except BaseException as exc:
@@ -71,6 +79,10 @@ class Contained(Generic[T]):
             # the frame below leads back to this one, whatever the traceback says.
             self._error = exc.with_traceback(None if exc.__traceback__ is None else exc.__traceback__.tb_next)
             del self
+        finally:
+            if on_end is not None:
+                on_end()
+            del on_end  # as `self` above
 
     def release(self) -> asyncio.Task[None]:
         """Let the task, which still runs, end as it ends: with what it raises, for another owner."""

@@ -64,8 +64,9 @@ class ApplicationCall:
         loop = loop or asyncio.get_running_loop()
         self._over: asyncio.Future[None] = loop.create_future()
         """Done when the call has ended, or is detached."""
-        self._work = Contained(partial(app, scope, self._application_receive, send), name="streamguard-call", loop=loop)
-        self._work.task.add_done_callback(self._resolve)
+        work = partial(app, scope, self._application_receive, send)
+        self._work = Contained(work, name="streamguard-call", loop=loop, on_end=self._resolve)
+        self._work.task.add_done_callback(self._resolve)  # for a task that is cancelled before it begins
 
     async def wait(self) -> None:
         """Wait, in the server's task, until the call ends or is detached.
@@ -122,7 +123,7 @@ class ApplicationCall:
     async def _application_receive(self) -> Message:
         return {"type": "http.disconnect"} if self.detached else await self._receive()
 
-    def _resolve(self, _: asyncio.Task[None]) -> None:
+    def _resolve(self, _: asyncio.Task[None] | None = None) -> None:
         if not self._over.done():
             self._over.set_result(None)
 
