@@ -13,7 +13,7 @@ import structlog
 
 from .frames import traceback_of
 
-__all__ = ["AUDIT_LOGGER", "LOGGER", "LogEvent", "is_debugging", "is_logged", "log_line", "one_word"]
+__all__ = ["AUDIT_LOGGER", "LOGGER", "LogEvent", "is_logged", "log_line", "one_word"]
 
 LOGGER: Final = "streamguard"
 """The logger of everything but the audit trail."""
@@ -73,11 +73,6 @@ def _standard(name: str) -> logging.Logger:
     if found is None:
         found = _loggers[name] = logging.getLogger(name)
     return found
-
-
-def is_debugging(logger: str) -> bool:
-    """Whether the host set that logger, by its own name, to `DEBUG`."""
-    return 0 < (_loggers.get(logger) or _standard(logger)).level <= logging.DEBUG
 
 
 def is_logged(logger: str, level: int) -> bool:

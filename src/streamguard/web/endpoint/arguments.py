@@ -63,10 +63,10 @@ def bind_arguments(
 
 
 def call_endpoint(
-    function: Callable[..., object], signature: EndpointSignature, named: Mapping[str, object], run: Run
+    function: Callable[..., object], signature: EndpointSignature, named: Mapping[str, object], run: Run | None
 ) -> object:
-    """Call the endpoint's function with its arguments and its `Run`. What it returns, or will return, is given in
-    Starlette's terms."""
+    """Call the endpoint's function with its arguments and its `Run`, if it takes one. What it returns, or will return,
+    is given in Starlette's terms."""
     if signature.run is not None:
         named = {**named, signature.run: run}
     positional = _values_of(signature.positional, named)

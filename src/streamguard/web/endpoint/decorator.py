@@ -61,8 +61,14 @@ class EndpointDecorator:
         configuration = EndpointConfiguration.of(self._context, endpoint, self._options, signature)
         guarded_endpoint = GuardedEndpoint(self._context, configuration)
 
-        async def guarded(*args: object, **kwargs: object) -> Response:
-            return cast("Response", framework.answer(await guarded_endpoint(args, kwargs)))
+        if type(framework).answer is Framework.answer:  # which changes nothing
+
+            async def guarded(*args: object, **kwargs: object) -> Response:
+                return await guarded_endpoint(args, kwargs)
+        else:
+
+            async def guarded(*args: object, **kwargs: object) -> Response:
+                return cast("Response", framework.answer(await guarded_endpoint(args, kwargs)))
 
         configuration.signature.apply_to(guarded, endpoint)
         setattr(guarded, MARK, guarded_endpoint)

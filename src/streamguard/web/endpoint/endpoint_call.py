@@ -93,7 +93,7 @@ class EndpointCall:
 
     Args:
         signature: the endpoint's.
-        call: calls the endpoint with its arguments and the given `Run`.
+        call: calls the endpoint with its arguments and the given `Run`; None for an endpoint that takes none.
         protocol: what the stream speaks, or is undecided.
         request: the request.
         protocol_chosen: the endpoint names its protocol in the decorator.
@@ -106,7 +106,7 @@ class EndpointCall:
     def __init__(
         self,
         signature: EndpointSignature,
-        call: Callable[[Run], object],
+        call: Callable[[Run | None], object],
         protocol: WireProtocol,
         request: Request,
         *,
@@ -129,7 +129,7 @@ class EndpointCall:
     def launch(self, runtime: Runtime, stream: LiveStream) -> EndpointResult | None:
         """Let the runtime run the endpoint as the stream's producer. Returns what to wait for, where the endpoint is a
         function that returns something; None for a generator."""
-        run = Run(stream)
+        run = None if self._signature.run is None else Run(stream)
         match self._signature.kind:
             case EndpointKind.ASYNC_GENERATOR:
                 runtime.launch(
@@ -163,7 +163,7 @@ class EndpointCall:
         return items_of_iterator(written, self._signature.name, stream) if stream.speaking.undecided else written
 
     async def _first_items(
-        self, stream: LiveStream, run: Run, result: EndpointResult, source: ItemSource
+        self, stream: LiveStream, run: Run | None, result: EndpointResult, source: ItemSource
     ) -> AsyncGenerator[object, None]:
         """Call the endpoint, and give the items by which its stream's protocol is decided; `source` is handed the
         others."""
@@ -184,7 +184,7 @@ class EndpointCall:
         async for item in items:
             yield item
 
-    async def _returned_by(self, run: Run) -> object:
+    async def _returned_by(self, run: Run | None) -> object:
         if self._signature.kind is EndpointKind.FUNCTION:
             result = await anyio.to_thread.run_sync(self._call, run, abandon_on_cancel=True)
         else:

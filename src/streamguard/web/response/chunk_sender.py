@@ -52,8 +52,8 @@ class ChunkSender:
         self._failure: BaseException | None = None
         """What such a `send` raised."""
 
-    async def run(self, start: Message) -> None:
-        """Send `start`, then everything up to the stream's end.
+    async def run(self, start: Message) -> Send:
+        """Send `start`, then everything up to the stream's end. Returns what sends the final message.
 
         Raises:
             ViewerCutError: the rest cannot be delivered on this connection.
@@ -69,7 +69,7 @@ class ChunkSender:
             found = viewer.poll()
             if isinstance(found, bytes):  # nearly always
                 if not found:
-                    return
+                    return send
                 viewer.sending_since = clock()  # the watchdog measures how long that takes
                 await send({"type": "http.response.body", "body": found, "more_body": True})
                 viewer.sending_since = None

@@ -71,42 +71,39 @@ class StreamResponse(Response):
         self._about = about
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with work_scope(self._about, self._about.work, self._runtime.observe):
-            await self._respond(scope, receive, send)
-
-    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
         call = exchange.call
         if exchange.reader is not None:
             receive = exchange.reader.disconnect  # every other message is the endpoint's
-        try:
+        with work_scope(self._about, self._about.work, self._runtime.observe):
             try:
-                viewer = self._view()
-                exchange.response = ResponseState.CUT_SHORT  # until the terminal went out, whatever breaks this call
                 try:
-                    state = await self._send_stream(viewer, exchange, receive, send)
+                    viewer = self._view()
+                    exchange.response = ResponseState.CUT_SHORT  # until the terminal went out, whatever breaks this
+                    try:
+                        state = await self._send_stream(viewer, exchange, receive, send)
+                    finally:
+                        if exchange.response is ResponseState.CUT_SHORT:  # else it is closed
+                            viewer.on_drop = None
+                            viewer.close()
                 finally:
-                    if exchange.response is ResponseState.CUT_SHORT:  # else it is closed
-                        viewer.on_drop = None
-                        viewer.close()
-            finally:
-                self._slot.release()
-            exchange.response = state
-            if (
-                state is ResponseState.CUT_SHORT
-                and exchange.placement is Placement.NOWHERE
-                and runs_in_base_http_middleware(exchange.loop)
-            ):
-                await break_connection(send)
-            if self._stream is not None:
-                if call is not None and state is not ResponseState.WHOLE:
-                    call.detach()
-                await self._stream.ended()
-        except asyncio.CancelledError:
-            await self._outlive_drain()
-            raise
-        if self.background is not None:
-            await self.background()
+                    self._slot.release()
+                exchange.response = state
+                if (
+                    state is ResponseState.CUT_SHORT
+                    and exchange.placement is Placement.NOWHERE
+                    and runs_in_base_http_middleware(exchange.loop)
+                ):
+                    await break_connection(send)
+                if self._stream is not None:
+                    if call is not None and state is not ResponseState.WHOLE:
+                        call.detach()
+                    await self._stream.ended()
+            except asyncio.CancelledError:
+                await self._outlive_drain()
+                raise
+            if self.background is not None:
+                await self.background()
 
     async def _send_stream(self, viewer: Viewer, exchange: Exchange, receive: Receive, send: Send) -> ResponseState:
         """Send the stream, while a watch waits for the client's disconnect.
@@ -164,8 +161,8 @@ class StreamResponse(Response):
                 times = event_times()
                 source = viewer if times is None else TimedViewer(viewer, times)
                 try:
-                    at_once = is_servers_own(send, exchange)
-                    await ChunkSender(source, send, at_once=at_once, loop=exchange.loop).run(start)
+                    at_once = not viewer.all_there and is_servers_own(send, exchange)
+                    send = await ChunkSender(source, send, at_once=at_once, loop=exchange.loop).run(start)
                     viewer.on_drop = None
                     viewer.close()
                     exchange.response = state = ResponseState.WHOLE
