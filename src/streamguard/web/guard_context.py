@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 
 from starlette.requests import HTTPConnection
@@ -21,7 +21,6 @@ from .access.process_limits import ProcessLimits
 from .access.sync_streams import SyncStreams
 from .endpoint_registry import EndpointRegistry
 from .frameworks import framework_of
-from .headers import header_of
 from .middleware.not_started import why_not_started
 from .misuse import Misuse
 from .response_ids import ResponseIds
@@ -98,12 +97,13 @@ class GuardContext:
         return identity
 
     @staticmethod
-    def trace_of(request: HTTPConnection, runtime: Runtime) -> str | None:
-        """The trace that the present request belongs to, as a sink knows it, or else its header `traceparent` says."""
+    def trace_of(request: HTTPConnection, names: Collection[bytes], runtime: Runtime) -> str | None:
+        """The trace that the present request belongs to, as a sink knows it, or else its header `traceparent` says.
+        `names` are those of its headers."""
         known = runtime.observe.traceparent()
         if known is not None:
             return known
-        if header_of(request.scope, b"traceparent") is None:
+        if b"traceparent" not in names:
             return None
         incoming = request.headers.getlist("traceparent")
         return read_traceparent(incoming[0]) if len(incoming) == 1 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
@@ -17,6 +18,7 @@ __all__ = [
     "RawHeaders",
     "add_headers",
     "expose",
+    "header_names",
     "header_of",
     "header_value",
     "id_headers",
@@ -56,12 +58,16 @@ _PLAIN_IDS: Final = re.compile(r"[!-$&-~]+ [!-$&-~]+ [!-$&-~]+")
 _SAFE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 
 
-def header_of(scope: Scope, name: bytes) -> str | None:
-    """The first of a request's headers with that name, which is lower-case; None if there is none.
+def header_names(scope: Scope) -> Collection[bytes]:
+    """The names of a request's headers, lower-case.
 
-    For headers that few requests have: Starlette's `Headers` takes six calls to say so, and a request is asked for
-    eight.
+    A request is asked for eight headers, of which nearly none has one. Starlette's `Headers` takes six calls to say so.
     """
+    return dict(scope["headers"])
+
+
+def header_of(scope: Scope, name: bytes) -> str | None:
+    """The first of a request's headers with that name, which is lower-case; None if there is none."""
     for key, value in scope["headers"]:
         if key == name:
             return str(value, "latin-1")

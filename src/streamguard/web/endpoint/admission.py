@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 
 from starlette.requests import Request
@@ -15,6 +16,7 @@ from ..access.origin import SAFE_METHODS, check_origin
 from ..guard_context import GuardContext
 from ..middleware.body_too_large import BodyTooLargeError
 from ..middleware.exchange import Exchange
+from ..response.resumption import cursor_of
 from ..response_ids import ResponseIds
 from .admitted_request import AdmittedRequest, take_slots
 from .arguments import EndpointArguments, call_endpoint
@@ -23,7 +25,6 @@ from .configuration import EndpointConfiguration, StreamCall
 from .endpoint_call import EndpointCall
 from .fingerprint import fingerprint_of
 from .idempotency_key import HEADER, has_idempotency_key, request_key, retention_seconds
-from .retried_request import cursor_of_retry
 from .revision import revision_of
 from .signature import EndpointKind
 
@@ -40,16 +41,22 @@ class Admission:
         self._abandon_after_seconds = configuration.options.abandon_after(context.settings)
 
     async def admit(
-        self, arguments: EndpointArguments, ids: ResponseIds, exchange: Exchange, runtime: Runtime
+        self,
+        arguments: EndpointArguments,
+        names: Collection[bytes],
+        ids: ResponseIds,
+        exchange: Exchange,
+        runtime: Runtime,
     ) -> AdmittedRequest:
         """Check a request, and find everything that its stream is registered with. `ids` become complete on the way.
+        `names` are those of its headers.
 
         Raises:
             FaultError: it is refused. It holds nothing then.
         """
         context, configuration, options = self._context, self._configuration, self._configuration.options
         request, named = arguments.request, arguments.named
-        if request.scope["method"] not in SAFE_METHODS:
+        if b"origin" in names and request.scope["method"] not in SAFE_METHODS:
             try:
                 check_origin(request, context.settings.cors_origins)
             except FaultError:  # refused whoever asks; operators are to be told who does
@@ -60,20 +67,23 @@ class Admission:
         ids.owner = str(identity)
         context.limits.check_open(identity, request)
         ids.set_cookie = identity.set_cookie
-        has_key = has_idempotency_key(request)
+        has_key = b"idempotency-key" in names and has_idempotency_key(request)
         if options.on_conflict == "reject" and not has_key:  # every other request may get a stream that there is
             runtime.capacity.check()
         selected_session = None if configuration.session is None else await configuration.session.find(named, request)
         ids.session_id = checked_session_id(selected_session)
         exchange.ids = ids
-        cursor = cursor_of_retry(request, options, has_key=has_key)
+        # A cursor means something where a request may be a retry, and nowhere else.
+        cursor = cursor_of(request) if has_key or options.on_conflict == "join" else None
         selected_message = (
             None if configuration.message_id is None else await configuration.message_id.find(named, request)
         )
         message_id = checked_message_id(selected_message)
         source = configuration.demand_source
         demand = None if source is None else await source.demand(named, request)
-        protocol = protocol_for(configuration.protocol, request)
+        protocol = configuration.protocol
+        if b"x-ai-sdk-version" in names:
+            protocol = protocol_for(protocol, request)
         revision = None if selected_session is None else await revision_of(request)
         content = await self._fingerprint(request) if options.on_conflict == "join" or has_key else ""
         key = self._key(request, content, None if selected_session is None else ids.session_id) if has_key else None

@@ -9,13 +9,11 @@ from starlette.requests import Request
 from ...errors import FaultError
 from ...faults import Fault, FaultCode
 from ...wire import WireProtocol
-from ..headers import header_of
 
 __all__ = ["HEADER", "protocol_for"]
 
 HEADER: Final = "X-AI-SDK-Version"
 """The version of the page's `ai` package. Only read from the request that starts an answer."""
-_HEADER: Final = HEADER.lower().encode()
 
 
 def protocol_for(protocol: WireProtocol, request: Request) -> WireProtocol:
@@ -24,7 +22,7 @@ def protocol_for(protocol: WireProtocol, request: Request) -> WireProtocol:
     Raises:
         FaultError: `request_invalid`: the header is no version.
     """
-    version = header_of(request.scope, _HEADER)
+    version = request.headers.get(HEADER)
     if version is None:
         return protocol
     try:

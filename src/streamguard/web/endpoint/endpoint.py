@@ -13,7 +13,7 @@ from ...stores.records import StreamMeta
 from ...wire import WireProtocol
 from ..application.guarded_endpoint import ItemWriter
 from ..guard_context import GuardContext
-from ..headers import header_of, request_id_of, stream_headers
+from ..headers import header_names, header_of, request_id_of, stream_headers
 from ..middleware.body_too_large import BodyTooLargeError
 from ..middleware.exchange import exchange_of, reader_of
 from ..response.plain_responses import empty_response, fault_response
@@ -56,11 +56,12 @@ class GuardedEndpoint:
         context, configuration = self._context, self._configuration
         signature, request = configuration.signature, arguments.request
         scope = request.scope
-        ids = ResponseIds(request_id_of(header_of(scope, b"x-request-id")))
+        names = header_names(scope)
+        ids = ResponseIds(request_id_of(header_of(scope, b"x-request-id") if b"x-request-id" in names else None))
         exchange = exchange_of(scope)
         runtime = context.started(scope)
         context.usage.check_call(scope, exchange, signature.name, remedy=signature.framework.installing)
-        ids.trace = context.trace_of(request, runtime)
+        ids.trace = context.trace_of(request, names, runtime)
         exchange.ids = ids
         if scope["method"] == "HEAD":
             protocol = configuration.protocol
@@ -72,7 +73,7 @@ class GuardedEndpoint:
             if limit is not None:
                 reader.check(limit)
             with context.checking(runtime, ids, binding=configuration.binding, protocol=configuration.protocol.name):
-                admitted = await self._admission.admit(arguments, ids, exchange, runtime)
+                admitted = await self._admission.admit(arguments, names, ids, exchange, runtime)
         except FaultError as exc:
             reader.endpoint_answers = True
             fault = context.observe_refusal(exc, ids, request.scope, protocol=configuration.protocol.name)

@@ -12,13 +12,11 @@ from ...errors import FaultError
 from ...faults import Fault, FaultCode
 from ...runtime.opening.request_key import RequestKey
 from ...settings import Settings
-from ..headers import header_of
 from .fingerprint import path_and_query_of
 
 __all__ = ["HEADER", "MAX_KEY_BYTES", "has_idempotency_key", "request_key", "retention_seconds", "started_key"]
 
 HEADER: Final = "idempotency-key"
-_HEADER: Final = HEADER.encode()
 MAX_KEY_BYTES: Final = 255
 
 
@@ -29,9 +27,10 @@ def has_idempotency_key(request: Request) -> bool:
         FaultError: `request_invalid`: there are two such headers, or the header is empty, longer than `MAX_KEY_BYTES`,
             or has characters other than visible ASCII.
     """
-    if header_of(request.scope, _HEADER) is None or request.method == "GET":
+    values = request.headers.getlist(HEADER)
+    if not values or request.method == "GET":
         return False
-    (value, *more) = request.headers.getlist(HEADER)
+    (value, *more) = values
     if more or not _is_key(value):
         raise _invalid("Idempotency-Key")
     return True

@@ -32,25 +32,15 @@ from ..guard_context import GuardContext
 from ..headers import stream_headers
 from ..middleware.exchange import exchange_of
 from ..response.plain_responses import fault_response
-from ..response.resumption import cursor_of, known_message_id, resume_response
+from ..response.resumption import known_message_id, resume_response
 from ..response.stream_response import StreamResponse
 from ..response.view_options import ViewOptions
 from ..response_ids import ResponseIds
 from .admitted_request import AdmittedRequest
-from .options import StreamOptions
 
-__all__ = ["cursor_of_retry", "replay", "resume_after"]
+__all__ = ["replay", "resume_after"]
 
 GONE: Final = "stream_gone"
-
-
-def cursor_of_retry(request: Request, options: StreamOptions, *, has_key: bool) -> Cursor | None:
-    """The cursor of a request that may be a retry; None without one. `has_key`: it has an idempotency key.
-
-    Raises:
-        FaultError: `cursor_invalid`.
-    """
-    return cursor_of(request) if has_key or options.on_conflict == "join" else None
 
 
 async def resume_after(

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from ...errors import FaultError, NotStartedError
 from ...faults import Fault, FaultCode
 from ..guard_context import GuardContext
-from ..headers import request_id_of
+from ..headers import header_names, request_id_of
 from ..middleware.exchange import exchange_of
 from ..response.plain_responses import fault_response, no_content
 from ..response_ids import ResponseIds
@@ -50,7 +50,7 @@ class Routes:
         if target.route in HEALTH_ROUTES:
             return health_response(self._context, target.route, ids.headers())
         runtime = self._context.started(request.scope)
-        ids.trace = self._context.trace_of(request, runtime)
+        ids.trace = self._context.trace_of(request, header_names(request.scope), runtime)
         with self._context.checking(runtime, ids):
             if target.route is RouteName.RESUME:
                 return await self._resume.answer(target, request, ids)
