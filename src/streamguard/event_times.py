@@ -9,7 +9,7 @@ import logging
 import time
 from typing import Final
 
-from .log_lines import LogEvent, log_line
+from .log_lines import LogEvent, is_debugging, log_line
 from .values import Subject, short_hash
 
 __all__ = ["EVENTS_LOGGER", "EventTimes", "event_times"]
@@ -57,9 +57,4 @@ class EventTimes:
 
 def event_times() -> EventTimes | None:
     """What logs them; None where nobody wants them."""
-    return _EVENT_TIMES if 0 < _STANDARD.level <= logging.DEBUG else None
-
-
-_EVENT_TIMES: Final = EventTimes()
-_STANDARD: Final = logging.getLogger(EVENTS_LOGGER)
-"""Whose own level counts, not that of a logger above: for a whole service at `DEBUG` these lines are too many."""
+    return EventTimes() if is_debugging(EVENTS_LOGGER) else None

@@ -13,7 +13,7 @@ import structlog
 
 from .frames import traceback_of
 
-__all__ = ["AUDIT_LOGGER", "LOGGER", "LogEvent", "is_logged", "log_line", "one_word"]
+__all__ = ["AUDIT_LOGGER", "LOGGER", "LogEvent", "is_debugging", "is_logged", "log_line", "one_word", "standard_logger"]
 
 LOGGER: Final = "streamguard"
 """The logger of everything but the audit trail."""
@@ -67,17 +67,25 @@ class LogEvent(StrEnum):
 _loggers: Final[dict[str, logging.Logger]] = {}
 
 
-def _standard(name: str) -> logging.Logger:
-    """The standard library's logger of that name, which is one object for good: finding it takes a lock."""
+def standard_logger(name: str) -> logging.Logger:
+    """The standard library's logger of that name, which is one object for good: finding it takes a lock.
+
+    Not before the guard runs: `logging.config.dictConfig` switches loggers off that there are already.
+    """
     found = _loggers.get(name)
     if found is None:
         found = _loggers[name] = logging.getLogger(name)
     return found
 
 
+def is_debugging(logger: str) -> bool:
+    """Whether the host set that logger, by its own name, to `DEBUG`."""
+    return 0 < (_loggers.get(logger) or standard_logger(logger)).level <= logging.DEBUG
+
+
 def is_logged(logger: str, level: int) -> bool:
     """Whether a line of this level may go anywhere: what is not logged need not be made. structlog does not say."""
-    return structlog.is_configured() or (_loggers.get(logger) or _standard(logger)).isEnabledFor(level)
+    return structlog.is_configured() or (_loggers.get(logger) or standard_logger(logger)).isEnabledFor(level)
 
 
 def log_line(
@@ -107,7 +115,7 @@ def log_line(
     event = str(event)
     if structlog.is_configured() and _through_structlog(logger, level, event, fields, error):
         return
-    standard = _standard(logger)
+    standard = standard_logger(logger)
     if standard.isEnabledFor(level):
         if text is None:
             text = " ".join(f"{name}={one_word(value)}" for name, value in fields.items())

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from ..faults import ABANDONED, DRAINING, FaultCode, Severity
-from ..log_lines import LOGGER, LogEvent, is_logged, log_line
+from ..log_lines import LOGGER, LogEvent, is_logged, log_line, standard_logger
 from ..observations import Observation, SelectiveObserver, Signal
 from ..scopes import NO_SCOPE, StreamContext, current_stream
 from ..values import trace_id_of
@@ -90,7 +90,8 @@ class StructlogObserver(SelectiveObserver):
     ) -> None:
         self._debug = debug
         self._repeats = None if repeats is None else Repeats(repeats, clock)
-        self._standard = logging.getLogger(LOGGER)
+        self._standard: logging.Logger | None = None
+        """The logger, once the guard runs: see `standard_logger`."""
 
     def __call__(self, observation: Observation, /) -> None:
         """Log one observation."""
@@ -107,6 +108,8 @@ class StructlogObserver(SelectiveObserver):
 
     def wants(self, signal: Signal, /) -> bool:
         """Whether a line would be logged now: of this signal, or of lines that were left out."""
+        if self._standard is None:
+            self._standard = standard_logger(LOGGER)
         return (
             signal in _FAULTS
             or (self._repeats is not None and self._repeats.waiting)
