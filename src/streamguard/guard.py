@@ -257,7 +257,7 @@ class StreamGuard(AnswerStarter):
         estimate: EstimateSource = None,
         charge_partial: PartialCharge = "consumed",
         on_quota_failure: OnQuotaFailure = "fail",
-        keep_alive: KeepAlive = "comment",
+        keep_alive: KeepAlive | None = None,
         client_version: str | None = None,
     ) -> Callable[[Callable[..., object]], Endpoint]:
         """Decorate an endpoint whose answer is a stream, below the framework's own decorator.
@@ -295,7 +295,8 @@ class StreamGuard(AnswerStarter):
             on_quota_failure: `fail` (503) when the quota does not answer, or `continue` uncounted.
             keep_alive: how a quiet connection is kept open: by a `comment` line, which every client that reads SSE by
                 the specification passes over, or by a comment in a `block` of its own, for clients that split the
-                answer at blank lines themselves. The second only with `ids=False`, or a protocol without ids.
+                answer at blank lines themselves. The second only with `ids=False`, or a protocol without ids. None:
+                by a block where this endpoint says `ids=False` and yields text or parts, by a line otherwise.
             client_version: the version of the npm package `ai` that pages have, for `ui-message`: parts and fields
                 that it does not take are not sent. A request's own `X-AI-SDK-Version` goes before it. None for a recent
                 one.

@@ -42,6 +42,7 @@ __all__ = [
     "ScriptClient",
     "ScriptErrors",
     "Word",
+    "check_script_client",
     "read_reply",
     "read_scripts",
 ]

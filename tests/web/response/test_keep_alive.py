@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 TEXTS: Final = ("0 ", "1 ", "2 ", "3 ")
 
 
-def paced(guard: StreamGuard, keep_alive: Literal["comment", "block"], protocol: str = "ui-message") -> Paced:
+def paced(guard: StreamGuard, keep_alive: Literal["comment", "block"] | None, protocol: str = "ui-message") -> Paced:
     async def chat(request: Request) -> AsyncIterator[str]:
         async for text in pace.items(request, TEXTS):
             yield f"data: {text}\n\n" if protocol == "opaque" else text
@@ -56,6 +56,15 @@ async def test_a_reader_that_splits_at_blank_lines_loses_nothing_to_a_block(prot
     assert blocks.count(": hb") >= len(TEXTS)
     assert not [block for block in blocks if ": hb" in block and block != ": hb"]
     assert [one for one in TEXTS if one not in "".join(block for block in blocks if block.startswith("data: "))] == []
+
+
+@pytest.mark.parametrize("protocol", ["ui-message", "plain", "opaque"])
+async def test_an_endpoint_that_wants_no_ids_sends_blocks(protocol: str) -> None:
+    """By default, for the pages that want none; what is passed on may have ids of its upstream's."""
+    guard = make_guard(keep_alive_seconds=0.02, headers_after_seconds=0.01)
+    text = await read(paced(guard, None, protocol), guard, "/chat?id=s")
+    assert (": hb\n\n" in text) == (protocol != "opaque")
+    assert text.count(": hb\n") >= len(TEXTS)
 
 
 async def test_otherwise_it_is_a_line_of_the_next_block() -> None:

@@ -126,7 +126,7 @@ class EndpointConfiguration:
             terms=terms,
             protocol=protocol.name,
             max_stream_seconds=options.max_stream_seconds,
-            keep_alive_block=options.keep_alive == "block",
+            keep_alive_block=options.keeps_alive_by_block(protocol),
         )
         configuration = cls(
             function=function,

@@ -39,7 +39,7 @@ class StreamOptions:
     abandon_after_seconds: float | Literal[False] | None
     save: SaveOption
     quotas: QuotaOptions
-    keep_alive: KeepAlive
+    keep_alive: KeepAlive | None
     client_version: str | None
 
     def check(self) -> None:
@@ -48,7 +48,7 @@ class StreamOptions:
             raise ConfigurationError(f"on_conflict is 'reject', 'replace' or 'join', not {self.on_conflict!r}")
         if self.on_store_failure not in ("continue", "fail"):
             raise ConfigurationError(f"on_store_failure is 'continue' or 'fail', not {self.on_store_failure!r}")
-        if self.keep_alive not in ("comment", "block"):
+        if self.keep_alive not in (None, "comment", "block"):
             raise ConfigurationError(f"keep_alive is 'comment' or 'block', not {self.keep_alive!r}")
         ids: object = self.ids
         if ids is not None and not isinstance(ids, bool):
@@ -67,6 +67,13 @@ class StreamOptions:
                 "abandon_after_seconds is a positive number of seconds, or False for never; a hundred years at most, "
                 f"not {value!r}"
             )
+
+    def keeps_alive_by_block(self, protocol: WireProtocol) -> bool:
+        """Whether a quiet connection gets a comment in a block of its own. Where nothing is said, a page that wants no
+        ids may split the answer at blank lines itself; what is passed on may have ids of its upstream's."""
+        if self.keep_alive is None:
+            return self.ids is False and protocol.ids_by_default
+        return self.keep_alive == "block"
 
     def protocol_for_clients(self, protocol: WireProtocol) -> WireProtocol:
         """The endpoint's protocol, for clients of its `client_version`.
