@@ -274,9 +274,11 @@ class Worker:
             self._history.ended(owes=owes)
 
     async def _declare_lost(self, terminal: Terminal | None) -> None:
-        new = new_stream(self.ref, age_seconds=time.monotonic() - self._began_at)
-        lost = LostLog(new, self._epoch, LEASE_SECONDS, RETENTION_SECONDS, terminal)
-        reply = await repeated(lambda: self.store.declare_lost(lost))
+        def lost() -> LostLog:
+            new = new_stream(self.ref, age_seconds=time.monotonic() - self._began_at)
+            return LostLog(new, self._epoch, LEASE_SECONDS, RETENTION_SECONDS, terminal)
+
+        reply = await repeated(lambda: self.store.declare_lost(lost()))
         if reply.status is Status.OK:
             self._history.accepted("a lost log", self._epoch)
             if terminal is not None:

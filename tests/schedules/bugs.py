@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final, cast
 
 from streamguard.stores.appends import Append, AppendReply, AppendRequest
-from streamguard.stores.records import Close, LostLog, OutboxEntry, Seal, Status, StreamMeta, TakeoverReply
+from streamguard.stores.records import UNTOLD, Close, LostLog, OutboxEntry, Seal, Status, StreamMeta, TakeoverReply
 from streamguard.stores.store import StreamStore
 from streamguard.values import Event, Persisted, Position, SessionKey, StreamRef
 
@@ -152,7 +152,7 @@ class _BringsBack(_Buggy):
     """Whoever declares a log lost begins the stream anew, though its session was erased meanwhile."""
 
     async def declare_lost(self, lost: LostLog) -> AppendReply:
-        return await self._store.declare_lost(lost._replace(new=replace(lost.new, age_seconds=0.0)))
+        return await self._store.declare_lost(lost._replace(epoch=UNTOLD, new=replace(lost.new, age_seconds=0.0)))
 
 
 class _ErasesNothing(_Buggy):

@@ -167,7 +167,8 @@ class MemoryWrites(StreamWrites):
         if stream is None:
             heard, erased = self._tables.stamp(), self._tables.erased_at(ref.key, now)
             began = heard - round(lost.new.age_seconds * 1_000_000)
-            if erased is not None and erased >= began:
+            # An epoch says when it was issued: the stream seems younger than it is if this was long on its way.
+            if erased is not None and (erased >= began or erased >= lost.epoch != UNTOLD):
                 return _GONE
             epoch = heard if lost.epoch == UNTOLD else lost.epoch
             stream = StreamEntry(lost.new, ordinal=0, epoch=epoch, began_us=began, ttl_seconds=lost.retention_seconds)

@@ -53,10 +53,10 @@ if version then
 else
   local erased, at_us = redis.pcall('GET', erased_key), now_us()
   local began = at_us - age_us
-  -- A mark that cannot be read says all the same that there was an erasure.
-  if erased and (tonumber(type(erased) == 'string' and erased or '') or math.huge) >= began then
-    return {GONE, 0, 0}
-  end
+  -- A mark that cannot be read says all the same that there was an erasure. An epoch says when it was issued, by this
+  -- clock: the stream seems younger than it is if this was long on its way.
+  local mark = erased and (tonumber(type(erased) == 'string' and erased or '') or math.huge)
+  if mark and (mark >= began or (epoch ~= '' and mark >= tonumber(epoch))) then return {GONE, 0, 0} end
   local watch_note = redis.pcall('GET', watch_note_key)
   redis.call('UNLINK', log_key) -- a log that outlived its record belongs to no stream
   stored_epoch = epoch == '' and digits(at_us) or epoch
