@@ -130,7 +130,7 @@ class Viewer:
         self._keep_alive = keep_alive
         """The bytes sent while the stream has no new event, to a viewer whose blocks carry no ids."""
         self._keep_alive_due = False
-        self._rest = memoryview(b"")
+        self._rest: memoryview | None = None
         """The unsent rest of a chunk that is too large for one write. Nothing else may be sent before it."""
         self._on_news: Callable[[], None] | None = None
         if feed is not None:
@@ -165,7 +165,7 @@ class Viewer:
         """Hot path: the one event that was just shown, if that is all there is, in up to `most` bytes; otherwise None,
         and `poll` knows more. Never empty."""
         feed = self.feed
-        if feed is None or self.cut_reason is not None or self._rest:
+        if feed is None or self.cut_reason is not None or self._rest is not None:
             return None
         seq = self.position + 1
         chunk = feed.newest(seq, self.ids)
@@ -189,8 +189,8 @@ class Viewer:
             return chunk
         self.drained = False
         while True:
-            if self._rest and self.cut_reason is None:
-                return self._piece()
+            if self._rest is not None and self.cut_reason is None:
+                return self._piece(self._rest)
             feed = self.feed
             if feed is not None and feed.base <= self.position < feed.visible and self.cut_reason is None:
                 chunk, self.position = feed.take(self.position, ids=self.ids)
@@ -246,11 +246,12 @@ class Viewer:
         """The chunk, or its first piece: the single write of a large event would look like one that hangs."""
         if len(chunk) <= WRITE_BYTES:
             return chunk
-        self._rest = memoryview(chunk)
-        return self._piece()
+        return self._piece(memoryview(chunk))
 
-    def _piece(self) -> bytes:
-        piece, self._rest = bytes(self._rest[:CHUNK_BYTES]), self._rest[CHUNK_BYTES:]
+    def _piece(self, rest: memoryview) -> bytes:
+        """The next piece of the rest of a chunk."""
+        piece, left = bytes(rest[:CHUNK_BYTES]), rest[CHUNK_BYTES:]
+        self._rest = left or None
         return piece
 
     def _leave_log(self) -> None:

@@ -154,7 +154,8 @@ class _LayeredExchange:
     def send(self, message: Message) -> Awaitable[None]:
         """The application's `send`. Hot path: no coroutine of its own for each event."""
         if message.get("more_body"):
-            return self._forward(message)
+            forward = self._forward
+            return forward(message)
         if self._silent:
             return _discard(message)
         exchange = self._exchange

@@ -121,9 +121,9 @@ class ChunkSender:
         if self._at_once and not woken.done():
             chunk = self._viewer.newest(FAIR_BYTES)
             if chunk is not None:
-                self._news = False
+                self._news, send = False, self._send
                 try:
-                    rest = begin(self._send({"type": "http.response.body", "body": chunk, "more_body": True}))
+                    rest = begin(send({"type": "http.response.body", "body": chunk, "more_body": True}))
                 except BaseException as exc:  # noqa: BLE001 -- the task raises it
                     self._failure = exc
                 else:
