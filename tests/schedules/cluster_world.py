@@ -16,7 +16,7 @@ import redis
 
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys
-from streamguard.stores.redis.outbox import RedisOutbox
+from streamguard.stores.redis.outbox import AWAY_SECONDS, RedisOutbox
 from streamguard.stores.redis.removed_entries import RemovedEntries
 from streamguard.stores.redis.work_sharing import RedisWorkSharing
 from streamguard.values import StreamRef
@@ -47,6 +47,9 @@ reached its replica."""
 
 class ClusterWorld(MemoryWorld):
     """One of the schedules that are played side by side, and its place in the cluster."""
+
+    found_within_seconds = 3 * AWAY_SECONDS
+    """What is owed is left alone for that long if the server of its record did not answer."""
 
     def __init__(self, field: ClusterField, number: int) -> None:
         super().__init__()

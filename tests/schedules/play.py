@@ -212,10 +212,10 @@ class _Schedule:
         history.now += 1
         await self._world.calm()
         self._world.later()
-        await check_found(self._stores, self._ref, history)
+        await check_found(self._stores, self._ref, history, self._world.found_within_seconds)
         if not await self._ended():
             return
-        await check_owed(self._stores, self._ref, history)
+        await check_owed(self._stores, self._ref, history, self._world.found_within_seconds)
         log = await self._whole(store)
         meta = await repeated(lambda: store.meta(self._ref))
         assert meta is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -18,8 +19,6 @@ __all__ = ["check_found", "check_owed", "settle", "sweep"]
 MANY: Final = 10_000
 """More streams than all schedules side by side have."""
 CLAIM_SECONDS: Final = 0.001
-LOOKS: Final = 60
-"""How often is looked for a stream that has to be found: an entry may be on its way."""
 DIES_AFTER_TAKEOVER, DIES_AFTER_SEAL = 1, 2
 
 
@@ -56,8 +55,8 @@ async def settle(stores: Sequence[StreamStore], ref: StreamRef, history: History
     await _together([one(store) for store in stores])
 
 
-async def check_found(stores: Sequence[StreamStore], ref: StreamRef, history: History) -> None:
-    """A stream that is not closed is found by a sweep (I10)."""
+async def check_found(stores: Sequence[StreamStore], ref: StreamRef, history: History, seconds: float) -> None:
+    """A stream that is not closed is found by a sweep within some seconds (I10)."""
 
     async def found(store: StreamStore) -> bool:
         return ref in await repeated(lambda: store.expired_leases(limit=MANY))
@@ -65,12 +64,12 @@ async def check_found(stores: Sequence[StreamStore], ref: StreamRef, history: Hi
     meta = await repeated(lambda: stores[0].meta(ref))
     if meta is None or meta.closed_seconds is not None or history.index_lost:
         return
-    if not await _some(stores, found):
+    if not await _some(stores, found, seconds):
         raise ViolationError("I10: the stream is open, and no sweep finds it")
 
 
-async def check_owed(stores: Sequence[StreamStore], ref: StreamRef, history: History) -> None:
-    """What a closed stream owes is found by whoever claims what is due (I7)."""
+async def check_owed(stores: Sequence[StreamStore], ref: StreamRef, history: History, seconds: float) -> None:
+    """What a closed stream owes is found by whoever claims what is due, within some seconds (I7)."""
 
     async def claimed(store: StreamStore) -> bool:
         due = await repeated(lambda: store.claim_due(limit=MANY, claim_seconds=CLAIM_SECONDS))
@@ -81,18 +80,21 @@ async def check_owed(stores: Sequence[StreamStore], ref: StreamRef, history: His
         return
     if history.stands(history.owed_at) and meta.persisted is not Persisted.PENDING:
         raise ViolationError(f"I7: what the end of step {history.owed_at} owed is gone")
-    if meta.persisted is Persisted.PENDING and not await _some(stores, claimed):
+    if meta.persisted is Persisted.PENDING and not await _some(stores, claimed, seconds):
         raise ViolationError("I7: the stream owes a save, and nobody finds that")
 
 
-async def _some(stores: Sequence[StreamStore], asked: Callable[[StreamStore], Awaitable[bool]]) -> bool:
-    """Whether one of the workers finds it, sooner or later."""
-    for looked in range(LOOKS):
+async def _some(stores: Sequence[StreamStore], asked: Callable[[StreamStore], Awaitable[bool]], seconds: float) -> bool:
+    """Whether one of the workers finds it, sooner or later: an entry may be on its way."""
+    until, pause = time.monotonic() + seconds, LEASE_SECONDS
+    while True:
         for store in stores:
             if await asked(store):
                 return True
-        await asyncio.sleep(min(LEASE_SECONDS * 2**looked, BACK_OFF_SECONDS))
-    return False
+        if time.monotonic() > until:
+            return False
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, BACK_OFF_SECONDS)
 
 
 async def _together(works: Sequence[Awaitable[None]]) -> None:

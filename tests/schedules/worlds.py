@@ -54,6 +54,9 @@ class Link:
 class MemoryWorld:
     """A memory store, of which an older state comes back at a failover."""
 
+    found_within_seconds = 1.0
+    """How long it may take until a sweep finds a stream, or a claim what it owes, once nothing goes wrong any more."""
+
     def __init__(self) -> None:
         self._store = MemoryStore()
         self._kept: MemoryStore | None = None
