@@ -4,6 +4,7 @@ the cluster."""
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Final, cast
 
@@ -22,6 +23,8 @@ from .plan import WORKERS
 __all__ = ["Link", "MemoryWorld", "RedisWorld", "World", "ref_of"]
 
 COMMAND_SECONDS: Final = 1.0
+TICK_SECONDS: Final = 0.01
+"""Longer than a lease."""
 
 
 class Link:
@@ -58,15 +61,20 @@ class MemoryWorld:
     """How long it may take until a sweep finds a stream, or a claim what it owes, once nothing goes wrong any more."""
 
     def __init__(self) -> None:
-        self._store = MemoryStore()
+        self._ticks = itertools.count()
+        self._store = self._new_store()
         self._kept: MemoryStore | None = None
         self.links = [Link(lambda: self._store, lambda: None) for _ in range(WORKERS)]
+
+    def _new_store(self) -> MemoryStore:
+        """Its clock shows another time whenever it looks, and so the same ones whenever a seed is played."""
+        return MemoryStore(clock=lambda: next(self._ticks) * TICK_SECONDS)
 
     async def begin(self, number: int, history: History) -> StreamRef:
         """Be ready for a schedule: nothing of its stream is there. Losses that the schedule did not ask for are entered
         in its history."""
         del history
-        self._store, self._kept = MemoryStore(), None
+        self._store, self._kept = self._new_store(), None
         for link in self.links:
             link.loses_request = link.loses_reply = False
         return ref_of(number)
