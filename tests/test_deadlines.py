@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import uvloop
 
-from streamguard.deadlines import TOLERANCE_SECONDS, Deadline, Interruption, LoopClock, MovableTimer
+from streamguard.deadlines import KEPT_TIMERS, TOLERANCE_SECONDS, Deadline, Interruption, LoopClock, MovableTimer, Timer
 
 from .harness.waiting import wait_until_async
 
@@ -306,3 +306,82 @@ def test_a_movable_timer_that_is_not_set_lets_the_clock_rest() -> None:
         assert clock._users == 0
 
     run(asyncio.new_event_loop, step)
+
+
+@pytest.mark.parametrize("factory", LOOPS, ids=["asyncio", "uvloop"])
+def test_timers_run_when_their_own_time_has_come(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """One that is due earlier comes later, one is cancelled, and one once its time has come."""
+
+    async def step() -> None:
+        clock, ran, over = LoopClock.current(), list[str](), asyncio.Event()
+        begun = clock.time()
+
+        def last() -> None:
+            ran.append("last")
+            over.set()
+
+        Timer(clock, begun + 0.15, last)
+        cancelled = Timer(clock, begun + 0.1, lambda: ran.append("cancelled"))
+        Timer(clock, begun + 0.05, lambda: ran.append("first"))
+        reached = Timer(clock, begun - 1, lambda: ran.append("reached"))
+        cancelled.cancel()
+        cancelled.cancel()
+        await wait_until_async(lambda: "first" in ran, description="the first has run")
+        assert clock.time() >= begun + 0.05
+        assert not reached.runs
+        reached.cancel()
+        await over.wait()
+        assert clock.time() >= begun + 0.15
+        assert ran == ["reached", "first", "last"]
+        assert clock._users == 0
+
+    run(factory, step)
+
+
+@pytest.mark.parametrize("factory", LOOPS, ids=["asyncio", "uvloop"])
+def test_a_timer_whose_time_has_come_can_be_cancelled(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def step() -> None:
+        clock, loop = LoopClock.current(), asyncio.get_running_loop()
+        timer = Timer(clock, clock.time(), lambda: pytest.fail("it was cancelled"))
+        await wait_until_async(lambda: not clock._timers, description="its time has come")
+        timer.cancel()
+        assert clock._users == 0
+        over = loop.create_future()
+        loop.call_later(0.05, over.set_result, None)
+        await over
+
+    run(factory, step)
+
+
+@pytest.mark.parametrize("factory", LOOPS, ids=["asyncio", "uvloop"])
+def test_cancelled_timers_are_not_kept(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """Not those that come and go, however many, nor what they would have called; those that run are."""
+
+    async def step() -> None:
+        clock = LoopClock.current()
+        running = [Timer(clock, clock.time() + 20 + n, lambda: None) for n in range(10)]
+        for n in range(5_000):
+            Timer(clock, clock.time() + 1 + n % 60, lambda: None).cancel()
+        assert len(clock._timers) <= 2 * KEPT_TIMERS + len(running)
+        assert {timer for _, _, timer in clock._timers if timer.runs} == set(running)
+        for timer in running:
+            timer.cancel()
+        assert clock._users == 0
+
+    run(factory, step)
+
+
+@pytest.mark.parametrize("factory", LOOPS, ids=["asyncio", "uvloop"])
+def test_a_timer_that_is_left_behind_keeps_no_loop(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """Not even one that knows its loop, once another loop has a clock."""
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+
+    async def step() -> None:
+        clock, loop = LoopClock.current(), asyncio.get_running_loop()
+        Timer(clock, clock.time() + 60, loop.stop)
+        loops.append(weakref.ref(loop))
+
+    run(factory, step)
+    run(factory, step)
+    gc.collect()
+    assert loops[0]() is None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from heapq import heapify, heappop, heappush
 from types import TracebackType
 from typing import Final, Self
 from weakref import WeakKeyDictionary, ref
@@ -22,12 +23,17 @@ TOLERANCE_SECONDS: Final = 0.01
 """A tick that is at most this late is an ordinary turn of a busy loop, not a stall."""
 GRACE_SECONDS: Final = 0.01
 """How long a reached deadline still waits: at least one whole turn of the loop, which reads what has arrived."""
+KEPT_TIMERS: Final = 64
+"""So many cancelled timers a clock keeps in any case, and no more than run: they are cheaper to keep than to search."""
 
 
 class LoopClock:
     """Loop time without the time for which the loop stood still. One per event loop; use it only in the loop's thread.
 
     The clock ticks while it is held or a timer runs. It may miss a stall shorter than `TICK_SECONDS`.
+
+    Its timers share one timer of the loop, that of the next deadline: nearly all of them are cancelled, a few for each
+    stream, and one of the loop's own takes several times as long to begin and to cancel.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -37,6 +43,14 @@ class LoopClock:
         self._expected: float | None = None
         """Loop time of the next tick; None while the clock does not tick."""
         self._users = 0
+        self._timers: list[tuple[float, int, Timer]] = []
+        """A heap of those that run, by when they are due, and of some that were cancelled."""
+        self._started = 0
+        """How many timers were started: no two in the heap are equal."""
+        self._cancelled = 0
+        """How many of the heap were cancelled."""
+        self._wakes_at = math.inf
+        """When the loop's timer for them is due. Its handle is not kept: it would keep the loop."""
 
     @classmethod
     def current(cls) -> LoopClock:
@@ -52,6 +66,10 @@ class LoopClock:
             return latest
         clock = _CLOCKS.get(loop)
         if clock is None:
+            for known in _CLOCKS.keyrefs():  # a copy: other threads have loops too
+                gone = known()
+                if gone is not None and gone.is_closed():
+                    _CLOCKS.pop(gone, None)  # with whatever its timers still refer to
             clock = _CLOCKS[loop] = cls(loop)
         _latest = ref(clock)
         return clock
@@ -94,6 +112,44 @@ class LoopClock:
         """Undo one `hold`."""
         self._users -= 1
 
+    def start(self, timer: Timer) -> None:
+        """Tell a timer when its time has come, and tick until then, unless it is cancelled."""
+        self._users += 1  # as `hold`
+        if self._expected is None:
+            self._schedule()
+        self._started += 1
+        at = timer.at
+        heappush(self._timers, (at, self._started, timer))
+        if at < self._wakes_at:
+            self._wake_at(at)
+
+    def cancelled(self) -> None:
+        """One of the timers that were started was cancelled before its time came."""
+        self._users -= 1
+        self._cancelled += 1
+        if self._cancelled > KEPT_TIMERS and 2 * self._cancelled > len(self._timers):
+            self._timers = [one for one in self._timers if one[2].runs]
+            heapify(self._timers)
+            self._cancelled = 0
+
+    def _wake_at(self, at: float) -> None:
+        self._wakes_at = at
+        self.loop.call_later(max(0.0, at - self.time()), self._woken, at)
+
+    def _woken(self, at: float) -> None:
+        if at != self._wakes_at:  # an earlier deadline was added meanwhile, and has a timer of the loop itself
+            return
+        self._wakes_at = math.inf
+        timers, now = self._timers, self.time()
+        while timers and (timers[0][0] <= now or not timers[0][2].runs):
+            timer = heappop(timers)[2]
+            if timer.runs:
+                timer.reached()
+            else:
+                self._cancelled -= 1
+        if timers:  # the next one, or this one once more: the loop stood still meanwhile
+            self._wake_at(timers[0][0])
+
     def _stalled_by(self, now: float) -> float:
         """Length of the current stall so far."""
         return 0.0 if self._expected is None else max(0.0, now - self._expected - TOLERANCE_SECONDS)
@@ -116,36 +172,43 @@ _CLOCKS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, LoopClock]] = WeakKe
 
 
 class Timer:
-    """A callback that runs when a deadline is reached."""
+    """A callback that runs when a deadline is reached: at the time `at` of a clock."""
 
-    __slots__ = ("_at", "_callback", "_clock", "_graced", "_handle")
+    __slots__ = ("_callback", "_clock", "_grace", "at")
 
     def __init__(self, clock: LoopClock, at: float, callback: Callable[[], None]) -> None:
+        self.at: float = at
         self._clock = clock
-        self._at = at
-        self._callback = callback
-        self._graced = False
-        clock.hold()
-        self._handle: asyncio.TimerHandle | None = clock.loop.call_later(at - clock.time(), self._fire)
+        self._callback: Callable[[], None] | None = callback
+        self._grace: asyncio.TimerHandle | None = None
+        """Runs once the deadline is reached."""
+        clock.start(self)
+
+    @property
+    def runs(self) -> bool:
+        """Whether the callback may still run."""
+        return self._callback is not None
 
     def cancel(self) -> None:
         """Do not run the callback. A second call has no effect."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
+        if self._callback is None:
+            return
+        self._callback = None
+        if self._grace is None:
+            self._clock.cancelled()
+        else:
+            self._grace.cancel()
             self._clock.release()
 
+    def reached(self) -> None:
+        """The deadline is reached: run the callback once what has arrived by now is read."""
+        self._grace = self._clock.loop.call_later(GRACE_SECONDS, self._fire)
+
     def _fire(self) -> None:
-        clock = self._clock
-        left = self._at - clock.time()
-        if left > 0.0:  # the loop stood still while the timer ran
-            self._handle = clock.loop.call_later(left, self._fire)
-        elif not self._graced:
-            self._graced = True
-            self._handle = clock.loop.call_later(GRACE_SECONDS, self._fire)
-        else:
-            self.cancel()
-            self._callback()
+        callback, self._callback = self._callback, None
+        self._clock.release()
+        if callback is not None:
+            callback()
 
 
 class MovableTimer:
