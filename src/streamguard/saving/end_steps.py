@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from ..facts import facts
 from ..faults import Fault
 from ..observations import Observer
 from ..scopes import StreamContext, Work, scope
@@ -30,7 +31,7 @@ class LocalStream:
     """Whether another worker owns a stream that this process could not log, as far as the stream store says."""
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class EndResult:
     """What the steps came to, for the terminal record."""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
+from ..facts import facts
 from ..stores.records import Erasure, StreamMeta
 
 __all__ = ["StreamStart"]
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class StreamStart:
     """A moment that can be compared with an erasure without using this process's wall clock."""
 

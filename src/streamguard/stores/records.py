@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from ..compact_json import compact_json
 from ..decoding import decoding, read_json
+from ..facts import facts
 from ..faults import Fault
 from ..values import (
     EventKind,
@@ -80,7 +81,7 @@ class Status(StrEnum):
     """The record of this one stream cannot be read or written to; asking again does not help."""
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class Seal:
     """The decision how a stream ended. The first one stands."""
 
@@ -97,7 +98,7 @@ class Seal:
     """The stream ended before its endpoint had emitted anything, and costs nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class Terminal:
     """The last event of a stream: what was true when it closed."""
 
@@ -175,7 +176,7 @@ def read_quota_state(stored: str) -> QuotaState:
     return QuotaState(stored) if stored in _QUOTA_STATES else QuotaState.PENDING
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class NewStream:
     """What `register` writes. Its lease begins at registration, on the store's clock."""
 
@@ -202,7 +203,7 @@ class NewStream:
     nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class StreamMeta:
     """A snapshot of one stream's record."""
 

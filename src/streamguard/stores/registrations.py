@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from ..facts import facts
 from .records import StreamMeta
 
 __all__ = ["ENDED_UNCOUNTED", "Full", "Occupied", "Registered", "StopReply", "Withdrawn"]
@@ -16,7 +17,7 @@ ENDED_UNCOUNTED: Final = 8
 limit from a new stream of that session."""
 
 
-@dataclass(frozen=True, slots=True)
+@facts
 class Registered:
     """The stream exists, is the session's active one, and counts among its owner's running ones. Its writer writes
     under `meta.epoch`, until another worker raises that."""

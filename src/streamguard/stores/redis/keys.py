@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import struct
+from binascii import b2a_base64
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple, TypedDict
@@ -40,6 +42,9 @@ RESERVATION_SHARDS: Final = 16
 """As `quota.redis.reservation_index.SHARDS`; a test compares them."""
 
 _CACHED_STREAMS: Final = 4096
+
+_SIZE: Final = struct.Struct(">Q").pack
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 class SessionKeys(NamedTuple):
@@ -117,9 +122,16 @@ class StreamKeys(NamedTuple):
 
 def _digest(*texts: str) -> str:
     """22 characters that stand for `texts`, 128 bits of them: equal only for equal texts."""
-    raw = [text.encode("utf-8", "surrogatepass") for text in texts]
-    named = b"".join([len(one).to_bytes(8, "big") + one for one in raw])
-    return base64.urlsafe_b64encode(hashlib.blake2b(named, digest_size=16).digest())[:22].decode()
+    named: list[bytes] = []
+    for text in texts:
+        raw = text.encode("utf-8", "surrogatepass")
+        named += (_SIZE(len(raw)), raw)
+    return _base64(hashlib.blake2b(b"".join(named), digest_size=16).digest())[:22].decode()
+
+
+def _base64(raw: bytes) -> bytes:
+    """As `base64.urlsafe_b64encode`, in one call instead of four."""
+    return b2a_base64(raw, newline=False).translate(_URL_SAFE)
 
 
 def _spread(session: SessionKeys) -> int:
@@ -232,7 +244,7 @@ def key_text(key: bytes) -> str:
 
 def encode_member(ref: StreamRef) -> bytes:
     """A stream's name as a member of an index: base64url of a JSON array, so that it can be read back."""
-    return base64.urlsafe_b64encode(compact_json([ref.key.owner, ref.key.session_id, ref.stream_id]))
+    return _base64(compact_json([ref.key.owner, ref.key.session_id, ref.stream_id]))
 
 
 def decode_member(member: bytes) -> StreamRef:
