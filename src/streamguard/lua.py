@@ -219,7 +219,7 @@ def _reader_of(kind: Any) -> _Reader:
 def _fields_reader(kind: Any) -> _Reader:
     hints = get_type_hints(kind)
     has_rest = get_origin(hints[kind._fields[-1]]) is tuple
-    readers = [_reader_of(hints[name]) for name in kind._fields]
+    readers = [(hints[name], _reader_of(hints[name])) for name in kind._fields]
     fixed = readers[:-1] if has_rest else readers
     least = sum(name not in kind._field_defaults for name in kind._fields[: len(fixed)])
 
@@ -227,9 +227,11 @@ def _fields_reader(kind: Any) -> _Reader:
         found = _list(reply)
         if len(found) < least or (len(found) > len(fixed) and not has_rest):
             raise ValueError(f"a reply of {len(found)} parts")
-        values = [read(part) for read, part in zip(fixed, found, strict=False)]
+        values = []
+        for (hint, read), part in zip(fixed, found, strict=False):
+            values.append(part if type(part) is hint or hint is object else read(part))  # no call for most of them
         if has_rest and len(found) > len(fixed):
-            values.append(readers[-1](found[len(fixed) :]))
+            values.append(readers[-1][1](found[len(fixed) :]))
         return kind(*values)
 
     return read_fields

@@ -113,6 +113,9 @@ def append_reply(reply: Reply) -> AppendReply:
     """The reply of a script that writes to a stream. In the usual case it is the last event's number alone."""
     if isinstance(reply, int):
         return AppendReply(Status.OK, reply, False)
+    match reply:
+        case [0, int() as last_seq, int() as stop]:
+            return AppendReply(Status.OK, last_seq, stop == 1)
     if isinstance(reply, CommandError) and not concerns_record(reply):
         return AppendReply(Status.REFUSED, 0, False)
     try:
@@ -224,24 +227,30 @@ def _damaged(ref: StreamRef, what: str, operation: str) -> StoreCorruptError:
 def identity(new: NewStream) -> list[str | bytes]:
     """The fields that never change but the message id, as name and value pairs; owner and session are there for
     operators."""
-    named: dict[str, str | bytes] = {
-        "protocol": new.protocol,
-        "binding": new.binding,
-        "fingerprint": new.fingerprint,
-        "owner": new.ref.key.owner.encode("utf-8", "surrogatepass"),
-        "session": new.ref.key.session_id.encode("utf-8", "surrogatepass"),
-    }
+    key, fields = new.ref.key, RECORD_FIELDS
+    named: list[str | bytes] = [
+        fields["protocol"],
+        new.protocol,
+        fields["binding"],
+        new.binding,
+        fields["fingerprint"],
+        new.fingerprint,
+        fields["owner"],
+        key.owner.encode("utf-8", "surrogatepass"),
+        fields["session"],
+        key.session_id.encode("utf-8", "surrogatepass"),
+    ]
     if new.client_version:
-        named["client_version"] = new.client_version
+        named += (fields["client_version"], new.client_version)
     if new.request_id is not None:
-        named["request_id"] = new.request_id
+        named += (fields["request_id"], new.request_id)
     if new.trace is not None:
-        named["trace"] = new.trace
+        named += (fields["trace"], new.trace)
     if new.worker:
-        named["worker"] = new.worker
+        named += (fields["worker"], new.worker)
     if new.abandon_after_seconds is not None:
-        named["abandon_ms"] = str(round(new.abandon_after_seconds * 1000))
-    return [piece for name, value in named.items() for piece in (RECORD_FIELDS[name], value)]
+        named += (fields["abandon_ms"], str(round(new.abandon_after_seconds * 1000)))
+    return named
 
 
 # -- seals ------------------------------------------------------------------------------------------------------------
@@ -282,7 +291,7 @@ def _usage(field: object) -> Usage | None:
 
 def pack_held(parts: Iterable[bytes]) -> bytes:
     """The field `h`: each part after its length, four bytes big-endian."""
-    return b"".join(_LENGTH.pack(len(part)) + part for part in parts)
+    return b"".join([_LENGTH.pack(len(part)) + part for part in parts])
 
 
 def _unpack_held(packed: bytes) -> tuple[bytes, ...]:

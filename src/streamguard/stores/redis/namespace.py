@@ -76,7 +76,12 @@ class RedisNamespace:
             StoreCorruptError: a key holds something else than ours do.
             StoreUnavailableError: no answer in time, or Redis refused.
         """
-        replies = await self.connections.run(operation, commands)
+        return await self._repaired(operation, commands, await self.connections.run(operation, commands), partly=partly)
+
+    async def _repaired(
+        self, operation: str, commands: Sequence[Command], replies: list[Reply], *, partly: bool = False
+    ) -> list[Reply]:
+        """These replies, if they say of no index that it is of another type; see `ask`."""
         damaged = [
             n
             for n, reply in enumerate(replies)
@@ -98,7 +103,10 @@ class RedisNamespace:
             StoreCorruptError: a key holds something else than ours do.
             StoreUnavailableError: no answer in time, or Redis refused.
         """
-        (reply,) = await self.ask(operation, self.command(call))
+        command = self.connections.command(call)
+        (reply,) = await self.connections.run(operation, (command,))
+        if isinstance(reply, CommandError):
+            (reply,) = await self._repaired(operation, (command,), [reply])
         return read_answer(operation, call, reply)
 
     async def call_each(self, operation: str, calls: Sequence[Call[int]]) -> None:

@@ -6,6 +6,7 @@ hundred streams that begin at once cost a few exchanges and not hundreds.
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -47,10 +48,10 @@ class Connections(ABC):
 
     def command(self, call: Call[Any]) -> Command:
         """A call of one of our scripts, to be sent."""
-        words = call.words()
-        packed = pack(("EVALSHA", self._scripts.digests[call.script], call.key_count, *words))
+        words, script = call.words(), call.script
+        packed = pack(("EVALSHA", self._scripts.digests[script], call.key_count, *words))
         on_index = call.shard_key if isinstance(call, ShardCall) else None
-        return Command(packed, call.script, on_index, cast("bytes", words[0]))
+        return Command(packed, script, on_index, cast("bytes", words[0]))
 
     def script_start(self, name: str, keys: Sequence[bytes], args: Sequence[str | bytes | int], *, more: int) -> bytes:
         """The beginning of a call of the script `name` with `more` arguments after `args`, which the caller packs
@@ -114,11 +115,22 @@ class PipelinedConnections(Connections):
         self, operation: str, commands: Sequence[Command], *, deadline: Deadline | None = None
     ) -> list[Reply]:
         """As `Connections.run`; `deadline` instead of the command timeout."""
-        packed, scripts = [one.packed for one in commands], [one.script for one in commands]
-        replies, _ = await self._submit(operation, packed, scripts, deadline)
-        return replies
+        if len(commands) == 1:  # nearly always
+            ((packed, script, _, _),) = commands
+            _, replies = self._submit(operation, (packed,), (script,), deadline)
+        else:
+            self._check_open(operation)
+            if not commands:
+                return []
+            every, scripts = [one.packed for one in commands], [one.script for one in commands]
+            _, replies = self._submit(operation, every, scripts, deadline)
+        return await replies
 
-    async def _submit(
+    def _check_open(self, operation: str) -> None:
+        if self._closed:
+            raise StoreUnavailableError(f"{operation}: the store is closed", operation=operation)
+
+    def _submit(
         self,
         operation: str,
         packed: Sequence[bytes],
@@ -128,17 +140,16 @@ class PipelinedConnections(Connections):
         count: int | None = None,
         only_on: int = 0,
         usual: Usual | None = None,
-    ) -> tuple[list[Reply], int]:
+    ) -> tuple[Request, asyncio.Future[list[Reply]]]:
+        """Queue a request of one command or more. The second value is what its caller waits for."""
         if self._closed:
-            raise StoreUnavailableError(f"{operation}: the store is closed", operation=operation)
-        if not packed:
-            return [], 0
+            self._check_open(operation)
         connection = self._least_busy()
         replies = connection.future()
         until = deadline or connection.deadline(self._seconds)
         request = Request(operation, packed, scripts, replies, until, count=count, only_on=only_on, usual=usual)
         connection.submit(request)
-        return await replies, request.number
+        return request, replies
 
     def post(self, operation: str, commands: Sequence[Command]) -> None:
         if not self._closed and commands:
@@ -214,7 +225,8 @@ class OrderedConnection(PipelinedConnections):
             OtherConnectionError: the connection is not the one with the number `only_on`; nothing was sent.
             StoreUnavailableError: see `run`.
         """
-        return await self._submit(operation, packed, scripts, count=count, only_on=only_on, usual=usual)
+        request, replies = self._submit(operation, packed, scripts, count=count, only_on=only_on, usual=usual)
+        return await replies, request.number
 
 
 def _abandon(connections: list[PipelinedConnection]) -> None:

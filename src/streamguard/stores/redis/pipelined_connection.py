@@ -93,6 +93,8 @@ class PipelinedConnection:
         """An exchange is under way."""
         self._batch: list[Request] = []
         """What the exchange under way carries."""
+        self._wanted = 0
+        """How many replies that has."""
         self._over: RawConnection | None = None
         """What it goes over, unless the task has begun it."""
         self._unknown: _Unknown | None = None
@@ -152,11 +154,8 @@ class PipelinedConnection:
     # -- without the task ----------------------------------------------------------------------------------------------
 
     def _send_soon(self) -> None:
-        if self.connection.usable(self._loop.time()) is None:
-            self._wake_task()
-        else:
-            self._sending = True
-            self._loop.call_soon(self._send)
+        self._sending = True
+        self._loop.call_soon(self._send)
 
     def _send(self) -> None:
         """Send what waits, in one write."""
@@ -175,7 +174,8 @@ class PipelinedConnection:
                 return
             self.busy, self._over = True, raw
             self._limit.set(batch[0].deadline.at)
-            raw.expect(_count(batch), self._arrived, batch[0].usual)
+            self._wanted = wanted = _count(batch)
+            raw.expect(wanted, self._arrived, batch[0].usual)
             try:
                 raw.write(_joined(batch))
             except DRIVER_ERRORS as exc:
@@ -195,7 +195,7 @@ class PipelinedConnection:
                 self._fail(batch, error)
                 self.connection.discard()
             else:
-                replies, refused = self.connection.take(raw, _count(batch), self._loop.time())
+                replies, refused = self.connection.take(raw, self._wanted, self._loop.time())
                 unknown = [n for n, reply in enumerate(replies) if unknown_script(reply)] if refused else None
                 if unknown:
                     self._unknown = _Unknown(batch, replies, unknown, raw.number)

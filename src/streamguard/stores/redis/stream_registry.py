@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from ...decoding import decoding
+from ...decoding import DAMAGE
 from ...errors import StoreCorruptError
 from ...values import FORMAT_VERSION, Persisted, QuotaState, SessionKey, StreamRef, StreamState
 from ..damage import RecordKind, Unreadable
@@ -74,16 +74,22 @@ class RedisRegistry(StreamRegistry):
         limit: int | None,
         arrived_seconds: float = 0.0,
     ) -> Registered | Occupied | Full | Withdrawn:
-        keys, session = self._redis.keys.stream(new.ref), self._redis.keys.session(new.ref.key)
+        key = new.ref.key
+        known = self._redis.keys
+        keys, session = known.stream(new.ref), known.session(key)
+        one_server = self._redis.one_server
         registering = Register(
-            **keys.stored,
+            meta_key=keys.meta,
+            log_key=keys.log,
+            session_key=keys.session,
+            streams_key=keys.streams,
             watch_note_key=keys.watch_note,
             erased_key=session.erased,
             withdrawn_key=keys.withdrawn,
             stopped_key=session.stopped,
-            owner_key=self._redis.far(self._redis.keys.owner(new.ref.key.owner)),
-            stops_key=self._redis.far(self._redis.keys.stops(new.ref.key.owner)),
-            lease_shard_key=self._redis.far(keys.lease_shard),
+            owner_key=known.owner(key.owner) if one_server else None,
+            stops_key=known.stops(key.owner) if one_server else None,
+            lease_shard_key=keys.lease_shard if one_server else None,
             meta_prefix=session.meta_prefix,
             log_prefix=session.log_prefix,
             stream_id=new.ref.stream_id,
@@ -99,7 +105,7 @@ class RedisRegistry(StreamRegistry):
             identity=identity(new),
         )
         deadline: Reply = None
-        if self._redis.one_server:
+        if one_server:
             registered = await self._redis.call("register", registering)
         else:
             entry = self._leases.entry(new.ref, lease_seconds)
@@ -309,45 +315,45 @@ def _begun_meta(new: NewStream, lease_seconds: float, begun: object) -> StreamMe
     Raises:
         StoreCorruptError: it says something else.
     """
-    with decoding(lambda: _unreadable(new.ref)):
+    try:
         match begun:
             case [int() as ordinal, bytes() as epoch_digits, bytes() as began_us, int() as stop, int() as at]:
                 epoch, began = int(epoch_digits), int(began_us) / 1_000_000
             case _:
                 raise TypeError("not what a registration says")
-        return StreamMeta(
-            ref=new.ref,
-            message_id=new.message_id,
-            protocol=new.protocol,
-            binding=new.binding,
-            fingerprint=new.fingerprint,
-            ordinal=ordinal,
-            epoch=epoch,
-            state=StreamState.OPEN,
-            last_seq=0,
-            last_epoch=epoch,
-            first_seq=1,
-            lease_seconds=lease_seconds,
-            stop_requested=stop == 1,
-            taken=False,
-            lost=False,
-            seal=None,
-            usage=None,
-            persisted=Persisted.NOT_ASKED,
-            quota=QuotaState.NONE,
-            revised=False,
-            created_at=began,
-            age_seconds=max(0.0, at / 1_000 - began),
-            closed_seconds=None,
-            abandon_after_seconds=new.abandon_after_seconds,
-            viewed_seconds=None,
-            format_version=FORMAT_VERSION,
-            client_version=new.client_version,
-            request_id=new.request_id,
-            trace=new.trace,
-            worker=new.worker,
-        )
-
-
-def _unreadable(ref: StreamRef) -> StoreCorruptError:
-    return StoreCorruptError(f"register: the record of stream {ref.stream_id} is damaged", operation="register")
+        age = max(0.0, at / 1_000 - began)
+    except DAMAGE as exc:
+        text = f"register: the record of stream {new.ref.stream_id} is damaged"
+        raise StoreCorruptError(text, operation="register") from exc
+    return StreamMeta(
+        ref=new.ref,
+        message_id=new.message_id,
+        protocol=new.protocol,
+        binding=new.binding,
+        fingerprint=new.fingerprint,
+        ordinal=ordinal,
+        epoch=epoch,
+        state=StreamState.OPEN,
+        last_seq=0,
+        last_epoch=epoch,
+        first_seq=1,
+        lease_seconds=lease_seconds,
+        stop_requested=stop == 1,
+        taken=False,
+        lost=False,
+        seal=None,
+        usage=None,
+        persisted=Persisted.NOT_ASKED,
+        quota=QuotaState.NONE,
+        revised=False,
+        created_at=began,
+        age_seconds=age,
+        closed_seconds=None,
+        abandon_after_seconds=new.abandon_after_seconds,
+        viewed_seconds=None,
+        format_version=FORMAT_VERSION,
+        client_version=new.client_version,
+        request_id=new.request_id,
+        trace=new.trace,
+        worker=new.worker,
+    )

@@ -151,10 +151,10 @@ class RedisWrites(StreamWrites):
         fields = _seal_fields(seal)
         replies = await self._redis.ordered.run("close", self._close(close, new=fields))
         checked("close", replies)
-        *_, reply = replies
+        reply = replies[-1]
         answer = self._written(close.ref, reply, "close")
         if answer.status is Status.OK:
-            return Status.OK, seal, await self._closed(close, answer)
+            return Status.OK, seal, answer if self._redis.one_server else await self._closed(close, answer)
         return await self._seal_then_close(close, seal, fields)
 
     async def _seal_then_close(
@@ -255,11 +255,14 @@ class RedisWrites(StreamWrites):
     def _close(self, close: Close, *, standing: SealFields | None = None, new: SealFields = _NO_SEAL) -> list[Command]:
         """Close a stream: one that is sealed, under the `standing` seal if that is given; an open one with a `new`."""
         new_last, new_seal, new_usage, new_held = new
-        keys = self._redis.keys.stream(close.ref)
+        keys, one_server = self._redis.keys.stream(close.ref), self._redis.one_server
         closing = CloseStream(
-            **keys.stored,
-            lease_shard_key=self._redis.far(keys.lease_shard),
-            owner_key=self._redis.far(self._redis.keys.owner(close.ref.key.owner)),
+            meta_key=keys.meta,
+            log_key=keys.log,
+            session_key=keys.session,
+            streams_key=keys.streams,
+            lease_shard_key=keys.lease_shard if one_server else None,
+            owner_key=self._redis.keys.owner(close.ref.key.owner) if one_server else None,
             epoch=close.epoch,
             stream_id=close.ref.stream_id,
             retention_ms=milliseconds(close.retention_seconds),
