@@ -92,7 +92,7 @@ class Reservations:
 
     def held(self, ref: StreamRef) -> HeldReservation | None:
         """What a stream of this process has reserved; None for nothing."""
-        return self._held.get(ref)
+        return self._held.get(ref) if self._held else None
 
     def keeps(self, ref: StreamRef) -> bool:
         """Whether this process renews the stream's reservation."""
@@ -187,7 +187,8 @@ class Reservations:
 
     def forget(self, ref: StreamRef) -> None:
         """The stream is over, and settled or left to the outbox."""
-        self._held.pop(ref, None)
+        if self._held:
+            self._held.pop(ref, None)
 
     def _release_soon(self, stream: Subject, held: HeldReservation | None = None) -> None:
         self._start(partial(self._released, stream, held))

@@ -82,33 +82,31 @@ class StreamTasks:
         if not stream.begin_finalising():
             return
         with scope(stream, Work.FINALISE, self._observe):
-            await self._end(stream, ending)
-
-    async def _end(self, stream: LiveStream, ending: Ending) -> None:
-        if ending.outcome is Outcome.STOPPED:
-            stream.begin()
-        fault = ending.fault
-        if fault is not None:
-            stream.fail(fault, ending.error)
-        try:
-            if ending.status is not None and await self._withdrawal.end(stream, ending):
-                return
+            if ending.outcome is Outcome.STOPPED:
+                stream.begin()
+            fault = ending.fault
             if fault is not None:
-                self._observe.fault(stream, fault, ending)
-            await self._finaliser.finalise(stream, ending)
-        finally:
-            stream.finish()
-            self._streams.discard(stream.ref)
-            if stream.request.on_over is not None:
-                stream.request.on_over()
-            self._reservations.forget(stream.ref)
-            self._changed()
-            if not stream.feed.ended and not stream.superseded:
-                stream.feed.end(complete=False)
-            if stream.log.registered and not (stream.log.closed or stream.log.withdrawn):
-                with suppress(StoreError):
-                    await self._store.release_slot(stream.ref.key.owner, stream.ref.stream_id)
-            stream.release()
+                stream.fail(fault, ending.error)
+            try:
+                if ending.status is not None and await self._withdrawal.end(stream, ending):
+                    return
+                if fault is not None:
+                    self._observe.fault(stream, fault, ending)
+                await self._finaliser.finalise(stream, ending)
+            finally:
+                stream.finish()
+                self._streams.discard(stream.ref)
+                if stream.request.on_over is not None:
+                    stream.request.on_over()
+                self._reservations.forget(stream.ref)
+                self._changed()
+                if not stream.feed.ended and not stream.superseded:
+                    stream.feed.end(complete=False)
+                log = stream.log
+                if log.registered and not (log.closed or log.withdrawn):
+                    with suppress(StoreError):
+                        await self._store.release_slot(stream.ref.key.owner, stream.ref.stream_id)
+                stream.release()
 
     async def _run(
         self, stream: LiveStream, items: Callable[[], AsyncIterator[object]], context: StreamContext
@@ -118,7 +116,8 @@ class StreamTasks:
                 stream.produced_by(asyncio.current_task())
                 ending = stream.early_end or await produce(stream, items)
                 stream.produced_by(None)
-                await self._tasks.finish(self.end, stream, ending)
+                self._tasks.finishing()
+                await self.end(stream, ending)
         except BaseException as exc:
             if self._tasks.passes(exc):
                 raise

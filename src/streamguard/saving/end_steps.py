@@ -99,7 +99,10 @@ class EndSteps:
     def have_nothing_to_do(self, ref: StreamRef, binding: str) -> bool:
         """Whether `finish` would do nothing for a stream of this process, so that it may be sealed and closed in one
         go."""
-        return all(step.has_nothing_to_do(ref, binding) for step in self._steps)
+        for step in self._steps:  # noqa: SIM110 -- `all` takes four calls more, for each stream
+            if not step.has_nothing_to_do(ref, binding):
+                return False
+        return True
 
     async def finish(self, sealed: SealedStream, local: LocalStream | None) -> EndResult:
         """Finish a stream whose log is whole; `local` when this process produced it."""

@@ -148,7 +148,8 @@ class Saving(EndStep):
     # -- in a stream's end --------------------------------------------------------------------------------------------
 
     def has_nothing_to_do(self, ref: StreamRef, binding: str) -> bool:
-        return self._bindings.target_of(binding) is None and not self._bindings.is_others(binding)
+        bindings = self._bindings
+        return bindings.target_of(binding) is None and (bindings.knows(binding) or not bindings.any)
 
     async def finish(self, sealed: SealedStream, local: LocalStream | None, result: EndResult) -> EndResult:
         """Save a stream whose log is whole. Waits `save_visible_seconds` at most, or less than a lease for a stream

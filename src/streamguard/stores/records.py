@@ -111,9 +111,13 @@ class Terminal:
     """`log_lost` when the log before it is not the whole stream."""
     original: str | None = None
     """As in `Seal`; passed on by `to_json`."""
+    _json: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
+    """What `to_json` made, once it was called: the store writes it, and viewers here are shown it."""
 
     def to_json(self) -> bytes:
         """The terminal event's payload: compact UTF-8 JSON, absent fields omitted."""
+        if self._json:
+            return self._json[0]
         body: dict[str, object] = {
             "outcome": self.original or self.outcome,
             "persisted": self.persisted,
@@ -124,7 +128,8 @@ class Terminal:
             body["fault"] = self.fault.as_dict()
         if self.reason is not None:
             body["reason"] = self.reason
-        return compact_json(body)
+        self._json.append(compact_json(body))
+        return self._json[0]
 
     @classmethod
     def from_json(cls, data: bytes) -> Terminal:

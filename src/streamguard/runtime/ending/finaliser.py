@@ -74,15 +74,14 @@ class Finaliser:
         """
         stream.activity.through_at = stream.activity.clock()
         try:
-            await self._finalise(stream, ending)
+            close_open_parts(stream, ending)
+            stream.backlog.flush()
+            if not (self._steps.have_nothing_to_do(stream) and await self._one_step.end(stream, ending)):
+                await self._end_in_steps(stream, ending)
         except StoreCorruptError:
             await self._end_unreadable(stream, ending)
 
-    async def _finalise(self, stream: LiveStream, ending: Ending) -> None:
-        close_open_parts(stream, ending)
-        stream.backlog.flush()
-        if self._steps.have_nothing_to_do(stream) and await self._one_step.end(stream, ending):
-            return
+    async def _end_in_steps(self, stream: LiveStream, ending: Ending) -> None:
         await flushed(stream)
         if stream.superseded:
             stream.finish()

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from ...deadlines import Deadline
 from ...errors import StoreUnavailableError
-from ...retrying import Backoff
+from ...retrying import Backoff, Retries
 from ...settings import Settings
 from ...stores.breaker import Breaker
 
@@ -46,13 +46,14 @@ class StoreAttempts:
         return self._repeated(step, None)
 
     async def _repeated(self, step: Callable[[], Awaitable[T]], deadline: Deadline | None) -> T | None:
-        retries = PAUSES.retries(deadline)
+        retries: Retries | None = None
         while True:
             try:
                 return await step()
             except StoreUnavailableError as exc:
                 self._breaker.stumbled(exc)
                 error = exc
+            retries = retries or PAUSES.retries(deadline)  # hardly ever
             if self._given_up() or not await retries.pause():
                 if deadline is not None:
                     self._breaker.exhausted(error)

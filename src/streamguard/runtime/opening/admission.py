@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...charging.reservations import Reservations
+from ...charging.terms import Demand
 from ...errors import StoreError
 from ...stores.breaker import Breaker
 from ...stores.budget import Budget
@@ -58,20 +59,20 @@ class Admission:
         stream = self._make(request, ref, budget)
         self._streams.expect(stream)
         try:
-            return await self._open(stream, budget)
+            if request.demand is None:
+                return await self._registration.register(stream, budget)
+            return await self._open_with_quota(stream, request.demand, budget)
         finally:
             self._streams.expect_no_longer(stream)
 
-    async def _open(self, stream: LiveStream, budget: Budget) -> LiveStream | StreamMeta:
+    async def _open_with_quota(self, stream: LiveStream, demand: Demand, budget: Budget) -> LiveStream | StreamMeta:
         request = stream.request
-        if request.demand is None:
-            return await self._registration.register(stream, budget)
         record = await self._record(request.key, budget)
         if record is not None and record.active is not None and joins(request, record.active):
             self._refusals.check_protocol(request, record.active)
             return record.active  # its quota is reserved already
         held = await self._reservations.reserve(
-            stream, request.demand, binding=request.binding, budget=budget if self._shares_server else None
+            stream, demand, binding=request.binding, budget=budget if self._shares_server else None
         )
         try:
             opened = await self._registration.register(stream, budget)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 from ...errors import FaultError
@@ -31,14 +29,12 @@ class Capacity:
         """Whether there is no capacity for one more stream."""
         return len(self._streams) + self.opening >= self._limit
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """While entered, one more request is being admitted."""
+    def __enter__(self) -> None:
+        """While entered, by any number of tasks, one more request of each is being admitted."""
         self.opening += 1
-        try:
-            yield
-        finally:
-            self.opening -= 1
+
+    def __exit__(self, *exc: object) -> None:
+        self.opening -= 1
 
     def check(self) -> None:
         """Refuse if there is no capacity for one more stream.

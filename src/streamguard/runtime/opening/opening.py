@@ -65,32 +65,30 @@ class Opening:
                 trace = self._observe.traceparent()
                 if trace is not None:
                     request = replace(request, trace=trace)
-            return await self._open(request, budget)
-
-    async def _open(self, request: StreamRequest, budget: Budget) -> LiveStream | StreamMeta:
-        refusal = self._refusal(request)
-        if refusal is not None:
-            self._observe.refused(request, refusal.fault)
-            raise refusal
-        if self._capacity.full and not await self._admission.needs_no_capacity(request, budget):
-            self._capacity.check_for(request)
-        try:
-            with self._capacity.held():
-                opened = await self._admission.open(request, budget)
-                if isinstance(opened, StreamMeta):
-                    return opened
-                self._streams[opened.ref] = opened
-                begin_user_messages(self._saving, opened)
-        finally:
-            self._changed()
-        self._observe.opened(opened)
-        if opened.stopped:  # after its request arrived, and before it was registered
-            opened.cancel(Ending(Outcome.STOPPED, None))
-        refusal = self._refusal(request)  # the drain may have begun while this stream was being registered
-        if refusal is not None:
-            self._end_soon(opened, Ending(Outcome.INTERRUPTED, refusal.fault))
-            raise refusal
-        return opened
+            refusal = self._refusal(request)
+            if refusal is not None:
+                self._observe.refused(request, refusal.fault)
+                raise refusal
+            capacity = self._capacity
+            if capacity.full and not await self._admission.needs_no_capacity(request, budget):
+                capacity.check_for(request)
+            try:
+                with capacity:
+                    opened = await self._admission.open(request, budget)
+                    if isinstance(opened, StreamMeta):
+                        return opened
+                    self._streams[opened.ref] = opened
+                    begin_user_messages(self._saving, opened)
+            finally:
+                self._changed()
+            self._observe.opened(opened)
+            if opened.stopped:  # after its request arrived, and before it was registered
+                opened.cancel(Ending(Outcome.STOPPED, None))
+            refusal = self._refusal(request)  # the drain may have begun while this stream was being registered
+            if refusal is not None:
+                self._end_soon(opened, Ending(Outcome.INTERRUPTED, refusal.fault))
+                raise refusal
+            return opened
 
     def _refusal(self, request: StreamRequest) -> FaultError | None:
         """`shutting_down` once the drain has begun; None before."""

@@ -70,25 +70,22 @@ class Registration:
         However it fails, and when it is cancelled, a registration that may have happened is withdrawn in the
         background, so that the next request does not meet it.
         """
+        if self._breaker.open:
+            return self._degrade(stream)
         try:
-            return await self._register_or_degrade(stream, budget)
+            try:
+                joined = await self._register(stream, budget)
+            except StoreUnavailableError as exc:
+                self._breaker.exhausted(exc)
+                return self._degrade(stream)
+            except StoreFormatError as exc:  # a later version's session: an unlogged stream would run beside its own
+                raise self._refusals.newer_version(stream.request, NEWER_FORMAT) from exc
+            except StoreError:  # this session's record cannot be read; other sessions' can
+                return self._degrade(stream)
         except BaseException:
             if stream.log.in_doubt:
                 self._steps_in_doubt.withdraw(stream.ref)
             raise
-
-    async def _register_or_degrade(self, stream: LiveStream, budget: Budget) -> LiveStream | StreamMeta:
-        if self._breaker.open:
-            return self._degrade(stream)
-        try:
-            joined = await self._register(stream, budget)
-        except StoreUnavailableError as exc:
-            self._breaker.exhausted(exc)
-            return self._degrade(stream)
-        except StoreFormatError as exc:  # a later version's session: an unlogged stream would run beside its own
-            raise self._refusals.newer_version(stream.request, NEWER_FORMAT) from exc
-        except StoreError:  # this session's record cannot be read; other sessions' can
-            return self._degrade(stream)
         return stream if joined is None else joined
 
     async def _register(self, stream: LiveStream, budget: Budget) -> StreamMeta | None:

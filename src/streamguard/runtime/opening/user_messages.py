@@ -11,7 +11,7 @@ __all__ = ["ask_for_session", "begin_user_messages"]
 
 def ask_for_session(saving: Saving, stream: LiveStream) -> None:
     """A stream is about to be registered: open its session meanwhile, if its message store may refuse that."""
-    if saving.may_forbid(stream.request.binding):
+    if stream.saved and saving.may_forbid(stream.request.binding):
         begin_user_messages(saving, stream)
 
 
@@ -19,6 +19,8 @@ def begin_user_messages(saving: Saving, stream: LiveStream) -> None:
     """A stream begins: open its session, if its messages are to be saved and that was not done."""
     if stream.user_messages is not None:
         stream.user_messages.began(stream_start_of(stream))
+        return
+    if not stream.saved:
         return
     user_messages = saving.user_messages(
         stream.ref,

@@ -129,11 +129,11 @@ class Backlog:
     """The work in `unless_closed`, if any."""
 
     def __post_init__(self) -> None:
-        self.begin_epoch(UNTOLD)
+        self._append = ReusedAppend(self.ref, UNTOLD)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Append under this epoch from now on. Nothing was appended yet."""
-        self._append = ReusedAppend(self.ref, epoch)
+        """Append under this epoch from now on. Nothing was appended yet, so nothing is kept of an append either."""
+        self._append.epoch = epoch
         if self.state is not _CLOSED and self.feed.emitted_bytes == 0:
             self._free_bytes = min(self.bounds.first_bytes, BACKLOG_BYTES)
 

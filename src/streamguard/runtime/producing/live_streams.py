@@ -22,7 +22,8 @@ class LiveStreams:
         """By their ids, which are never used twice: a `StreamRef` takes a call to be hashed."""
         self._by_id: dict[str, LiveStream] = {}
         """Also those that are being registered."""
-        self._by_session: dict[SessionKey, dict[str, LiveStream]] = {}
+        self._by_session: dict[tuple[str, str], dict[str, LiveStream]] = {}
+        """By owner and session: a `SessionKey` takes a call to be hashed, too."""
         self._by_owner: dict[str, dict[str, LiveStream]] = {}
 
     def __len__(self) -> int:
@@ -31,7 +32,7 @@ class LiveStreams:
     def __setitem__(self, ref: StreamRef, stream: LiveStream) -> None:
         key, stream_id = ref.key, ref.stream_id
         self._all[stream_id] = self._by_id[stream_id] = stream
-        self._by_session.setdefault(key, {})[stream_id] = stream
+        self._by_session.setdefault((key.owner, key.session_id), {})[stream_id] = stream
         self._by_owner.setdefault(key.owner, {})[stream_id] = stream
 
     def get(self, ref: StreamRef) -> LiveStream | None:
@@ -58,12 +59,12 @@ class LiveStreams:
             return
         del self._all[ref.stream_id]
         self._by_id.pop(ref.stream_id, None)
-        _discard(self._by_session, ref.key, ref.stream_id)
+        _discard(self._by_session, (ref.key.owner, ref.key.session_id), ref.stream_id)
         _discard(self._by_owner, ref.key.owner, ref.stream_id)
 
     def of_session(self, key: SessionKey) -> list[LiveStream]:
         """A session's streams, oldest first."""
-        return list(self._by_session.get(key, {}).values())
+        return list(self._by_session.get((key.owner, key.session_id), {}).values())
 
     def of_owner(self, owner: str) -> list[LiveStream]:
         """An owner's streams, oldest first."""

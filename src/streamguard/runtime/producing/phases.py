@@ -135,6 +135,9 @@ TRANSITIONS: Final[Mapping[type[Enum], Mapping[Any, frozenset[Any]]]] = MappingP
 """Which may follow which."""
 
 
+_NEXT: Final[Mapping[Any, frozenset[Any]]] = {now: to for moves in TRANSITIONS.values() for now, to in moves.items()}
+
+
 class IllegalMoveError(AssertionError):
     """One phase or state cannot follow the other: a defect of this package, never the caller's."""
 
@@ -150,6 +153,6 @@ def move(now: S, to: S) -> S:
     Raises:
         IllegalMoveError: it may not.
     """
-    if to not in TRANSITIONS[type(now)][now]:
+    if to not in _NEXT[now]:
         raise IllegalMoveError(now, to)
     return to

@@ -54,11 +54,13 @@ class LiveStream:
         "producer",
         "ref",
         "request",
+        "request_id",
         "saved",
         "seal",
         "settings",
         "speaking",
         "stopped",
+        "trace",
         "user_messages",
     )
 
@@ -76,6 +78,8 @@ class LiveStream:
         """A stream that is not registered yet. It begins at `opened_at`, in the event loop's time; `budget` is what its
         request may wait for the store; `saved`: whether its messages are to be saved."""
         self.request: StreamRequest = request
+        self.request_id: str | None = request.request_id
+        self.trace: str | None = request.trace
         self.ref: StreamRef = ref
         self.settings: Settings = settings
         self.callbacks: StreamCallbacks[LiveStream] = callbacks
@@ -123,14 +127,6 @@ class LiveStream:
     @property
     def message_id(self) -> str:
         return self.speaking.message_id
-
-    @property
-    def request_id(self) -> str | None:
-        return self.request.request_id
-
-    @property
-    def trace(self) -> str | None:
-        return self.request.trace
 
     @property
     def acked(self) -> int:

@@ -180,12 +180,11 @@ class Tasks:
         self.started -= 1
         self._on_ended()
 
-    async def finish(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
-        """Run `run` in the present one-off task, which nobody but `close` cancels any more: also one that caught the
+    def finishing(self) -> None:
+        """What follows in the present one-off task nobody but `close` cancels any more: also a task that caught the
         cancellation of `close` is cancelled then, where it waits first."""
         if self._closing and (task := asyncio.current_task()) is not None:
             task.cancel()
-        await run(*args)
 
     @property
     def group(self) -> TaskGroup:
