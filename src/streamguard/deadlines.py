@@ -174,26 +174,23 @@ _CLOCKS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, LoopClock]] = WeakKe
 class Timer:
     """A callback that runs when a deadline is reached: at the time `at` of a clock."""
 
-    __slots__ = ("_callback", "_clock", "_grace", "at")
+    __slots__ = ("_callback", "_clock", "_grace", "at", "runs")
 
     def __init__(self, clock: LoopClock, at: float, callback: Callable[[], None]) -> None:
         self.at: float = at
+        self.runs: bool = True
+        """Whether the callback may still run."""
         self._clock = clock
         self._callback: Callable[[], None] | None = callback
         self._grace: asyncio.TimerHandle | None = None
         """Runs once the deadline is reached."""
         clock.start(self)
 
-    @property
-    def runs(self) -> bool:
-        """Whether the callback may still run."""
-        return self._callback is not None
-
     def cancel(self) -> None:
         """Do not run the callback. A second call has no effect."""
-        if self._callback is None:
+        if not self.runs:
             return
-        self._callback = None
+        self.runs, self._callback = False, None
         if self._grace is None:
             self._clock.cancelled()
         else:
@@ -205,7 +202,7 @@ class Timer:
         self._grace = self._clock.loop.call_later(GRACE_SECONDS, self._fire)
 
     def _fire(self) -> None:
-        callback, self._callback = self._callback, None
+        callback, self.runs, self._callback = self._callback, False, None
         self._clock.release()
         if callback is not None:
             callback()

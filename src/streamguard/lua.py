@@ -85,6 +85,7 @@ class Call(Generic[R]):
     """The last of `key_names`, which are on other slots."""
     argument_names: ClassVar[tuple[str, ...]]
     reply_type: ClassVar[Any]
+    _reader: ClassVar[Any]
     _has_rest: ClassVar[bool]
     _sent_otherwise: ClassVar[tuple[int, ...]]
 
@@ -106,6 +107,7 @@ class Call(Generic[R]):
             )
         cls.prelude = _prelude(cls.key_names, {name: kinds[name] for name in cls.argument_names})
         cls.reply_type = next(get_args(base)[0] for base in cls.__orig_bases__ if get_args(base))  # type: ignore[attr-defined] # generic
+        cls._reader = staticmethod(_reader_of(cls.reply_type))
         cls._has_rest = Rest in kinds.values()
         cls._sent_otherwise = tuple(
             n for n, hint in enumerate(kinds.values()) if hint is bool or (_is_optional(hint) and hint != FarKey)
@@ -124,9 +126,8 @@ class Call(Generic[R]):
                 words[n] = "1"
         if self._has_rest:
             words += words.pop()
-        if self.far_key_names:
-            count = self.key_count
-            del words[count : len(self.key_names)]
+        if self.far_key_names and words[len(self.key_names) - 1] is None:
+            del words[len(self.key_names) - len(self.far_key_names) : len(self.key_names)]
         return tuple(words)
 
     @property
@@ -151,7 +152,8 @@ class Call(Generic[R]):
         Raises:
             TypeError, ValueError: it is no such reply.
         """
-        return cast("R", read_reply(self.reply_type, reply))
+        read: R = self._reader(reply)
+        return read
 
 
 def _is_optional(hint: Any) -> bool:

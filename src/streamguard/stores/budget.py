@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from types import TracebackType
 from typing import Final, TypeVar
 
 from ..deadlines import Deadline, Interruption, LoopClock, Timer
@@ -27,10 +28,10 @@ class Budget:
     """
 
     def __init__(self, breaker: Breaker, seconds: float) -> None:
-        self._breaker = breaker
-        self._seconds = seconds
-        self._clock = LoopClock.current()
-        self.session_deadline: Deadline = Deadline(self._clock, self._clock.time() + seconds)
+        self.breaker: Breaker = breaker
+        self.seconds: float = seconds
+        self.clock: LoopClock = LoopClock.current()
+        self.session_deadline: Deadline = Deadline(self.clock, self.clock.time() + seconds)
         """Until when the request may wait for word whether the session is its owner's, which is asked beside."""
         self._silent_seconds = 0.0
         """How long the store was waited for since it last answered."""
@@ -40,7 +41,7 @@ class Budget:
     def first_commit_seconds(self) -> float:
         """How long the first commit of the request's stream may take: its client has heard nothing yet. The step before
         was answered, or its silence counts for as long as the store is not known to be back."""
-        return max(0.0, self._seconds - self._silent_seconds) if self._breaker.open else self._seconds
+        return max(0.0, self.seconds - self._silent_seconds) if self.breaker.open else self.seconds
 
     async def ask(self, step: Callable[[], Awaitable[T]]) -> T:
         """The answer of the store to `step`, which is repeated while it fails.
@@ -50,13 +51,14 @@ class Budget:
         """
         while True:
             try:
-                answer = await self.ask_once(step)
+                with _Wait(self, 0.0):
+                    answer = await step()
             except StoreUnavailableError as exc:
-                self._breaker.stumbled(exc)
-                if self._left_seconds <= 0 or self._silent_seconds + RETRY_SECONDS >= self._seconds:
-                    raise self._late() from exc
+                self.breaker.stumbled(exc)
+                if self._left_seconds <= 0 or self._silent_seconds + RETRY_SECONDS >= self.seconds:
+                    raise self.late() from exc
             else:
-                self._breaker.answered()
+                self.breaker.answered()
                 return answer
             self._silent_seconds += RETRY_SECONDS
             self._left_seconds -= RETRY_SECONDS
@@ -69,84 +71,78 @@ class Budget:
         Raises:
             StoreUnavailableError: the budget is spent.
         """
-        clock = self._clock
-        begun = clock.time()
-        wait = _Wait(
-            clock,
-            self._breaker,
-            self._seconds,
-            silent_since=begun - self._silent_seconds,
-            floor=begun + at_least_seconds,
-            most=begun + self._left_seconds,
-        )
-        until = wait.until
-        if until <= begun:
-            raise self._late()
-        answered = False
-        try:
-            with wait.interruption:
-                wait.begin(until)
-                try:
-                    answer = await step()
-                    answered = True
-                finally:
-                    wait.end()
-        except TimeoutError as exc:
-            if not wait.interruption.happened:
-                raise
-            raise self._late() from exc
-        finally:
-            now = clock.time()
-            self._left_seconds -= now - begun
-            self._silent_seconds = 0.0 if answered else max(0.0, now - wait.heard)
-        return answer
+        with _Wait(self, at_least_seconds):
+            return await step()
 
-    def _late(self) -> StoreUnavailableError:
-        return StoreUnavailableError(f"no answer within {self._seconds} s (registration_seconds)", operation="register")
+    def times(self, now: float) -> tuple[float, float]:
+        """Since when the store has been silent, and until when at the longest the request waits, whoever is answered,
+        if it begins to wait `now`. Times are the clock's."""
+        return now - self._silent_seconds, now + self._left_seconds
+
+    def waited(self, seconds: float, *, silent_seconds: float) -> None:
+        """The request has waited for so long, and the store has been silent for `silent_seconds` of that or more."""
+        self._left_seconds -= seconds
+        self._silent_seconds = silent_seconds
+
+    def late(self) -> StoreUnavailableError:
+        """The error for a budget that is spent."""
+        return StoreUnavailableError(f"no answer within {self.seconds} s (registration_seconds)", operation="register")
 
 
 class _Wait:
-    """One step's wait for its answer, which is cancelled once the store has been silent towards everybody for long
-    enough. Times are the clock's."""
+    """A block in which one step waits for its answer, within a budget. It is cancelled once the store has been silent
+    towards everybody for long enough, and counts against the budget. Times are the clock's."""
 
-    __slots__ = ("_breaker", "_clock", "_floor", "_most", "_seconds", "_silent_since", "_timer", "interruption")
+    __slots__ = ("_begun", "_budget", "_floor", "_interruption", "_most", "_silent_since", "_timer")
 
-    def __init__(
-        self, clock: LoopClock, breaker: Breaker, seconds: float, *, silent_since: float, floor: float, most: float
-    ) -> None:
-        self._clock = clock
-        self._breaker = breaker
-        self._seconds = seconds
-        self._silent_since = silent_since
-        self._floor = floor
+    def __init__(self, budget: Budget, at_least_seconds: float) -> None:
+        self._budget = budget
+        begun = self._begun = budget.clock.time()
+        self._silent_since, self._most = budget.times(begun)
+        self._floor = begun + at_least_seconds
         """Until then it goes on in any case."""
-        self._most = most
-        """Longer it does not, whoever is answered."""
         self._timer: Timer | None = None
-        self.interruption: Interruption = Interruption()
+        self._interruption = Interruption()
 
     @property
     def heard(self) -> float:
         """When the store was last heard of."""
-        return max(self._silent_since, self._breaker.answered_at)
+        return max(self._silent_since, self._budget.breaker.answered_at)
 
     @property
     def until(self) -> float:
         """When it ends, as far as it is known now."""
-        return max(self._floor, min(self._most, self.heard + self._seconds))
+        return max(self._floor, min(self._most, self.heard + self._budget.seconds))
 
-    def begin(self, until: float) -> None:
-        """Interrupt the step at that time, unless the store is heard of meanwhile."""
-        self._timer = Timer(self._clock, until, self._look)
+    def __enter__(self) -> None:
+        until = self.until
+        if until <= self._begun:
+            raise self._budget.late()
+        self._interruption.__enter__()
+        self._begin(until)
 
-    def end(self) -> None:
-        """The step is over. Nothing refers to this from here on, so that no cycle keeps it in memory."""
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # Nothing refers to this from here on, so that no cycle keeps it in memory.
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
+        budget, now = self._budget, self._budget.clock.time()
+        budget.waited(now - self._begun, silent_seconds=0.0 if exc_type is None else max(0.0, now - self.heard))
+        try:
+            self._interruption.__exit__(exc_type, exc, traceback)
+        except TimeoutError as error:
+            raise budget.late() from error
+        if self._interruption.happened and isinstance(exc, TimeoutError):
+            raise budget.late() from exc
+
+    def _begin(self, until: float) -> None:
+        """Interrupt the step at that time, unless the store is heard of meanwhile."""
+        self._timer = Timer(self._budget.clock, until, self._look)
 
     def _look(self) -> None:
-        if (until := self.until) > self._clock.time():  # somebody was answered meanwhile
-            self.begin(until)
+        if (until := self.until) > self._budget.clock.time():  # somebody was answered meanwhile
+            self._begin(until)
         else:
-            self.interruption.happen()
+            self._interruption.happen()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...deadlines import Deadline
+from ...deadlines import LoopClock, Timer
 from ...faults import Fault
 from ..request import FirstItem
 from .backlog import Backlog
@@ -31,7 +31,8 @@ class FirstAnswer:
         """Wait for the first event that may be shown. One waiter. Cancelling it changes nothing."""
         feed = self._backlog.feed
         if feed.visible == 0 and not is_over() and self.state is not Answer.FAILED:
-            patience = Deadline.after(timeout_seconds).call(self._backlog.wake_request)
+            clock = LoopClock.current()
+            patience = Timer(clock, clock.time() + timeout_seconds, self._backlog.wake_request)
             try:
                 await self._backlog.wait_until_shown()
             finally:

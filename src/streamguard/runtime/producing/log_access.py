@@ -73,45 +73,45 @@ class LogAccess:
 
     def registering(self) -> None:
         """The store is asked for a record of the stream."""
-        self._move(LogState.REGISTERING)
+        self.state = move(self.state, LogState.REGISTERING)
 
     def not_registered(self) -> None:
         """The store answered, and has no record of the stream."""
-        self._move(LogState.UNREGISTERED)
+        self.state = move(self.state, LogState.UNREGISTERED)
 
     def enter(self, meta: StreamMeta) -> None:
         """The store has this record of the stream."""
-        self._move(LogState.WRITING)
+        self.state = move(self.state, LogState.WRITING)
         self.epoch, self.created_at = meta.epoch, meta.created_at
 
     def begin_sealing(self) -> None:
         """This process seals and closes the stream in one step, with the events that still wait for their append."""
-        self._move(LogState.SEALING)
+        self.state = move(self.state, LogState.SEALING)
 
     def end_sealing(self, *, answered: bool) -> None:
         """That step is over, however it went; it is in doubt where the store did not answer."""
         if self.sealing:
-            self._move(LogState.WRITING if answered else LogState.DOUBTED)
+            self.state = move(self.state, LogState.WRITING if answered else LogState.DOUBTED)
 
     def begin_withdrawing(self) -> None:
         """This process takes the registration back."""
-        self._move(LogState.WITHDRAWN)
+        self.state = move(self.state, LogState.WITHDRAWN)
 
     def end_withdrawing(self) -> None:
         """It cannot be taken back: the stream is to end like any."""
-        self._move(LogState.WRITING)
+        self.state = move(self.state, LogState.WRITING)
 
     def lose(self, reason: str) -> bool:
         """The log cannot be written any more. Returns whether it could until now."""
         if self.state in (LogState.LOST, LogState.DISOWNED, LogState.SUPERSEDED, LogState.WITHDRAWN):
             return False
-        self._move(LogState.LOST)
+        self.state = move(self.state, LogState.LOST)
         self.degraded_reason = reason
         return True
 
     def supersede(self) -> None:
         """Another worker owns the stream."""
-        self._move(LogState.SUPERSEDED)
+        self.state = move(self.state, LogState.SUPERSEDED)
 
     def told_of(self, fault: Fault) -> None:
         """Observers were told that another worker owns the stream."""
@@ -121,16 +121,13 @@ class LogAccess:
         """Another worker owns the record of a stream whose viewers here get the answer all the same. Repeats change
         nothing."""
         if not self.disowned:
-            self._move(LogState.DISOWNED)
+            self.state = move(self.state, LogState.DISOWNED)
 
     def close(self) -> None:
         """The store closed the stream."""
-        self._move(LogState.CLOSED)
+        self.state = move(self.state, LogState.CLOSED)
 
     def leave(self) -> None:
         """This process is through with the stream, whether its end is in the log or not."""
         if self.state in (LogState.WRITING, LogState.DOUBTED):
-            self._move(LogState.UNWRITTEN)
-
-    def _move(self, to: LogState) -> None:
-        self.state = move(self.state, to)
+            self.state = move(self.state, LogState.UNWRITTEN)

@@ -49,9 +49,11 @@ class LiveStream:
         "first_answer",
         "lifecycle",
         "log",
+        "message_id",
         "notices",
         "output",
         "producer",
+        "protocol",
         "ref",
         "request",
         "request_id",
@@ -91,6 +93,9 @@ class LiveStream:
         self.notices: Notices = Notices(self, bounds)
         self.speaking: Speaking = Speaking(request, self.feed, settings, on_left_out=self.notices.left_out)
         self.speaking.tell_tools(partial(callbacks.on_tool, self))
+        self.protocol: WireProtocol = request.protocol
+        """What it speaks, and the message that it makes: both change once its first item decides."""
+        self.message_id: str = request.message_id
         self.activity: Activity = Activity(opened_at, asyncio.get_running_loop().time)
         self.backlog: Backlog = Backlog(
             feed=self.feed,
@@ -119,14 +124,6 @@ class LiveStream:
         """How it ended, as the store decided."""
 
     # -- what it is ----------------------------------------------------------------------------------------------------
-
-    @property
-    def protocol(self) -> WireProtocol:
-        return self.speaking.protocol
-
-    @property
-    def message_id(self) -> str:
-        return self.speaking.message_id
 
     @property
     def acked(self) -> int:
@@ -191,6 +188,7 @@ class LiveStream:
         """Decide what an undecided stream speaks, right before its first item; `message_id`, if that is another one.
         Raises `RuntimeError` if it is decided already."""
         self.backlog.decide(self.speaking.decide(protocol, message_id))
+        self.protocol, self.message_id = self.speaking.protocol, self.speaking.message_id
         if self.user_messages is not None:
             self.user_messages.reply_named(self.message_id)
 
@@ -336,6 +334,7 @@ class LiveStream:
             return False
         self.lifecycle.move_to(Phase.FINALISING)
         self.speaking.end()
+        self.protocol, self.message_id = self.speaking.protocol, self.speaking.message_id
         return True
 
     def end_without_log(self, ending: Ending) -> bool:

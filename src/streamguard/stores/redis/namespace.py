@@ -46,11 +46,8 @@ class RedisNamespace:
         """The clock of the server, if it is one; see `clock_of`."""
         self.cluster: Final = cluster
         """The servers, if they are several."""
-
-    @property
-    def one_server(self) -> bool:
+        self.one_server: Final[bool] = cluster is None
         """Whether all keys are on one server, where a script may take keys of several slots (see `FarKey`)."""
-        return self.cluster is None
 
     def far(self, key: bytes) -> bytes | None:
         """A key on another slot than a script's other keys, as the script takes it."""

@@ -10,7 +10,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from ...deadlines import Deadline
 from ...errors import StoreUnavailableError
@@ -51,7 +51,8 @@ class Connections(ABC):
         words, script = call.words(), call.script
         packed = pack(("EVALSHA", self._scripts.digests[script], call.key_count, *words))
         on_index = call.shard_key if isinstance(call, ShardCall) else None
-        return Command(packed, script, on_index, cast("bytes", words[0]))
+        key: Any = words[0]
+        return Command(packed, script, on_index, key)
 
     def script_start(self, name: str, keys: Sequence[bytes], args: Sequence[str | bytes | int], *, more: int) -> bytes:
         """The beginning of a call of the script `name` with `more` arguments after `args`, which the caller packs

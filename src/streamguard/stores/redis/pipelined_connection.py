@@ -332,7 +332,7 @@ class PipelinedConnection:
 
 def _count(batch: list[Request]) -> int:
     """How many commands these requests have."""
-    return batch[0].count if len(batch) == 1 else sum(request.count for request in batch)
+    return batch[0].count if len(batch) == 1 else sum([request.count for request in batch])
 
 
 def _joined(batch: list[Request]) -> bytes:
