@@ -67,7 +67,7 @@ class IdempotentOpening:
         self._start = start
         self._observe = observe
 
-    async def open(self, request: StreamRequest, key: RequestKey | None) -> LiveStream | StreamMeta:
+    def open(self, request: StreamRequest, key: RequestKey | None) -> Awaitable[LiveStream | StreamMeta]:
         """A new stream, or the one that answers the key already.
 
         Without an answer from the store the request goes on as one without a key, or is refused, as its
@@ -81,7 +81,10 @@ class IdempotentOpening:
         """
         budget = Budget(self._breaker, self._settings.registration_seconds)
         if key is None or self._breaker.open:
-            return await self._open_stream(request, budget)
+            return self._open_stream(request, budget)
+        return self._open_keyed(request, key, budget)
+
+    async def _open_keyed(self, request: StreamRequest, key: RequestKey, budget: Budget) -> LiveStream | StreamMeta:
         refusals = KeyRefusals(request, self._observe)
         keyed = KeyedRequest(
             self._store,

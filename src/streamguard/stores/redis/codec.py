@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import repeat
 from typing import Final, cast
 
@@ -256,7 +257,15 @@ def identity(new: NewStream) -> list[str | bytes]:
 # -- seals ------------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=64)
+def _plain_seal_json(outcome: str) -> bytes:
+    """A seal that says nothing but the outcome, as nearly all do: so there are few."""
+    return compact_json({"outcome": outcome})
+
+
 def _seal_json(outcome: str, fault: Fault | None, *, silent: bool = False) -> bytes:
+    if fault is None and not silent:
+        return _plain_seal_json(outcome)
     body: dict[str, object] = {"outcome": outcome}
     if silent:
         body["silent"] = True
