@@ -62,7 +62,7 @@ BROKEN = {
     "a stop means who asks after it too": Broken(
         Suite.test_a_stop_does_not_mean_a_request_that_arrives_after_it,
         "register",
-        "if stopped and now_us() - arrived_us < stopped then",
+        "if stopped and now - arrived_us < stopped then",
         "if stopped then",
     ),
     "the first request it means uses a stop up": Broken(

@@ -125,7 +125,7 @@ BUGS = {
     ),
     "a closed stream keeps its slot": Bug(
         "close",
-        "redis.call('ZREM', owner_key, stream_id)",
+        "remove_member(owner_key, stream_id)",
         "",
         frozenset({"slots"}),
         (Rules.follow, Rules.let_a_finished_stream_expire),
@@ -193,7 +193,7 @@ end
     ),
     "a stop that came before a request stops it": Bug(
         "register",
-        "if stopped and now_us() - arrived_us < stopped then",
+        "if stopped and now - arrived_us < stopped then",
         "if stopped then",
         frozenset({"stop"}),
         (Rules.follow,),

@@ -14,7 +14,7 @@
 --@include extend_ttl
 --@include is_newer
 --@include fields
---@include reset_unless_sorted
+--@include remove_member
 --@include publish_change
 --@include last_of
 --@include shut
@@ -79,8 +79,8 @@ redis.call('HSET', meta_key, @state@, 'c', @last_seq@, last, @closed_ms@, at, @p
 if has_payload then redis.call('HSET', meta_key, @payload@, payload) end
 local session = fields(session_key, 'active')
 if session and session[1] == stream_id then redis.call('HDEL', session_key, 'active') end
-if lease_shard_key and not reset_unless_sorted(lease_shard_key) then redis.call('ZREM', lease_shard_key, lease_entry) end
-if owner_key and not reset_unless_sorted(owner_key) then redis.call('ZREM', owner_key, stream_id) end
+if lease_shard_key then remove_member(lease_shard_key, lease_entry) end
+if owner_key then remove_member(owner_key, stream_id) end
 redis.call('PEXPIRE', meta_key, retention_ms)
 redis.call('PEXPIRE', log_key, retention_ms)
 extend_ttl(session_key, retention_ms)

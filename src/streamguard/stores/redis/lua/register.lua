@@ -17,7 +17,6 @@
 -- The last three keys do not share it. One server takes them in this script, which spares each stream a round trip; in a
 -- cluster the owner's slot is taken before (see take_slot.lua), and given back after a refusal, and so is the entry in the
 -- lease index.
---@include now_ms
 --@include now_us
 --@include extend_ttl
 --@include is_newer
@@ -27,7 +26,8 @@
 --@include list_message
 --@include reset_unless_sorted
 --@include snapshot
-local at = now_ms()
+local now = now_us()
+local at = math.floor(now / 1000)
 local known_version = redis.call('HGET', meta_key, @version@)
 if known_version then
   if is_newer(known_version) then return {'newer'} end
@@ -69,7 +69,7 @@ if owner_key then
 end
 if owner_key and limit then
   local others = redis.call('ZCARD', owner_key)
-  if redis.call('ZSCORE', owner_key, stream_id) then others = others - 1 end
+  if others >= limit and redis.call('ZSCORE', owner_key, stream_id) then others = others - 1 end
   if others >= limit then others = others - ended_among(redis.call('ZRANGE', owner_key, 0, -1)) end
   if others >= limit then return {'full'} end
 end
@@ -86,7 +86,7 @@ if unlisted then redis.call('HSET', session_key, 'lost', 1) end -- `erase` searc
 -- A stop that came after the request is meant for this stream; one that came before is forgotten.
 local stop, stopped = 0, redis.pcall('GET', stopped_key)
 stopped = type(stopped) == 'string' and tonumber(stopped)
-if stopped and now_us() - arrived_us < stopped then
+if stopped and now - arrived_us < stopped then
   stop = 1
 elseif stopped then
   redis.call('DEL', stopped_key)
@@ -101,7 +101,7 @@ if lease_shard_key then
   redis.call('ZADD', lease_shard_key, at + lease_ms, lease_entry)
   extend_ttl(lease_shard_key, index_ttl_ms)
 end
-local epoch, erased = now_us(), redis.pcall('GET', erased_key)
+local epoch, erased = now, redis.pcall('GET', erased_key)
 -- It begins after any erasure, whatever became of the clock meanwhile.
 local began = math.max(epoch, (tonumber(type(erased) == 'string' and erased or '') or 0) + 1)
 local ordinal = redis.call('HINCRBY', session_key, 'ordinal', 1)
