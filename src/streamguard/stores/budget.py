@@ -119,7 +119,7 @@ class _Wait:
         if until <= self._begun:
             raise self._budget.late()
         self._interruption.__enter__()
-        self._begin(until)
+        self._timer = Timer(self._budget.clock, until, self._look)
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -137,12 +137,9 @@ class _Wait:
         if self._interruption.happened and isinstance(exc, TimeoutError):
             raise budget.late() from exc
 
-    def _begin(self, until: float) -> None:
-        """Interrupt the step at that time, unless the store is heard of meanwhile."""
-        self._timer = Timer(self._budget.clock, until, self._look)
-
     def _look(self) -> None:
-        if (until := self.until) > self._budget.clock.time():  # somebody was answered meanwhile
-            self._begin(until)
+        """Interrupt the step, unless the store was heard of meanwhile."""
+        if (until := self.until) > self._budget.clock.time():  # somebody was answered
+            self._timer = Timer(self._budget.clock, until, self._look)
         else:
             self._interruption.happen()

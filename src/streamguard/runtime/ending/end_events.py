@@ -46,11 +46,15 @@ def end_events(
 ) -> list[tuple[EventKind, bytes]]:
     """The events that end a log: the results of saving and charging, the fault as a notice, the protocol's closing
     parts."""
-    events = [(EventKind.NOTICE, notice.to_json()) for notice in result.notices]
-    events += [(EventKind.CLOSING, payload) for payload in result.closing]
+    events: list[tuple[EventKind, bytes]] = []
+    if result.notices:
+        events += [(EventKind.NOTICE, notice.to_json()) for notice in result.notices]
+    if result.closing:
+        events += [(EventKind.CLOSING, payload) for payload in result.closing]
     if fault is not None and outcome is not Outcome.COMPLETED:
         events.append((EventKind.NOTICE, fault.to_json()))
-    events += [(EventKind.CLOSING, payload) for payload in protocol.closing(outcome, fault, held)]
+    if closing := protocol.closing(outcome, fault, held):
+        events += [(EventKind.CLOSING, payload) for payload in closing]
     return events
 
 

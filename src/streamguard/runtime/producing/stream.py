@@ -26,7 +26,7 @@ from .first_answer import FirstAnswer
 from .lifecycle import Lifecycle
 from .log_access import LogAccess
 from .notices import Notices
-from .phases import Answer, Output, Phase, move
+from .phases import Answer, LogState, Output, Phase, move
 from .speaking import Speaking
 
 if TYPE_CHECKING:
@@ -138,16 +138,16 @@ class LiveStream:
     @property
     def degraded(self) -> bool:
         """Whether its log is not the whole stream: later events carry no id."""
-        return self.log.degraded
+        return self.log.degraded_reason is not None
 
     @property
     def superseded(self) -> bool:
         """Whether another worker owns it: nothing may be appended, saved or charged here any more."""
-        return self.log.superseded
+        return self.log.state is LogState.SUPERSEDED
 
     def owned(self) -> bool:
         """Whether this process may still write the stream; may change at every await."""
-        return not self.log.superseded
+        return self.log.state is not LogState.SUPERSEDED
 
     @property
     def finalising(self) -> bool:
@@ -380,7 +380,7 @@ class LiveStream:
 
     def finish(self) -> None:
         """The stream is finalised as far as this process can. Later calls do nothing."""
-        if self.finished:
+        if self.lifecycle.phase is Phase.FINISHED:
             return
         self.log.leave()
         self.backlog.close()

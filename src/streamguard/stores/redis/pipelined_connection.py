@@ -167,17 +167,22 @@ class PipelinedConnection:
             self._wake_task()
             return
         try:
-            batch = self._batch = self._meant_for(raw.number, self._next_batch())
-            if not batch:
-                if self.waiting:  # more than one exchange takes
-                    self._send_soon()
-                return
+            if len(self.waiting) == 1 and self.waiting[0].only_on in (0, raw.number):  # nearly always
+                request = self.waiting.popleft()
+                self._batch, self._wanted, packed = [request], request.count, request.packed
+            else:
+                batch = self._batch = self._meant_for(raw.number, self._next_batch())
+                if not batch:
+                    if self.waiting:  # more than one exchange takes
+                        self._send_soon()
+                    return
+                request, self._wanted = batch[0], _count(batch)
+                packed = [one for some in batch for one in some.packed]
             self.busy, self._over = True, raw
-            self._limit.set(batch[0].deadline.at)
-            self._wanted = wanted = _count(batch)
-            raw.expect(wanted, self._arrived, batch[0].usual)
+            self._limit.set(request.deadline.at)
+            raw.expect(self._wanted, self._arrived, request.usual)
             try:
-                raw.write(_joined(batch))
+                raw.write(b"".join(packed))
             except DRIVER_ERRORS as exc:
                 raw.fail(exc)
         except Exception as exc:  # noqa: BLE001 -- see `_mistaken`
@@ -333,9 +338,3 @@ class PipelinedConnection:
 def _count(batch: list[Request]) -> int:
     """How many commands these requests have."""
     return batch[0].count if len(batch) == 1 else sum([request.count for request in batch])
-
-
-def _joined(batch: list[Request]) -> bytes:
-    if len(batch) == 1:
-        return b"".join(batch[0].packed)
-    return b"".join([one for request in batch for one in request.packed])

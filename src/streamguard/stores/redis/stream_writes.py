@@ -276,7 +276,7 @@ class RedisWrites(StreamWrites):
             new_usage=new_usage,
             new_held=new_held,
             lease_entry=keys.member,
-            events=[*flatten(close.events), "t", close.terminal.to_json()],
+            events=[*(flatten(close.events) if close.events else ()), "t", close.terminal.to_json()],
         )
         # The outbox must last as long as the record; its entry is there already.
         kept = [] if close.outbox_payload is None else [self._outbox.hold(close.ref, close.retention_seconds)]
@@ -291,4 +291,5 @@ class RedisWrites(StreamWrites):
 
 def _seal_fields(seal: Seal) -> SealFields:
     """The last event, `g`, `u` and `h` of a seal: together they are all of it."""
-    return b"%d" % seal.last_seq, seal_json(seal), usage_json(seal.usage), pack_held(seal.held)
+    held = pack_held(seal.held) if seal.held else b""
+    return b"%d" % seal.last_seq, seal_json(seal), usage_json(seal.usage), held
