@@ -262,12 +262,8 @@ async def test_requests_go_out_that_wait_behind_those_for_another_connection(red
     connection = pipelined_connection.PipelinedConnection(driver.Connection(Address(redis_url)), scripts)
 
     def asked(times: int, *, only_on: int = 0) -> asyncio.Future[list[driver.Reply]]:
-        replies = connection.future()
         packed = [driver.pack(("PING",))] * times
-        request = pipelined_connection.Request(
-            "ask", packed, (None,) * times, replies, connection.deadline(5), only_on=only_on
-        )
-        connection.submit(request)
+        _, replies = connection.ask("ask", packed, (None,) * times, 5, only_on=only_on)
         return replies
 
     try:

@@ -6,7 +6,6 @@ hundred streams that begin at once cost a few exchanges and not hundreds.
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -118,44 +117,19 @@ class PipelinedConnections(Connections):
         """As `Connections.run`; `deadline` instead of the command timeout."""
         if len(commands) == 1:  # nearly always
             ((packed, script, _, _),) = commands
-            _, replies = self._submit(operation, (packed,), (script,), deadline)
+            _, replies = self._least_busy(operation).ask(operation, (packed,), (script,), self._seconds, deadline)
         else:
-            self._check_open(operation)
+            connection = self._least_busy(operation)
             if not commands:
                 return []
             every, scripts = [one.packed for one in commands], [one.script for one in commands]
-            _, replies = self._submit(operation, every, scripts, deadline)
+            _, replies = connection.ask(operation, every, scripts, self._seconds, deadline)
         return await replies
-
-    def _check_open(self, operation: str) -> None:
-        if self._closed:
-            raise StoreUnavailableError(f"{operation}: the store is closed", operation=operation)
-
-    def _submit(
-        self,
-        operation: str,
-        packed: Sequence[bytes],
-        scripts: Sequence[str | None],
-        deadline: Deadline | None = None,
-        *,
-        count: int | None = None,
-        only_on: int = 0,
-        usual: Usual | None = None,
-    ) -> tuple[Request, asyncio.Future[list[Reply]]]:
-        """Queue a request of one command or more. The second value is what its caller waits for."""
-        if self._closed:
-            self._check_open(operation)
-        connection = self._least_busy()
-        replies = connection.future()
-        until = deadline or connection.deadline(self._seconds)
-        request = Request(operation, packed, scripts, replies, until, count=count, only_on=only_on, usual=usual)
-        connection.submit(request)
-        return request, replies
 
     def post(self, operation: str, commands: Sequence[Command]) -> None:
         if not self._closed and commands:
             packed, scripts = [one.packed for one in commands], [one.script for one in commands]
-            connection = self._least_busy()
+            connection = self._least_busy(operation)
             connection.submit(Request(operation, packed, scripts, None, connection.deadline(self._seconds)))
 
     async def servers(self, operation: str) -> list[Server]:
@@ -183,9 +157,15 @@ class PipelinedConnections(Connections):
                 with suppress(RuntimeError):  # it was closed meanwhile
                     loop.call_soon_threadsafe(connection.close_soon)
 
-    def _least_busy(self) -> PipelinedConnection:
+    def _least_busy(self, operation: str) -> PipelinedConnection:
         """The first connection that is free, else the one with the fewest requests: a second one is opened only under
-        load."""
+        load.
+
+        Raises:
+            StoreUnavailableError: the store is closed.
+        """
+        if self._closed:
+            raise StoreUnavailableError(f"{operation}: the store is closed", operation=operation)
         connections = self._connections.get()
         if len(connections) == 1:
             return connections[0]
@@ -226,7 +206,9 @@ class OrderedConnection(PipelinedConnections):
             OtherConnectionError: the connection is not the one with the number `only_on`; nothing was sent.
             StoreUnavailableError: see `run`.
         """
-        request, replies = self._submit(operation, packed, scripts, count=count, only_on=only_on, usual=usual)
+        request, replies = self._least_busy(operation).ask(
+            operation, packed, scripts, self._seconds, count=count, only_on=only_on, usual=usual
+        )
         return await replies, request.number
 
 

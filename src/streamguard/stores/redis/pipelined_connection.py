@@ -112,9 +112,27 @@ class PipelinedConnection:
         """A deadline `seconds` from now."""
         return Deadline(self._clock, self._clock.time() + seconds)
 
-    def future(self) -> asyncio.Future[list[Reply]]:
-        """For the replies to a request."""
-        return self._loop.create_future()
+    def ask(
+        self,
+        operation: str,
+        packed: Sequence[bytes],
+        scripts: Sequence[str | None],
+        seconds: float,
+        deadline: Deadline | None = None,
+        *,
+        count: int | None = None,
+        only_on: int = 0,
+        usual: Usual | None = None,
+    ) -> tuple[Request, asyncio.Future[list[Reply]]]:
+        """Queue a request of one command or more, to be answered by `deadline`, or in `seconds`. The second value is
+        what its caller waits for."""
+        replies: asyncio.Future[list[Reply]] = self._loop.create_future()
+        until = deadline or Deadline(self._clock, self._clock.time() + seconds)
+        request = Request(operation, packed, scripts, replies, until, count=count, only_on=only_on, usual=usual)
+        self.waiting.append(request)
+        if not self.busy and not self._sending:
+            self._send_soon()
+        return request, replies
 
     def submit(self, request: Request) -> None:
         """Queue a request."""
