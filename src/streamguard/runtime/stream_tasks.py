@@ -103,7 +103,7 @@ class StreamTasks:
                 if not stream.feed.ended and not stream.superseded:
                     stream.feed.end(complete=False)
                 log = stream.log
-                if log.registered and not (log.closed or log.withdrawn):
+                if not (log.closed or log.withdrawn) and log.registered:
                     with suppress(StoreError):
                         await self._store.release_slot(stream.ref.key.owner, stream.ref.stream_id)
                 stream.release()

@@ -32,6 +32,8 @@ class Breaker:
         self._probe_seconds = probe_seconds
         self._observe = observe
         self._clock = clock
+        self.open: bool = False
+        """Whether the store was found unreachable, and has not answered a probe since."""
         self._opened = asyncio.Event()
         self._passing = asyncio.Event()
         """Set while closed, and for good once `release`d."""
@@ -42,10 +44,6 @@ class Breaker:
         """When the store last did what it was asked. A caller that has had no answer since before then waits for a busy
         process, or asked for something that only it needs."""
         self._on_close: list[Callable[[], None]] = []
-
-    @property
-    def open(self) -> bool:
-        return self._opened.is_set()
 
     @property
     def healthy_seconds(self) -> float:
@@ -79,6 +77,7 @@ class Breaker:
         if self._store.partly_down():
             return
         if not self.open:
+            self.open = True
             self._opened.set()
             if not self._released:
                 self._passing.clear()
@@ -103,6 +102,7 @@ class Breaker:
             except StoreError:
                 continue
             self._outage_ended = self._clock()
+            self.open = False
             self._opened.clear()
             self._passing.set()
             self._observe(Observation(Signal.BREAKER_CLOSED))
