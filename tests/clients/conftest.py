@@ -1,4 +1,7 @@
-"""What tests of pages in a browser share: the browser, the directory of pages, and the application that has them."""
+"""What tests of pages in a browser share: the browser, the directory of pages, and the application that has them.
+
+Browser and application last for a module: a page that is left open goes on asking.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("pages")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page_server(pages: Path) -> Iterator[Worker]:
     environment = {"STREAMGUARD_URL": "memory://", "STREAMGUARD_SETTINGS": SETTINGS, "CLIENT_PAGES": str(pages)}
     with Worker("tests.apps.client_chat:app", env=environment) as worker:
         yield worker
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with Browser() as browser:
         yield browser

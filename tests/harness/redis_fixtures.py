@@ -1,4 +1,8 @@
-"""Fixtures for the other kinds of Redis: a cluster, sentinels, Redis 6.2 and 8, Valkey, TLS, an account."""
+"""Fixtures for the other kinds of Redis: a cluster, sentinels, Redis 6.2 and 8, Valkey, TLS, an account.
+
+Each lasts for one module. All kinds together are 36 servers, and each takes 0.2 % of a core to do nothing: with six
+processes that had them till the end, they took more than a third of one.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ KINDS: Final = (
     "redis_tls",
     "redis_account",
 )
-"""The fixtures of the kinds, each the run's shared one: for reading and writing only, though slots may move."""
+"""The fixtures of the kinds, each the module's shared one: for reading and writing only, though slots may move."""
 KIND_PARAMETERS: Final = tuple(
     pytest.param(kind, marks=pytest.mark.repeats)
     if kind in {"redis_8", "redis_valkey", "redis_tls", "redis_account"}
@@ -68,36 +72,36 @@ class RedisPlace(NamedTuple):
     """Of the administrator: one for each master."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis_cluster() -> Iterator[RedisCluster]:
-    """The run's shared cluster of three masters without replicas; slots may move in it. It has one database, so a test
-    that writes asks for `redis_cluster_url`. Whoever kills or pauses a node takes `own_redis_cluster`."""
+    """The module's shared cluster of three masters without replicas; slots may move in it. It has one database, so a
+    test that writes asks for `redis_cluster_url`. Whoever kills or pauses a node takes `own_redis_cluster`."""
     with RedisCluster() as cluster:
         yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis_sentinels() -> Iterator[RedisSentinels]:
     """A master, a replica and three sentinels. Whoever makes the master fail takes `own_redis_sentinels`."""
     with RedisSentinels() as sentinels:
         yield sentinels
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis_6_2() -> Iterator[RedisServer]:
     """A Redis of the oldest version that is supported."""
     with RedisServer(binary=redis_6_2_binary) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis_8() -> Iterator[RedisServer]:
     """A Redis of the newest version."""
     with RedisServer(binary=redis_8_binary) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis_valkey() -> Iterator[RedisServer]:
     """A Valkey."""
     with RedisServer(binary=valkey_binary) as server:
@@ -110,56 +114,56 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis_tls(certificates: Certificates) -> Iterator[TlsRedisServer]:
     """A Redis behind TLS that asks for a client's certificate."""
     with TlsRedisServer(certificates, ask_clients=True) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis_valkey_cluster() -> Iterator[RedisCluster]:
     """A cluster of Valkeys."""
     with RedisCluster(binary=valkey_binary) as cluster:
         yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis_6_2_cluster() -> Iterator[RedisCluster]:
     """A cluster of the oldest version that is supported."""
     with RedisCluster(binary=redis_6_2_binary) as cluster:
         yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis_8_cluster() -> Iterator[RedisCluster]:
     """A cluster of the newest version."""
     with RedisCluster(binary=redis_8_binary) as cluster:
         yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis_tls_cluster(certificates: Certificates) -> Iterator[TlsRedisCluster]:
     """A cluster behind TLS."""
     with TlsRedisCluster(certificates) as cluster:
         yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis_tls_sentinels(certificates: Certificates) -> Iterator[TlsRedisSentinels]:
     """A master, a replica and three sentinels, all behind TLS."""
     with TlsRedisSentinels(certificates) as sentinels:
         yield sentinels
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis_account_sentinels() -> Iterator[AccountRedisSentinels]:
     """A master, a replica and three sentinels, whose URL logs in to each with an account of its own."""
     with AccountRedisSentinels() as sentinels:
         yield sentinels
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis_account() -> Iterator[AccountRedisServer]:
     """A Redis whose URLs log in with an account that may do what the documentation lists, and nothing else."""
     with AccountRedisServer() as server:
