@@ -34,7 +34,8 @@ _FLAGS: Final = (
 )
 _ELEMENT: Final = "element-6066-11e4-a52e-4f735466cecf"
 """The key that marks an element in WebDriver's JSON; fixed by the specification."""
-_START_SECONDS: Final = 15.0
+_START_SECONDS: Final = 60.0
+"""Also for each call: six processes may start theirs at once."""
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
@@ -229,7 +230,7 @@ class Browser:
                         "acceptInsecureCerts": True,  # those that a test makes
                         "goog:chromeOptions": options,
                         "goog:loggingPrefs": {"browser": "ALL"},
-                        "timeouts": {"script": 30000, "pageLoad": 10000, "implicit": 0},
+                        "timeouts": {"script": 30000, "pageLoad": 30000, "implicit": 0},
                     }
                 }
             },

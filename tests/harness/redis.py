@@ -102,7 +102,7 @@ class RedisServer:
         return self._process is not None and self._process.poll() is None
 
     def client(self, database: int = 0) -> redis.Redis:
-        """A plain synchronous client for assertions: bytes in and out, one second per command, no retry."""
+        """A plain synchronous client for assertions: bytes in and out, three seconds per command, no retry."""
         if database not in self._clients:
             self._clients[database] = self._new_client(database)
         return self._clients[database]
@@ -202,8 +202,8 @@ class RedisServer:
             host="127.0.0.1",
             port=self.port,
             db=database,
-            socket_timeout=1.0,
-            socket_connect_timeout=1.0,
+            socket_timeout=3.0,
+            socket_connect_timeout=3.0,
             retry=Retry(NoBackoff(), 0),  # redis-py's default retries for ten seconds
         )
 
