@@ -15,7 +15,7 @@ from streamguard.values import SessionKey
 from ..harness.redis import RedisServer
 from .running import ran
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.repeats]
 
 UNCOUNTED: Final = ("info", "config", "dbsize", "ping", "script")
 SLACK: Final = 4

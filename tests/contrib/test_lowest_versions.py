@@ -35,6 +35,7 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.repeats
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_at_the_lowest_version(extra: str, tmp_path: Path) -> None:
     """Only the library itself is old: what it needs is there for the newest version."""

@@ -43,7 +43,7 @@ __all__ = [
     "test_finished_with_a_cursor_behind_the_end_gives_the_unseen_tail",
 ]
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.repeats]
 
 BINARIES = {"valkey": valkey_binary, "8": redis_8_binary}
 FAILING = [
