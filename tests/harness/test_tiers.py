@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ..tiers import MODULES, Tier, directory_of, only, processes_refused, slow_first, tier_of
+from ..tiers import MODULES, REPEATING, Tier, directory_of, is_measured, only, processes_refused, slow_first, tier_of
 
 pytestmark = pytest.mark.anyio
 
@@ -24,6 +24,18 @@ def test_a_process_may_not_be_started_in_the_fast_tier() -> None:
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_modules_that_it_leaves_out_are_there(module: str) -> None:
     assert (Path(__file__).parents[1] / module).exists()
+
+
+@pytest.mark.parametrize("directory", sorted(REPEATING))
+def test_directories_without_coverage_are_there(directory: str) -> None:
+    assert (Path(__file__).parents[1] / directory).is_dir()
+
+
+def test_no_coverage_where_tests_repeat_what_others_show(request: pytest.FixtureRequest) -> None:
+    """`--cov` has it on for the others, and in the processes that they start."""
+    assert not is_measured(request.node)
+    assert sys.gettrace() is None
+    assert "COVERAGE_PROCESS_CONFIG" not in os.environ
 
 
 @pytest.mark.slow
