@@ -172,7 +172,8 @@ async def test_a_superseding_that_is_refused_is_told(memory: MemoryStore) -> Non
 
 async def test_what_runs_is_stopped_first_and_its_usage_stands(stores: Stores, look: StreamStore) -> None:
     messages = Messages()
-    async with working(stores(), bindings=saving_to(messages)) as worker:
+    # A worker that is late loses the stream to the one that asks, which does not know what it consumed.
+    async with working(stores(), quick(replace_wait_seconds=20), bindings=saving_to(messages)) as worker:
         model = Model("half ")
         stream, _ = await asked(worker, "a1", question("q1", "one"), model=model)
         stream.usage(tokens=5)

@@ -79,6 +79,7 @@ def test_workers_answer_for_each_other(tmp_path: Path) -> None:
     ) as living:
         assert living.stdout is not None
         assert living.stdout.readline() == "ready\n"
+        (tmp_path / "counter_1.db").touch()  # as of a worker that begins at this moment
         shown = subprocess.run(command("0.25", "go"), env=environment, check=True, capture_output=True, text=True)
         living.communicate()
     lines = shown.stdout.splitlines()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from .multiprocess import DIRECTORY, is_multiprocess
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
+    from prometheus_client import CollectorRegistry, Metric
 
 __all__ = ["MetricsApp", "exposition"]
 
@@ -55,9 +56,33 @@ def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
         directory = os.environ[DIRECTORY]
         _forget_the_dead(directory)
         shown = import_module("prometheus_client").CollectorRegistry()
-        import_module("prometheus_client.multiprocess").MultiProcessCollector(shown, directory)
+        shown.register(_AllWorkers(directory))
     encode, kind = import_module("prometheus_client.exposition").choose_encoder(accept)
     return encode(shown), kind
+
+
+class _AllWorkers:
+    """Collects what the processes that share a directory have written.
+
+    As `MultiProcessCollector`, but for a file that its process has just made and not filled yet: prometheus_client
+    cannot read such a one, and the whole page would fail.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+
+    def collect(self) -> Iterable[Metric]:
+        """Every metric of every process."""
+        merge = import_module("prometheus_client.multiprocess").MultiProcessCollector.merge
+        found: Iterable[Metric] = merge([str(path) for path in Path(self._directory).glob("*.db") if _is_filled(path)])
+        return found
+
+
+def _is_filled(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:  # of a process that is gone
+        return False
 
 
 def _forget_the_dead(directory: str) -> None:
