@@ -29,7 +29,8 @@ _WRITTEN_PORT: Final = re.compile(r"https://.*:443|http://.*:80")
 
 
 class Settings(BaseModel):
-    """Times are in seconds, sizes in bytes. Immutable; the constructor refuses wrong combinations.
+    """Times are in seconds, of a hundred years at most, and sizes in bytes. Immutable; the constructor refuses wrong
+    combinations.
 
     Raises:
         pydantic.ValidationError: a value is out of range, unknown, or contradicts another.
@@ -180,8 +181,8 @@ class Settings(BaseModel):
     freeze_start: bool = True
     """Whether a process that a server runs takes the objects of its start out of garbage collection, once, as soon as
     the guard has started (`gc.collect`, then `gc.freeze`), and makes full collections rarer (`gc.set_threshold`, unless
-    the host has called it). Otherwise a full collection visits all of them, and every stream waits for it: about 50 ms.
-    Tests and the command line never do so."""
+    the host has chosen the third threshold). Otherwise a full collection visits all of them, and every stream waits for
+    it: about 50 ms. Tests and the command line never do so."""
 
     debug: bool = False
     """Development mode, as `StreamGuard(debug=True)` or `STREAMGUARD_DEBUG=1` set it: logs have tracebacks, and faults
