@@ -22,7 +22,7 @@ FULL_AFTER: Final = 400_000
 """About so many objects are made between two full collections: those of 1,500 streams. Only those of them that are in
 dropped cycles wait for it. Python's own choice is 77,000 up to 3.12, and 220,000 in 3.13."""
 _DEFAULT: Final = 10
-"""How many collections of the middle generation come before a full one, unless the host has chosen another number."""
+"""How many collections of the middle generation come before a full one, unless the host has chosen."""
 
 _frozen_in: Final[set[int]] = set()
 """The ids of the processes that this module has frozen the start of: this one, or those that it was forked from."""
@@ -34,15 +34,14 @@ def freeze_start() -> bool:
 
     Done at most once in a process, whatever the number of guards and lifespans: what lives at a later time belongs to
     requests. A process that was forked from one that had done so does it for itself. Nothing is done where the host has
-    switched the collector off (`gc.disable()`, or a first threshold of 0), and where it has set how often full
-    collections come, that stays.
+    switched the collector off, and where it has set how often full collections come, that stays.
     """
-    young, middle, oldest = gc.get_threshold()
-    if os.getpid() in _frozen_in or not gc.isenabled() or not young:
+    if os.getpid() in _frozen_in or not gc.isenabled():
         return False
     _frozen_in.add(os.getpid())
     gc.collect()
     gc.freeze()
+    young, middle, oldest = gc.get_threshold()
     if oldest == _DEFAULT:
         gc.set_threshold(young, middle, max(oldest, FULL_AFTER // (young * (middle + 1))))
     return True
