@@ -71,12 +71,17 @@ def test_a_process_freezes_once_and_so_does_one_that_it_forks() -> None:
 
 
 def test_full_collections_come_less_often_unless_the_host_has_chosen() -> None:
-    told = (
-        "from streamguard.web.application.frozen_start import freeze_start; freeze_start(); print(gc.get_threshold())"
-    )
     young, middle, oldest = gc.get_threshold()
-    for chosen in (oldest, oldest + 1):
-        code = f"import gc; gc.set_threshold({young}, {middle}, {chosen}); {told}"
-        done = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True)
-        new = 400_000 // (young * (middle + 1)) if chosen == oldest else chosen
-        assert done.stdout.strip() == str((young, middle, new))
+    rarer = (young, middle, 400_000 // (young * (middle + 1)))
+    assert thresholds_after("pass") == rarer
+    for chosen in ((young, middle, oldest + 1), (young + 1, middle, oldest), (young, middle + 1, oldest)):
+        assert thresholds_after(f"gc.set_threshold(*{chosen})") == chosen
+    assert thresholds_after("gc.set_threshold(0)") == (0, middle, oldest), "which switches the collector off as well"
+
+
+def thresholds_after(choice: str) -> tuple[int, ...]:
+    """The thresholds of a process that has frozen its start, after this choice of its host's."""
+    frozen = "from streamguard.web.application.frozen_start import freeze_start; assert freeze_start()"
+    code = f"import gc; {choice}; {frozen}; print(*gc.get_threshold())"
+    done = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True)
+    return tuple(map(int, done.stdout.split()))

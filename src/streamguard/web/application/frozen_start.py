@@ -21,8 +21,8 @@ __all__ = ["freeze_start"]
 FULL_AFTER: Final = 400_000
 """About so many objects are made between two full collections: those of 1,500 streams. Only those of them that are in
 dropped cycles wait for it. Python's own choice is 77,000 up to 3.12, and 220,000 in 3.13."""
-_DEFAULT: Final = 10
-"""How many collections of the middle generation come before a full one, unless the host has chosen."""
+_DEFAULTS: Final = frozenset({(700, 10, 10), (2000, 10, 10)})
+"""Python's own thresholds, up to 3.12 and in 3.13. A host that has chosen has others: a first one of 0 means never."""
 
 _frozen_in: Final[set[int]] = set()
 """The ids of the processes that this module has frozen the start of: this one, or those that it was forked from."""
@@ -34,7 +34,7 @@ def freeze_start() -> bool:
 
     Done at most once in a process, whatever the number of guards and lifespans: what lives at a later time belongs to
     requests. A process that was forked from one that had done so does it for itself. Nothing is done where the host has
-    switched the collector off, and where it has set how often full collections come, that stays.
+    switched the collector off, and where it has set thresholds of its own, they stay.
     """
     if os.getpid() in _frozen_in or not gc.isenabled():
         return False
@@ -42,6 +42,6 @@ def freeze_start() -> bool:
     gc.collect()
     gc.freeze()
     young, middle, oldest = gc.get_threshold()
-    if oldest == _DEFAULT:
-        gc.set_threshold(young, middle, max(oldest, FULL_AFTER // (young * (middle + 1))))
+    if (young, middle, oldest) in _DEFAULTS:
+        gc.set_threshold(young, middle, FULL_AFTER // (young * (middle + 1)))
     return True
