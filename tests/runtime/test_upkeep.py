@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -24,6 +26,8 @@ from .lines import Line
 from .stage import KEY, Model, Worker, closed, leftovers, quick, read, saying, working
 
 pytestmark = pytest.mark.anyio
+
+TROUBLES: Final = Path(__file__).parents[2] / "docs/how-to/troubleshoot.md"
 
 
 async def test_observers_that_raise_hurt_nobody(memory: MemoryStore) -> None:
@@ -173,6 +177,11 @@ async def test_a_close_leaves_behind_what_catches_every_cancellation(
     assert [seen.fields["misuse"] for seen in told] == ["cancellation_caught"]
     may_end = True
     await asyncio.wait_for(ended.wait(), 20)
+
+
+def test_the_page_on_misuse_has_what_is_said_then() -> None:
+    said = tasks_module._left_behind(1).fields["warning"]
+    assert str(said) in " ".join(TROUBLES.read_text().split())
 
 
 async def test_stray_cancellations_are_contained(memory: MemoryStore) -> None:
