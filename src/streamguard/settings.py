@@ -181,8 +181,8 @@ class Settings(BaseModel):
     freeze_start: bool = True
     """Whether a process that a server runs takes the objects of its start out of garbage collection, once, as soon as
     the guard has started (`gc.collect`, then `gc.freeze`), and makes full collections rarer (`gc.set_threshold`, unless
-    the host has chosen the third threshold). Otherwise a full collection visits all of them, and every stream waits for
-    it: about 50 ms. Tests and the command line never do so."""
+    the host has thresholds of its own). Otherwise a full collection visits all of them, and every stream waits for it:
+    about 50 ms. Tests and the command line never do so."""
 
     debug: bool = False
     """Development mode, as `StreamGuard(debug=True)` or `STREAMGUARD_DEBUG=1` set it: logs have tracebacks, and faults
