@@ -45,7 +45,7 @@ class Contained(Generic[T]):
         name: the task's.
         loop: the running event loop, where the caller knows it.
         on_end: called in the task when `work` has ended, so that a waiter wakes in the same turn of the loop in which
-            the task is done; not for a task that is cancelled before it begins.
+            the task is done; not for a task that is cancelled before it begins, or whose loop runs no more.
 
     Attributes:
         task: the task, to be waited for and cancelled. `result` has what became of it.
@@ -69,6 +69,8 @@ class Contained(Generic[T]):
         try:
             self._value.append(await work())
         except BaseException as exc:
+            if isinstance(exc, GeneratorExit):
+                on_end = None  # nothing runs this any more, nor a waiter, which a closed loop refuses to wake
             if passes(exc):
                 raise
             if self._released:
