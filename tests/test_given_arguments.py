@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 from fastapi import FastAPI
+from pydantic import RedisDsn, TypeAdapter
 
 from streamguard import Anonymous, ConfigurationError, StreamGuard, StreamGuardMiddleware
 from streamguard.durations import MAX_SECONDS, is_duration
@@ -17,6 +18,7 @@ from streamguard.stores import RedisClient
 from tests.web.serving import make_guard
 
 URL: Final = "redis://localhost:6379/0"
+SECRET_URL: Final = "redis://:hush-hush@localhost:6379/0"
 SQLITE: Final = "sqlite+aiosqlite:///:memory:"
 
 
@@ -63,6 +65,14 @@ def test_what_is_one(value: object) -> None:
 def test_another_type_is_refused_when_given(make: Callable[[Callable[[Any], Any]], object], text: str) -> None:
     with pytest.raises(ConfigurationError, match=text):
         make(lambda value: value)
+
+
+@pytest.mark.parametrize("url", [b"redis://:hush-hush@localhost", TypeAdapter(RedisDsn).validate_python(SECRET_URL)])
+def test_a_url_of_another_type_is_not_repeated(url: Any) -> None:
+    """Pydantic's settings give one, and its `repr` has the password."""
+    with pytest.raises(ConfigurationError, match="a Redis is named by its URL, which is a str") as refused:
+        RedisClient(url)
+    assert "hush" not in str(refused.value)
 
 
 @pytest.mark.parametrize("debug", ["0", "false", 0, 1])

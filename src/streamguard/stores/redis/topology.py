@@ -48,7 +48,10 @@ def topology_of(url: str | Connector | ClusterAddress, scripts: Scripts, *, comm
     check_duration("command_seconds", command_seconds)
     address = address_of(url) if isinstance(url, str) else url
     if not isinstance(address, ClusterAddress) and not hasattr(address, "connect"):
-        raise ConfigurationError(f"a Redis is named by its URL, such as 'redis://localhost:6379/0', not by {url!r:.80}")
+        raise ConfigurationError(  # only its type: another library's URL may have a password in it
+            "a Redis is named by its URL, which is a str, such as 'redis://localhost:6379/0', not by a "
+            f"{type(url).__name__}"
+        )
     if isinstance(address, ClusterAddress):
         cluster = Cluster(address, scripts, command_seconds=command_seconds)
         return Topology(
