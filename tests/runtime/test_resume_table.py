@@ -15,10 +15,10 @@ from streamguard.runtime import LiveStream, Nothing, Resumed
 from streamguard.runtime.request import Ending
 from streamguard.runtime.viewing.resume import resolve, resolve_after
 from streamguard.stores.memory import MemoryStore
-from streamguard.stores.records import SessionRecord, StreamMeta
+from streamguard.stores.records import Seal, SessionRecord, StreamMeta
 from streamguard.stores.store import StreamStore
 from streamguard.testing._stream_store.steps import new_stream, put, registered, try_register
-from streamguard.values import START, Outcome, Persisted, SessionKey, new_stream_id
+from streamguard.values import START, Outcome, Persisted, SessionKey, StreamState, new_stream_id
 
 from ..harness.waiting import wait_until_async
 from .conftest import Stores
@@ -315,3 +315,13 @@ async def test_a_stream_without_a_close_time_counts_as_recent(memory: MemoryStor
     meta = replace(await snapshot(memory), closed_seconds=None)
     record = SessionRecord(None, None, meta.ref.stream_id, meta)
     assert resolve(KEY, record, quick(replay_after_finish_seconds=0)) == Resumed(meta, START)
+
+
+@pytest.mark.parametrize("closed_seconds", [0.0, 0.001])
+async def test_without_a_grace_nothing_that_ended_is_replayed(memory: MemoryStore, closed_seconds: float) -> None:
+    """Not even in the millisecond of its end."""
+    meta = replace(await snapshot(memory), state=StreamState.CLOSED, closed_seconds=closed_seconds)
+    meta = replace(meta, persisted=Persisted.NOT_ASKED, seal=Seal(Outcome.COMPLETED, meta.last_seq))
+    record = SessionRecord(None, None, meta.ref.stream_id, meta)
+    found = resolve(KEY, record, quick(replay_after_finish_seconds=0))
+    assert isinstance(found, Nothing)

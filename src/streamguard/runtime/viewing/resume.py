@@ -95,7 +95,7 @@ def _whole(key: SessionKey, meta: StreamMeta, settings: Settings) -> Resumed | N
         return _replay(meta)
     if meta.seal is not None and _was_refused(meta.seal):
         return Nothing("finished", meta)
-    recent = meta.closed_seconds is None or meta.closed_seconds <= settings.replay_after_finish_seconds
+    recent = meta.closed_seconds is None or meta.closed_seconds < settings.replay_after_finish_seconds
     cut_off = meta.seal is not None and meta.seal.outcome is Outcome.INTERRUPTED
     if recent or cut_off or meta.persisted in (Persisted.PENDING, Persisted.NO):
         return _replay(meta)
