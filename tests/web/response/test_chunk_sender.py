@@ -7,6 +7,8 @@ task.
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -25,6 +27,8 @@ from streamguard.stores.records import Terminal
 from streamguard.values import EventKind, Outcome, Persisted, Position, QuotaState, SessionKey, StreamRef, new_stream_id
 from streamguard.web.response.chunk_sender import FAIR_BYTES, ChunkSender
 from streamguard.wire import protocol_named
+from streamguard.wire.base import WireProtocol
+from streamguard.wire.plain import PlainProtocol
 
 from ...harness.waiting import wait_until_async
 
@@ -48,8 +52,8 @@ class Named(NamedTuple):
 class Window:
     """A feed, and a viewer of it."""
 
-    def __init__(self) -> None:
-        protocol = protocol_named("plain")
+    def __init__(self, protocol: WireProtocol | None = None) -> None:
+        protocol = protocol or protocol_named("plain")
         ref = StreamRef(SessionKey("ana", "chat-1"), new_stream_id())
         self.feed = Feed(protocol, ref.stream_id, start=Position(0, 0), limit_bytes=1_000_000)
         self.viewer = Viewer(
@@ -283,6 +287,60 @@ async def test_what_send_raises_is_raised_where_the_delivery_runs(waits_first: b
         window.say("one")  # and not here
         with pytest.raises(OSError, match="the client left"):
             await asyncio.wait_for(asyncio.shield(task), 20)
+
+
+class Unwritable(PlainProtocol):
+    """Has no form for some events, by a mistake of its own."""
+
+    def block(self, seq: int, kind: EventKind, payload: bytes, id_prefix: bytes | None) -> bytes:
+        if payload == b"odd":
+            raise ValueError("no form")
+        return super().block(seq, kind, payload, id_prefix)
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_an_event_without_a_form_is_the_accident_of_its_delivery(at_once: bool) -> None:
+    window, client = Window(Unwritable()), Client()
+    others: list[str] = []
+    async with delivering(window, client.send, at_once=at_once) as task:
+        window.feed.listen(lambda: others.append("told"))
+        window.say("one")
+        await client.has("one")
+        window.say("odd")  # raises nothing: the stream goes on, and its other viewers are told
+        assert others == ["told", "told"]
+        with pytest.raises(ValueError, match="no form"):
+            await asyncio.wait_for(asyncio.shield(task), 20)
+
+
+class GoneError(Exception):
+    """What can be referred to weakly."""
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_nothing_keeps_what_send_raised(at_once: bool) -> None:
+    window = Window()
+    kept: list[weakref.ref[GoneError]] = []
+
+    async def gone(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            error = GoneError()
+            kept.append(weakref.ref(error))
+            try:
+                raise error
+            finally:
+                del error
+
+    gc.disable()
+    try:
+        async with delivering(window, gone, at_once=at_once) as task:
+            window.say("one")
+            await asyncio.wait([task])
+            assert isinstance(task.exception(), GoneError)
+        del task
+        await asyncio.sleep(0)
+        assert kept[0]() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("at_once", [False, True])

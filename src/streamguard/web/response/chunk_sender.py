@@ -105,7 +105,10 @@ class ChunkSender:
         rest, self._rest = self._rest, None
         failure, self._failure = self._failure, None
         if failure is not None:
-            raise failure
+            try:
+                raise failure
+            finally:
+                del failure  # else the exception's traceback would know the exception
         if rest is not None:
             self._viewer.sending_since = self._loop.time()
             await rest
@@ -119,17 +122,16 @@ class ChunkSender:
             return
         self._woken = None
         if self._at_once and not woken.done():
-            chunk = self._viewer.newest(FAIR_BYTES)
-            if chunk is not None:
-                self._news, send = False, self._send
-                try:
+            try:
+                chunk = self._viewer.newest(FAIR_BYTES)
+                if chunk is not None:
+                    self._news, send = False, self._send
                     rest = begin(send({"type": "http.response.body", "body": chunk, "more_body": True}))
-                except BaseException as exc:  # noqa: BLE001 -- the task raises it
-                    self._failure = exc
-                else:
                     if rest is None and self._viewer.drained and not self._news:  # nearly always
                         self._woken = woken
                         return
                     self._rest = rest
+            except BaseException as exc:  # noqa: BLE001 -- the task raises it
+                self._failure = exc
         if not woken.done():
             woken.set_result(None)
