@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
@@ -20,6 +21,8 @@ from .savers import Messages, saving_to
 from .stage import Model, Worker, closed, log_of, quick, working
 
 pytestmark = pytest.mark.anyio
+
+WRITING_SECONDS: Final = 0.2
 
 
 class Told:
@@ -151,3 +154,28 @@ async def test_a_takeover_counts_what_it_wrote(memory: MemoryStore) -> None:
         await two.runtime.takeover.end(reply.meta, Outcome.INTERRUPTED)
         held = await size_of(memory, stream.ref)
     assert told.sizes(Signal.LOG_WRITTEN) == (held[0] - before[0], held[1] - before[1])
+
+
+async def test_what_clients_take_is_no_time_of_the_store_s(memory: MemoryStore) -> None:
+    """A lone event is written to its clients where it is shown."""
+
+    def write() -> None:
+        until = time.perf_counter() + WRITING_SECONDS
+        while time.perf_counter() < until:
+            pass
+
+    told = Told()
+    async with measured(memory, told, samples_per_second=1_000) as worker:
+        model = Model("a")
+        stream = await worker.start(model)
+        await stream.first(5)
+        stream.feed.listen(write)
+        for _ in range(3):
+            acked = stream.acked
+            model.say("b")
+            await wait_until_async(lambda acked=acked: stream.acked > acked, description="it is in the log")  # type: ignore[misc]
+        model.end()
+        assert (await worker.watch(stream)).outcome == "completed"
+    taken = [seconds for one in told.seen for seconds in one.samples.get("append_seconds", ())]
+    assert len(taken) >= 3
+    assert max(taken) < WRITING_SECONDS

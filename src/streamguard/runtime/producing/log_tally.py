@@ -71,16 +71,16 @@ class LogTally:
         replies: Sequence[AppendReply],
         sizes: Sequence[int],
         sent_at: float,
+        now: float,
     ) -> None:
-        """The commit that was sent at that time, with payloads of those sizes, is answered. A duplicate is an append
-        whose answer was lost."""
+        """The commit that was sent at that time, with payloads of those sizes, is answered, `now`. A duplicate is an
+        append whose answer was lost."""
         for backlog, append, reply, size in zip(backlogs, batch, replies, sizes, strict=True):
             if reply.status is _OK or reply.status is Status.DUPLICATE:
                 self.appends += 1
                 if not backlog.ended:  # otherwise they were counted with the stream's end, which came first
                     self.events += len(append.events)
                     self.bytes += size
-        now = self._clock()
         if self._queued is None and self._appended is None and now < self._next_at:
             return
         samples = self._samples

@@ -209,6 +209,8 @@ class Writer:
             if not passes(exc):
                 self._failed(backlogs, StoreUnavailableError(f"append: {type(exc).__name__}", operation="append"))
             raise
+        # Before the clients of lone events are written to, as these are shown: that is no time of the store's.
+        answered_at = now if self._tally is None and self._times is None else self._clock()
         refused = False
         broken: Exception | None = None
         for backlog, reply in zip(backlogs, replies, strict=True):
@@ -227,9 +229,9 @@ class Writer:
                 with suppress(Exception):
                     backlog.owner.degrade("internal")
         if self._tally is not None:
-            self._tally.answered(backlogs, batch, replies, sizes, now)
+            self._tally.answered(backlogs, batch, replies, sizes, now, answered_at)
         if self._times is not None:
-            seconds = self._clock() - now
+            seconds = answered_at - now
             for written, backlog, reply in zip(batch, backlogs, replies, strict=True):
                 if reply.status is _OK:
                     last = written.first_seq + len(written.events) - 1
