@@ -153,14 +153,14 @@ async def test_a_close_leaves_behind_what_catches_every_cancellation(
     told: list[Observation] = []
     tasks = Tasks(observe=told.append)
     await tasks.open()
-    may_end, begun, ended, caught = False, asyncio.Event(), asyncio.Event(), 0
+    begun, may_end, ended, caught = asyncio.Event(), asyncio.Event(), asyncio.Event(), 0
 
     async def stubborn() -> None:
         nonlocal caught
         begun.set()
-        while not may_end:
+        while not may_end.is_set():
             try:
-                await asyncio.sleep(0.01)
+                await may_end.wait()
             except asyncio.CancelledError:
                 caught += 1
         ended.set()
@@ -175,7 +175,7 @@ async def test_a_close_leaves_behind_what_catches_every_cancellation(
     assert caught
     assert not ended.is_set()
     assert [seen.fields["misuse"] for seen in told] == ["cancellation_caught"]
-    may_end = True
+    may_end.set()
     await asyncio.wait_for(ended.wait(), 20)
 
 
