@@ -1,4 +1,5 @@
-"""An answer that never ends, at `POST /chat?id=…`, and `GET /plain` beside it. Settings come from the environment."""
+"""An answer that never ends, at `POST /chat?id=…`, and `GET /plain` and `GET /pid`, which says who answers, beside it.
+Settings come from the environment."""
 
 from __future__ import annotations
 
@@ -35,8 +36,12 @@ async def plain(_: Request) -> PlainTextResponse:
     return PlainTextResponse("plain")
 
 
+async def pid(_: Request) -> PlainTextResponse:
+    return PlainTextResponse(str(os.getpid()))
+
+
 app = Starlette(
-    routes=[Route("/chat", chat, methods=["POST"]), Route("/plain", plain)],
+    routes=[Route("/chat", chat, methods=["POST"]), Route("/plain", plain), Route("/pid", pid)],
     lifespan=guard.lifespan,
 )
 guard.install(app, "/api/chat")
