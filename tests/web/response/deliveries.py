@@ -23,7 +23,7 @@ from streamguard.wire.base import WireProtocol
 
 from ...harness.waiting import wait_until_async
 
-__all__ = ["START", "WHO", "Client", "Window", "delivering", "hangs", "waits"]
+__all__ = ["START", "WHO", "Client", "Named", "Window", "delivering", "hangs", "waits"]
 
 START: Message = {"type": "http.response.start", "status": 200, "headers": []}
 WHO: ContextVar[str] = ContextVar("who", default="nobody")

@@ -18,7 +18,7 @@ from streamguard.values import Position
 from streamguard.web.response.chunk_sender import ChunkSender
 from streamguard.wire import protocol_named
 
-from .test_chunk_sender import START, Named
+from .deliveries import START, Named
 
 pytestmark = pytest.mark.anyio
 
