@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Literal
 
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -38,16 +40,31 @@ class Renaming:
         await self.app(scope, receive, renaming)
 
 
-def application(guard: StreamGuard, *, text: str = "word", middleware: list[Middleware] | None = None) -> Starlette:
-    @guard.stream(protocol="plain")
-    async def chat() -> AsyncIterator[str]:
-        for number in range(EVENTS):
+def application(
+    guard: StreamGuard,
+    read: asyncio.Semaphore,
+    *,
+    events: int = EVENTS,
+    text: str = "word",
+    middleware: list[Middleware] | None = None,
+) -> Starlette:
+    """Says an event when the one before was `read`, so that each is shown alone."""
+
+    @guard.stream("request.query_params.id", protocol="plain")
+    async def chat(request: Request) -> AsyncIterator[str]:
+        for number in range(events):
             yield f"{number} {text}"
-            await asyncio.sleep(0.001)
+            await read.acquire()
 
     app = Starlette(routes=[Route("/chat", chat, methods=["POST"])], lifespan=guard.lifespan, middleware=middleware)
     guard.install(app, "/api/chat")
     return app
+
+
+@pytest.fixture
+def read() -> asyncio.Semaphore:
+    """Released for each event that a client has read."""
+    return asyncio.Semaphore(0)
 
 
 @pytest.fixture
@@ -64,76 +81,83 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return waited
 
 
-async def body(port: int, path: str = "/chat") -> str:
-    async with httpx.AsyncClient(headers=USER, trust_env=False) as client:
-        answer = await client.post(f"http://127.0.0.1:{port}{path}")
-    assert answer.status_code == 200
-    return answer.text
+async def lines_of(read: asyncio.Semaphore, method: str, url: str) -> list[str]:
+    """The data lines of an answer. Each releases `read`."""
+    lines = []
+    async with (
+        httpx.AsyncClient(headers=USER, trust_env=False) as client,
+        client.stream(method, url) as answer,
+    ):
+        assert answer.status_code == 200
+        async for line in answer.aiter_lines():
+            if line.startswith("data: "):
+                lines.append(line)
+                read.release()
+    return lines
 
 
-def whole(text: str) -> bool:
-    data = [line.partition(" ")[2] for line in text.splitlines() if line.startswith("data: ")]
-    return [line.partition(" ")[0] for line in data[:EVENTS]] == [str(number) for number in range(EVENTS)]
+async def asked(read: asyncio.Semaphore, port: int, path: str = "/chat") -> None:
+    """Ask for an answer, which is whole."""
+    *data, end = await lines_of(read, "POST", f"http://127.0.0.1:{port}{path}?id=s")
+    assert data == [f"data: {number} word" for number in range(EVENTS)]
+    assert '"completed"' in end
 
 
 @pytest.mark.parametrize("http", ["h11", "httptools"])
-async def test_an_event_is_written_where_it_is_shown(http: Literal["h11", "httptools"], at_once: list[bool]) -> None:
-    async with serving(application(make_guard()), http=http) as port:
-        text = await body(port)
-    assert whole(text)
-    assert text.count("event: streamguard.end") == 1
-    assert len(at_once) > EVENTS // 2
-    assert not any(at_once)
+async def test_an_event_is_written_where_it_is_shown(
+    http: Literal["h11", "httptools"], read: asyncio.Semaphore, at_once: list[bool]
+) -> None:
+    async with serving(application(make_guard(), read), http=http) as port:
+        await asked(read, port)
+    assert at_once[: EVENTS - 1] == [False] * (EVENTS - 1), "of each event after the first"
 
 
-Wrapped = Callable[[StreamGuard], ASGIApp]
+Wrapped = Callable[[StreamGuard, asyncio.Semaphore], ASGIApp]
 
 
-def renamed(guard: StreamGuard) -> ASGIApp:
-    return application(guard, middleware=[Middleware(Renaming)])
+def renamed(guard: StreamGuard, read: asyncio.Semaphore) -> ASGIApp:
+    return application(guard, read, middleware=[Middleware(Renaming)])
 
 
-def outside(guard: StreamGuard) -> ASGIApp:
-    return Renaming(application(guard))
+def outside(guard: StreamGuard, read: asyncio.Semaphore) -> ASGIApp:
+    return Renaming(application(guard, read))
 
 
 @pytest.mark.parametrize("wrapped", [renamed, outside])
-async def test_what_a_host_wraps_is_called_in_the_task(wrapped: Wrapped, at_once: list[bool]) -> None:
-    async with serving(wrapped(make_guard())) as port:
-        assert whole(await body(port))
+async def test_what_a_host_wraps_is_called_in_the_task(
+    wrapped: Wrapped, read: asyncio.Semaphore, at_once: list[bool]
+) -> None:
+    async with serving(wrapped(make_guard(), read)) as port:
+        await asked(read, port)
     assert at_once == []
 
 
-async def test_in_a_mounted_application(at_once: list[bool]) -> None:
+async def test_in_a_mounted_application(read: asyncio.Semaphore, at_once: list[bool]) -> None:
     guard = make_guard()
-    inner = application(guard)
-    app = Starlette(routes=[Mount("/v1", inner)], lifespan=guard.lifespan)
+    app = Starlette(routes=[Mount("/v1", application(guard, read))], lifespan=guard.lifespan)
     async with serving(app) as port:
-        assert whole(await body(port, "/v1/chat"))
+        await asked(read, port, "/v1/chat")
     assert at_once
 
 
-async def test_a_client_that_reads_slowly_gets_everything(at_once: list[bool]) -> None:
-    """The server's `send` waits while the connection takes no more: then the rest of it is the task's."""
-    guard = make_guard()
-    text = "x" * 8_000  # below what leaves others a turn
-
-    @guard.stream(protocol="plain")
-    async def chat() -> AsyncIterator[str]:
-        for number in range(1_500):
-            yield f"{number} {text}"
-            await asyncio.sleep(0.0001)  # so that most events are shown alone
-
-    app = Starlette(routes=[Route("/chat", chat, methods=["POST"])], lifespan=guard.lifespan)
-    guard.install(app, "/api/chat")
-    async with serving(app) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=4096)
+async def test_a_client_that_reads_slowly_gets_everything(read: asyncio.Semaphore, at_once: list[bool]) -> None:
+    """The server's `send` waits while the connection takes no more: then the rest of it is the task's. Another client
+    reads each event at once."""
+    events, text = 1_500, "x" * 8_000  # each below what leaves others a turn, together above what a connection takes
+    async with serving(application(make_guard(), read, events=events, text=text)) as port:
+        small = socket.socket()
+        small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        small.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(small, ("127.0.0.1", port))
+        reader, writer = await asyncio.open_connection(sock=small, limit=4096)
         user = "".join(f"{name}: {value}\r\n" for name, value in USER.items())
-        writer.write(f"POST /chat HTTP/1.1\r\nhost: x\r\n{user}content-length: 0\r\nconnection: close\r\n\r\n".encode())
-        async with asyncio.timeout(30):
+        head = f"POST /chat?id=s HTTP/1.1\r\nhost: x\r\n{user}content-length: 0\r\nconnection: close\r\n\r\n"
+        writer.write(head.encode())
+        async with asyncio.timeout(60), asyncio.TaskGroup() as clients:
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            other = clients.create_task(lines_of(read, "GET", f"http://127.0.0.1:{port}/api/chat/s/stream"))
             await wait_until_async(lambda: any(at_once), description="a send waits")
             received = await reader.read(-1)
         writer.close()
     assert received.rstrip().endswith(b"0"), "the last chunk of the body"
-    assert b"data: 1499 x" in received
-    assert b"streamguard.end" in received
+    assert received.count(b"\ndata: ") == len(other.result()) == events + 1
