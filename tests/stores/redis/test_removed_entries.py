@@ -7,7 +7,7 @@ The failover is played: the session's keys are put back as they were before, or 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
@@ -45,6 +45,19 @@ def look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(removed_entries, "LOOK_AFTER_SECONDS", 0.0)
 
 
+@pytest.fixture
+async def clusters(redis_cluster_url: str) -> AsyncIterator[RedisStore]:
+    """A store on the cluster."""
+    store = RedisStore(redis_cluster_url, command_seconds=5)
+    yield store
+    await store.aclose()
+
+
+async def entry_removed(server: RedisServer, index: bytes, member: bytes) -> None:
+    """Wait until an index on this server has lost an entry."""
+    await wait_until_async(lambda: server.command("ZSCORE", index, member) is None, description="its entry is removed")
+
+
 def kept(server: RedisServer, ref: StreamRef) -> Callable[[], None]:
     """What puts the keys of a stream and its session back as they are now."""
     keys, session = KEYS.stream(ref), KEYS.session(ref.key)
@@ -75,42 +88,28 @@ async def erases(store: StreamStore, ref: StreamRef) -> None:
 
 @pytest.mark.parametrize("ends", [closes, withdraws, erases])
 async def test_a_stream_whose_end_a_cluster_lost_is_found(
-    ends: Callable[[StreamStore, StreamRef], Awaitable[None]], redis_cluster: RedisCluster, redis_cluster_url: str
+    ends: Callable[[StreamStore, StreamRef], Awaitable[None]], redis_cluster: RedisCluster, clusters: RedisStore
 ) -> None:
-    store = RedisStore(redis_cluster_url, command_seconds=5)
-    try:
-        ref = await begin(store, lease=SHORT_SECONDS)
-        keys = KEYS.stream(ref)
-        put_back = kept(redis_cluster.master_of(keys.meta), ref)
-        await ends(store, ref)
-        index = redis_cluster.master_of(keys.lease_shard)
-        await wait_until_async(
-            lambda: index.command("ZSCORE", keys.lease_shard, keys.member) is None, description="its entry is removed"
-        )
-        put_back()
-        assert ref in await overdue(store)
-    finally:
-        await store.aclose()
+    ref = await begin(clusters, lease=SHORT_SECONDS)
+    keys = KEYS.stream(ref)
+    put_back = kept(redis_cluster.master_of(keys.meta), ref)
+    await ends(clusters, ref)
+    await entry_removed(redis_cluster.master_of(keys.lease_shard), keys.lease_shard, keys.member)
+    put_back()
+    assert ref in await overdue(clusters)
 
 
 async def test_a_lost_stream_whose_tombstone_a_cluster_lost_is_found(
-    redis_cluster: RedisCluster, redis_cluster_url: str
+    redis_cluster: RedisCluster, clusters: RedisStore
 ) -> None:
-    store = RedisStore(redis_cluster_url, command_seconds=5)
-    try:
-        new = new_stream()
-        await try_register(store, new, lease=SHORT_SECONDS)
-        keys = KEYS.stream(new.ref)
-        put_back = kept(redis_cluster.master_of(keys.meta), new.ref)
-        assert (await store.declare_lost(losing(new, terminal=tombstone()))).status is Status.OK
-        index = redis_cluster.master_of(keys.lease_shard)
-        await wait_until_async(
-            lambda: index.command("ZSCORE", keys.lease_shard, keys.member) is None, description="its entry is removed"
-        )
-        put_back()
-        assert new.ref in await overdue(store)
-    finally:
-        await store.aclose()
+    new = new_stream()
+    await try_register(clusters, new, lease=SHORT_SECONDS)
+    keys = KEYS.stream(new.ref)
+    put_back = kept(redis_cluster.master_of(keys.meta), new.ref)
+    assert (await clusters.declare_lost(losing(new, terminal=tombstone()))).status is Status.OK
+    await entry_removed(redis_cluster.master_of(keys.lease_shard), keys.lease_shard, keys.member)
+    put_back()
+    assert new.ref in await overdue(clusters)
 
 
 async def test_a_stream_whose_erasure_a_server_lost_is_found_once_the_server_answers(
@@ -150,16 +149,12 @@ async def test_a_stream_whose_end_a_server_lost_after_a_sweep_is_found(own_redis
         await store.aclose()
 
 
-async def test_a_stream_that_stays_closed_gets_no_entry(redis_cluster: RedisCluster, redis_cluster_url: str) -> None:
-    store = RedisStore(redis_cluster_url, command_seconds=5)
-    try:
-        ref = await begin(store)
-        await closes(store, ref)
-        assert not await is_due(store, ref)
-        keys = KEYS.stream(ref)
-        assert redis_cluster.master_of(keys.lease_shard).command("ZSCORE", keys.lease_shard, keys.member) is None
-    finally:
-        await store.aclose()
+async def test_a_stream_that_stays_closed_gets_no_entry(redis_cluster: RedisCluster, clusters: RedisStore) -> None:
+    ref = await begin(clusters)
+    await closes(clusters, ref)
+    assert not await is_due(clusters, ref)
+    keys = KEYS.stream(ref)
+    assert redis_cluster.master_of(keys.lease_shard).command("ZSCORE", keys.lease_shard, keys.member) is None
 
 
 async def owing(store: StreamStore) -> StreamRef:
@@ -175,48 +170,31 @@ async def claimed(store: StreamStore) -> list[StreamRef]:
     return [owed.ref for owed in await store.claim_due(limit=100, claim_seconds=60)]
 
 
-async def test_work_whose_completion_a_cluster_lost_is_found(
-    redis_cluster: RedisCluster, redis_cluster_url: str
-) -> None:
-    store = RedisStore(redis_cluster_url, command_seconds=5)
-    try:
-        ref = await owing(store)
-        assert await claimed(store) == [ref]
-        shard, member = KEYS.outbox_shard(ref), KEYS.stream(ref).member
-        put_back = kept(redis_cluster.master_of(KEYS.stream(ref).meta), ref)
-        assert await store.complete(ref, persisted=Persisted.YES, retention_seconds=60) is Status.OK
-        index = redis_cluster.master_of(shard)
-        await wait_until_async(
-            lambda: index.command("ZSCORE", shard, member) is None, description="its entry is removed"
-        )
-        put_back()
-        assert await claimed(store) == [ref]
-    finally:
-        await store.aclose()
+async def test_work_whose_completion_a_cluster_lost_is_found(redis_cluster: RedisCluster, clusters: RedisStore) -> None:
+    ref = await owing(clusters)
+    assert await claimed(clusters) == [ref]
+    shard, member = KEYS.outbox_shard(ref), KEYS.stream(ref).member
+    put_back = kept(redis_cluster.master_of(KEYS.stream(ref).meta), ref)
+    assert await clusters.complete(ref, persisted=Persisted.YES, retention_seconds=60) is Status.OK
+    await entry_removed(redis_cluster.master_of(shard), shard, member)
+    put_back()
+    assert await claimed(clusters) == [ref]
 
 
-async def test_work_whose_entry_a_cluster_lost_is_found(redis_cluster: RedisCluster, redis_cluster_url: str) -> None:
-    store = RedisStore(redis_cluster_url, command_seconds=5)
-    try:
-        ref = await owing(store)
-        shard, member = KEYS.outbox_shard(ref), KEYS.stream(ref).member
-        assert redis_cluster.master_of(shard).command("ZREM", shard, member) == 1
-        assert await claimed(store) == [ref]
-    finally:
-        await store.aclose()
+async def test_work_whose_entry_a_cluster_lost_is_found(redis_cluster: RedisCluster, clusters: RedisStore) -> None:
+    ref = await owing(clusters)
+    shard, member = KEYS.outbox_shard(ref), KEYS.stream(ref).member
+    assert redis_cluster.master_of(shard).command("ZREM", shard, member) == 1
+    assert await claimed(clusters) == [ref]
 
 
 async def test_work_that_is_done_or_claimed_gets_no_other_entry(
-    redis_cluster: RedisCluster, redis_cluster_url: str
+    redis_cluster: RedisCluster, clusters: RedisStore
 ) -> None:
-    store = RedisStore(redis_cluster_url, command_seconds=5)
-    try:
-        ref = await owing(store)
-        assert await claimed(store) == [ref]
-        assert await claimed(store) == [], "its claim stands"
-        assert await store.complete(ref, persisted=Persisted.YES, retention_seconds=60) is Status.OK
-        assert await claimed(store) == []
-        shard, member = KEYS.outbox_shard(ref), KEYS.stream(ref).member
-        assert redis_cluster.master_of(shard).command("ZSCORE", shard, member) is None
-    finally:
-        await store.aclose()
+    ref = await owing(clusters)
+    assert await claimed(clusters) == [ref]
+    assert await claimed(clusters) == [], "its claim stands"
+    assert await clusters.complete(ref, persisted=Persisted.YES, retention_seconds=60) is Status.OK
+    assert await claimed(clusters) == []
+    shard, member = KEYS.outbox_shard(ref), KEYS.stream(ref).member
+    assert redis_cluster.master_of(shard).command("ZSCORE", shard, member) is None
