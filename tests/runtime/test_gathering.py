@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from streamguard.runtime.producing import writer
-from streamguard.runtime.producing.backlog import BACKLOG_BYTES
+from streamguard.runtime.producing.backlog import BACKLOG_BYTES, COMMIT_BYTES
 from streamguard.stores.appends import AppendReply, AppendRequest
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import SessionKey
@@ -42,7 +42,7 @@ def pausing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "BURST_PAUSE_SECONDS", FOR_GOOD)
 
 
-async def begin_a_pause(worker: Worker, store: Commits) -> Model:
+async def begin_a_pause(worker: Worker) -> Model:
     """A stream whose last commit was one of many events."""
     model = Model("first")
     stream = await worker.start(model)
@@ -60,7 +60,7 @@ async def test_a_lone_burst_gathers_and_its_end_waits_for_nothing() -> None:
     store = Commits()
     async with working(store) as worker:
         with anyio.fail_after(10):
-            model = await begin_a_pause(worker, store)
+            model = await begin_a_pause(worker)
             (stream,) = worker.runtime.streams.values()
             commits = len(store.events)
             for emitted in range(BURST + 2, BURST + 6):
@@ -70,6 +70,28 @@ async def test_a_lone_burst_gathers_and_its_end_waits_for_nothing() -> None:
             model.end()
             await stream.ended()
     assert store.events[:2] == [1, BURST]
+
+
+@pytest.mark.parametrize("since_last", [FOR_GOOD, 0.0], ids=["right after another commit", "later"])
+async def test_a_burst_of_two_events_a_commit_gathers(since_last: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that answers at once leaves a lone burst no time for more."""
+    monkeypatch.setattr(writer, "NEXT_SECONDS", since_last)
+    store = Commits()
+    async with working(store) as worker:
+        with anyio.fail_after(10):
+            model = Model("first")
+            stream = await worker.start(model)
+            await wait_until_async(lambda: stream.acked == 1, description="its first event is in the log")
+            model.say("word", "word")
+            await wait_until_async(lambda: stream.acked == 3, description="two are in the log")
+            model.say("word")
+            if since_last:
+                await wait_until_async(partial(_is, stream.feed, "emitted", 4), description="it waits")
+                assert store.events == [1, 2], "it gathers"
+            else:
+                await wait_until_async(partial(_is, stream, "acked", 4), description="it is in the log")
+            model.end()
+            await stream.ended()
 
 
 async def test_words_at_reading_speed_wait_for_nothing() -> None:
@@ -89,7 +111,7 @@ async def test_another_streams_first_event_ends_a_pause() -> None:
     store = Commits()
     async with working(store) as worker:
         with anyio.fail_after(10):
-            model = await begin_a_pause(worker, store)
+            model = await begin_a_pause(worker)
             other = await worker.start(saying("hello"), worker.request(SessionKey("ana", "chat-2")))
             await other.ended()
             model.end()
@@ -99,10 +121,32 @@ async def test_a_producer_far_ahead_of_the_log_ends_a_pause() -> None:
     store = Commits()
     async with working(store) as worker:
         with anyio.fail_after(10):
-            model = await begin_a_pause(worker, store)
+            model = await begin_a_pause(worker)
             size = BACKLOG_BYTES // 8
             model.say(*["x" * size] * 20)
             (stream,) = worker.runtime.streams.values()
             await wait_until_async(lambda: stream.acked > 12, description="the log takes what there was no room for")
+            model.end()
+            await stream.ended()
+
+
+async def test_an_end_of_several_commits_ends_every_pause() -> None:
+    async with working(Commits()) as worker:
+        with anyio.fail_after(10):
+            model = await begin_a_pause(worker)
+            model.say(*["x" * (COMMIT_BYTES // (2 * BURST))] * (7 * BURST))
+            model.end()
+            (stream,) = worker.runtime.streams.values()
+            await stream.ended()
+
+
+async def test_a_producer_far_ahead_of_the_log_ends_every_pause() -> None:
+    async with working(Commits()) as worker:
+        with anyio.fail_after(10):
+            model = await begin_a_pause(worker)
+            event = "x" * (COMMIT_BYTES // (2 * BURST))
+            model.say(*[event] * (3 * BACKLOG_BYTES // len(event)))
+            (stream,) = worker.runtime.streams.values()
+            await wait_until_async(lambda: stream.acked > 100, description="it went on")
             model.end()
             await stream.ended()

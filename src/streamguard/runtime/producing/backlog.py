@@ -198,7 +198,9 @@ class Backlog:
 
     async def wait_until_sent(self) -> None:
         """Wait until every event is in the log or on its way there, or the backlog is closed. One waiter."""
-        if max(self.acked, self._in_flight_seq) < self.feed.emitted and self.state is not _CLOSED:
+        while max(self.acked, self._in_flight_seq) < self.feed.emitted and self.state is not _CLOSED:
+            if not self.urgent:
+                self.flush()
             await self._wait(self._sent)
 
     async def unless_closed(self, work: Callable[[], Awaitable[T]]) -> T | None:
@@ -360,12 +362,10 @@ class Backlog:
 
     def _wake_waiting(self) -> None:
         """Wake the tasks for which an acknowledgement may have changed something."""
-        if self.acked >= self.feed.emitted:
-            self._sent.wake()
+        self._sent.wake()
         if self.feed.visible > 0:
             self._shown.wake()
-        if not self.over_capacity:
-            self._capacity.wake()
+        self._capacity.wake()
 
     def rewind(self, last_seq: int) -> bool:
         """An older snapshot of the log ends at `last_seq`: what follows is to be appended again.

@@ -3,8 +3,9 @@
 Group commit: while one commit is under way, events gather for the next. After a commit of more than `BUSY_EVENTS` the
 next one begins no sooner than `PAUSE_SECONDS` after it, because then round trips are most of what an event costs; if it
 had more than `BURST_EVENTS`, which no models at reading speed make, no sooner than `BURST_PAUSE_SECONDS`. A few streams
-at reading speed never pause: no commit of theirs has that many. First events, ends, and producers that are far ahead of
-the log end a pause.
+at reading speed never pause: no commit of theirs has that many. A lone burst may have as few, but a stream of it has
+several in a commit that follows another within `NEXT_SECONDS`, and then it pauses too. First events, ends, and
+producers that are far ahead of the log end a pause.
 
 The writer knows streams by their backlogs. A backlog is dirty while events of it wait for a commit.
 """
@@ -15,6 +16,7 @@ import asyncio
 from contextlib import suppress
 from functools import partial
 from itertools import islice
+from math import inf
 from typing import Final, Protocol
 
 from ...contained import passes
@@ -32,6 +34,7 @@ from .log_tally import LogTally
 __all__ = ["StoreHealth", "Writer"]
 
 BUSY_EVENTS: Final = 8
+NEXT_SECONDS: Final = 0.001
 PAUSE_SECONDS: Final = 0.004
 BURST_EVENTS: Final = 200
 BURST_PAUSE_SECONDS: Final = 0.01
@@ -85,7 +88,7 @@ class Writer:
         self._patience = clock
         self._dirty: dict[Backlog, None] = {}
         self._wake: asyncio.Future[None] | None = None
-        self._committed_at = 0.0
+        self._committed_at = -inf
         self._asked_at = 0.0
         """When the last commit was begun, on the clock that judges the store."""
         self._pause = 0.0
@@ -188,8 +191,9 @@ class Writer:
         self._urgent = bool(self._dirty)
         if not batch:
             return
+        busy = events > BUSY_EVENTS or (more > 0 and now - self._committed_at < NEXT_SECONDS)
         self._committed_at, self._pause = now, 0.0
-        if events > BUSY_EVENTS:
+        if busy:
             self._pause = PAUSE_SECONDS if events <= BURST_EVENTS else BURST_PAUSE_SECONDS
         self._asked_at = self._patience.time()
         if self._tally is not None:
