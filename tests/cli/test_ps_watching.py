@@ -59,7 +59,7 @@ LIST_ONLY: Final = dedent(
             return getattr(self._streams, name)
 
         session = meta = check_position = read = subscribe = None
-        peek_due = outbox_entries = None
+        peek_due = outbox_page = outbox_entry = None
 
         async def active_streams(self, *, limit):
             return await self._streams.active_streams(limit=limit)

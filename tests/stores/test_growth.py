@@ -1,16 +1,19 @@
-"""No step costs more because sessions finished, their owner has a history, or other streams run: work is counted.
+"""No step costs more because sessions finished, their owner has a history, other streams run, or work is owed: it is
+counted.
 
-On Redis, every command that the server carries out, those inside scripts too, and every key that a stream leaves. In
-memory, every instruction of Python.
+On Redis, every command that the server carries out, those inside scripts too, every key that a stream leaves, and for
+listings, which can read very much with one command, the bytes of the replies. In memory, every instruction of Python.
 """
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -18,6 +21,11 @@ from streamguard.stores.appends import Append
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.records import Status
 from streamguard.stores.redis import RedisStore
+from streamguard.stores.roles.inspection import Inspection
+from streamguard.stores.roles.outbox import Outbox
+from streamguard.stores.roles.viewer_reports import ViewerReports
+from streamguard.stores.roles.work_sharing import WorkSharing
+from streamguard.stores.roles.worker_reports import WorkerReports
 from streamguard.stores.store import StreamStore
 from streamguard.testing._stream_store.steps import (
     begin,
@@ -34,6 +42,8 @@ from streamguard.testing._stream_store.steps import (
 )
 from streamguard.values import START, Persisted, Position, SessionKey, StreamRef
 from tests.harness.redis import RedisServer
+
+from .backlogs import bytes_sent, owe
 
 pytestmark = pytest.mark.anyio
 
@@ -66,6 +76,16 @@ class RedisBench:
             for name, stats in found.items()
             if not name.removeprefix("cmdstat_").startswith(UNCOUNTED)
         )
+
+    async def sent(self, step: Step) -> int:
+        """The bytes that the server sends in one call of a step: the least of some."""
+        return min([await self._bytes(step) for _ in range(4)])
+
+    async def _bytes(self, step: Step) -> int:
+        before = bytes_sent(self.client)
+        asking = bytes_sent(self.client) - before
+        await step()
+        return bytes_sent(self.client) - before - 2 * asking
 
     def copy(self, ref: StreamRef, numbers: range) -> None:
         """Sessions that ended like that of `ref`, in great number."""
@@ -143,6 +163,18 @@ async def answered(store: StreamStore, key: SessionKey, *, events: int = 3) -> S
     return ref
 
 
+def outbox_listings(store: StreamStore, owing: StreamRef) -> dict[str, Step]:
+    """What operators, and sweeps, see of the outbox."""
+    return {
+        "sweep: dry run": lambda: store.peek_due(limit=10),
+        "depths": store.depths,
+        "the outbox": lambda: store.outbox_page(dead=False, limit=10),
+        "dead letters": lambda: store.outbox_page(dead=True, limit=10),
+        "first of the outbox": lambda: store.outbox_entries(dead=False, limit=10),
+        "an entry": lambda: store.outbox_entry(owing.stream_id, key=owing.key),
+    }
+
+
 async def costs_of(bench: Bench) -> dict[str, int]:
     """What each step of a request, a listing and a sweep costs now."""
     store = bench.store
@@ -181,13 +213,11 @@ async def costs_of(bench: Bench) -> dict[str, int]:
         "ps": lambda: store.active_streams(limit=10),
         "ps, workers": lambda: store.worker_reports(limit=10),
         "ps, viewers": store.viewer_counts,
-        "depths": store.depths,
         "sweep: orphans": lambda: store.expired_leases(limit=10),
         "sweep: outbox": lambda: store.claim_due(limit=10, claim_seconds=60.0),
-        "sweep: dry run": lambda: store.peek_due(limit=10),
         "sweep: partition": lambda: store.partition("worker", lease_seconds=60.0),
         "a session's streams": lambda: store.session_streams(KEY, limit=1),
-        "the outbox": lambda: store.outbox_entries(dead=False, limit=10),
+        **outbox_listings(store, owing),
     }
     costs = {name: await bench.cost(step) for name, step in steps.items()}
     await end(store, running, said)
@@ -223,6 +253,59 @@ async def test_no_step_costs_more_after_a_hundred_thousand_finished_sessions(ben
         for number in range(100_000):
             await answered(bench.store, SessionKey("ann", f"older-{number}"))
     compare(bench, few, await costs_of(bench))
+
+
+@pytest.mark.long
+async def test_no_listing_of_the_outbox_reads_more_because_thousands_are_owed(
+    own_redis: Callable[..., RedisServer],
+) -> None:
+    """Commands, and what they answer: enough are owed at first to fill what a step reads of each part of the index."""
+    bench = RedisBench(own_redis())
+    await bench.store.start()
+    try:
+        owing = await begin(bench.store, sibling(KEY))
+        await seal(bench.store, owing)
+        await bench.store.enqueue(owing, due_seconds=60.0)
+        await bench.store.close(closing(owing, owed=b"{}"))
+        steps = outbox_listings(bench.store, owing)
+        steps["sweep: outbox"] = lambda: bench.store.claim_due(limit=10, claim_seconds=0.001)
+        costs = []
+        for owed in (4_000, 12_000):
+            owe(bench.client, owing, owed)
+            costs.append({name: (await bench.cost(step), await bench.sent(step)) for name, step in steps.items()})
+        few, many = costs
+        grown = {
+            name: (few[name], many[name])
+            for name in steps
+            if many[name][0] > few[name][0] + bench.slack or many[name][1] > few[name][1] * 1.1 + 200
+        }
+        assert grown == {}
+        place, found = None, 0
+        while True:
+            page = await bench.store.outbox_page(dead=True, limit=1_000, after=place)
+            found, place = found + len(page.entries), page.next
+            if place is None:
+                break
+        assert found == 6_000
+    finally:
+        await bench.store.aclose()
+
+
+LISTING_ROLES: Final = (Inspection, Outbox, ViewerReports, WorkerReports, WorkSharing)
+
+
+def test_every_listing_of_the_contract_is_counted() -> None:
+    """A new step of these roles that answers with many of something has to be counted here."""
+    source = inspect.getsource(costs_of) + inspect.getsource(outbox_listings)
+    many = re.compile(r"list\[|Mapping\[|Page|Depths")
+    steps = [
+        name
+        for role in LISTING_ROLES
+        for name, step in vars(role).items()
+        if not name.startswith("_") and many.search(str(inspect.signature(step).return_annotation))
+    ]
+    assert {"active_streams", "claim_due", "depths", "expired_leases", "outbox_page", "viewer_counts"} <= set(steps)
+    assert [name for name in steps if f"store.{name}" not in source] == []
 
 
 @pytest.mark.long

@@ -45,6 +45,7 @@ from streamguard.stores import (
     Hint,
     Inspection,
     OutboxEntry,
+    OutboxPage,
     SessionRecord,
     StoreFactory,
     StreamLog,
@@ -211,8 +212,11 @@ class Archive(StreamLog, Inspection):
     async def peek_due(self, *, limit: int) -> list[OutboxEntry]:
         return []
 
-    async def outbox_entries(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[OutboxEntry]:
-        return []
+    async def outbox_page(self, *, dead: bool, limit: int, after: str | None = None) -> OutboxPage:
+        return OutboxPage([], None, 0)
+
+    async def outbox_entry(self, stream_id: str, *, key: SessionKey | None = None) -> OutboxEntry | None:
+        return None
 
     def new_quota_store(self) -> QuotaStore:
         return MemoryQuotaStore()

@@ -1,20 +1,85 @@
-"""Finding entries of the outbox by the stream's id alone, which is what an operator has."""
+"""Entries of the outbox, for commands: in pages, or found by a stream's id alone, which is what an operator has."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import Final
 
 from ..stores.records import OutboxEntry
 from ..stores.roles.inspection import Inspection
-from ..values import SessionKey, StreamRef, is_stream_id
+from ..values import is_stream_id
 from .exits import CommandError, ExitCode
 
-__all__ = ["checked_stream_id", "entries", "entry_of"]
+__all__ = ["Listed", "all_dead", "checked_stream_id", "listed"]
 
-_PAGE: Final = 1_000
-"""How many entries a listing asks for. The store looks through the names of its whole outbox for each."""
-_NOBODY: Final = SessionKey("", "")
+PAGE: Final = 500
+"""So many entries are asked for at once, at most."""
+_KINDS: Final = {"dead": True, "due": False}
+
+
+@dataclass(slots=True)
+class Listed:
+    """Some entries, and how to go on."""
+
+    entries: list[OutboxEntry] = field(default_factory=list)
+    next: str | None = None
+    """What `--after` takes to go on; None if there are no more."""
+    left: int = 0
+    """How many there are after these, about."""
+
+
+async def listed(listings: Inspection, *, dead: bool | None, after: str | None, limit: int) -> Listed:
+    """At most `limit` entries, dead letters before what is still tried, from where `after` says.
+
+    Raises:
+        CommandError: such a listing never said `after`.
+    """
+    kinds = [name for name, kind in _KINDS.items() if dead in (None, kind)]
+    place: str | None = None
+    if after is not None:
+        kind, _, text = after.partition(":")
+        if kind not in kinds:
+            raise _no_place(after)
+        kinds, place = kinds[kinds.index(kind) :], text or None
+    found = Listed()
+    for kind in kinds:
+        left = 0
+        while len(found.entries) < limit:
+            wanted = min(PAGE, limit - len(found.entries))
+            try:
+                page = await listings.outbox_page(dead=_KINDS[kind], limit=wanted, after=place)
+            except ValueError:
+                raise _no_place(str(after)) from None
+            found.entries += page.entries
+            place, left = page.next, page.left
+            if place is None:
+                break
+        else:
+            if place is None:  # entries of the kind before filled it: of these it is only told how many there are
+                page = await listings.outbox_page(dead=_KINDS[kind], limit=1)
+                left = len(page.entries) + page.left
+            found.left += left
+            if left and found.next is None:
+                found.next = kind if place is None else f"{kind}:{place}"
+        place = None
+    return found
+
+
+def _no_place(after: str) -> CommandError:
+    return CommandError(ExitCode.USAGE, "usage", f"--after takes what such a listing said, and not {after!r}")
+
+
+async def all_dead(listings: Inspection) -> AsyncIterator[OutboxEntry]:
+    """Every dead letter, in pages of as many as are needed."""
+    place: str | None = None
+    while True:
+        page = await listings.outbox_page(dead=True, limit=PAGE, after=place)
+        for entry in page.entries:
+            yield entry
+        place = page.next
+        if place is None:
+            return
 
 
 def checked_stream_id(text: str) -> str:
@@ -26,32 +91,3 @@ def checked_stream_id(text: str) -> str:
     if not is_stream_id(text):
         raise CommandError(ExitCode.USAGE, "usage", "a stream's id has 24 digits, 0-9 and a-f")
     return text
-
-
-async def entry_of(listings: Inspection, stream_id: str) -> OutboxEntry | None:
-    """The entry of a stream, due or dead; None if nothing is owed. Reads the names of the whole outbox."""
-    for dead in (True, False):
-        found = await listings.outbox_entries(dead=dead, limit=1, after=_before(stream_id))
-        if found and found[0].ref.stream_id == stream_id:
-            return found[0]
-    return None
-
-
-async def entries(
-    listings: Inspection, *, dead: bool, after: str | None = None, page_of: int = _PAGE
-) -> AsyncIterator[OutboxEntry]:
-    """All entries of a kind, by stream id, from the one after `after`; asked for in pages, of as many as are needed."""
-    last = None if after is None else StreamRef(_NOBODY, after)
-    while True:
-        page = await listings.outbox_entries(dead=dead, limit=page_of, after=last)
-        for entry in page:
-            yield entry
-        if len(page) < page_of:
-            return
-        last = page[-1].ref
-
-
-def _before(stream_id: str) -> StreamRef | None:
-    """What a listing has to begin after, to begin with a stream: listings are ordered by these ids alone."""
-    number = int(stream_id, 16)
-    return StreamRef(_NOBODY, f"{number - 1:024x}") if number else None

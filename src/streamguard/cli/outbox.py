@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import typer
 
@@ -14,9 +14,9 @@ from ..stores.roles.inspection import Inspection
 from ..stores.roles.outbox import Outbox
 from ..stores.roles.stream_log import StreamLog
 from ..telemetry.audit import AuditAction
-from ..values import Persisted
+from ..values import Persisted, StreamRef
 from .audit import Audit, OperatorTrail, audited
-from .entries import checked_stream_id, entries, entry_of
+from .entries import all_dead, checked_stream_id, listed
 from .exits import CommandError, ExitCode
 from .options import (
     DEFAULT_NAMESPACE,
@@ -58,39 +58,37 @@ def list_entries(
     dead: Annotated[
         bool | None, typer.Option("--dead/--due", help="Only dead letters, or only what is still tried.")
     ] = None,
-    after: Annotated[str | None, typer.Option(help="Begin after this stream's id.", show_default=False)] = None,
+    after: Annotated[
+        str | None, typer.Option(metavar="PLACE", help="Go on where a listing ended.", show_default=False)
+    ] = None,
     limit: Limit = 200,
     owners: Owners = False,
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: AsJson = False,
 ) -> None:
-    """List what is owed: dead letters first, each kind by stream id.
+    """List what is owed: dead letters first, those that expire soonest at the top, then what is due, or was, longest.
 
-    The status is 1 if there are dead letters: they wait for an operator.
+    The status is 1 if there are dead letters among them: they wait for an operator. The store is asked for a page at a
+    time; the last line says how many more there are, and how to see them.
     """
     output = Output(as_json=as_json)
 
     async def work() -> ExitCode:
         place = place_of(url, namespace, timeout)
-        begin_after = None if after is None else checked_stream_id(after)
-        found: list[OutboxEntry] = []
         async with place.opened() as store:
-            listings = _listings(place, store)
-            for kind in (True, False) if dead is None else (dead,):
-                async for entry in entries(listings, dead=kind, after=begin_after, page_of=limit + 1):
-                    found.append(entry)
-                    if len(found) > limit:
-                        break
-        shown, more = found[:limit], len(found) > limit
+            found = await listed(_listings(place, store), dead=dead, after=after, limit=limit)
+        shown = found.entries
         if output.as_json:
             shapes = [entry_shape(entry, owners=owners) for entry in shown]
-            output.value({"store": place.name, "namespace": namespace, "entries": shapes, "more": more})
+            more = {"more": found.next is not None, "left": found.left, "next": found.next}
+            output.value({"store": place.name, "namespace": namespace, "entries": shapes, **more})
         else:
             if shown:
                 output.show(table(_COLUMNS, [_row(entry, owners=owners) for entry in shown], right=_RIGHT))
             buried = sum(entry.dead for entry in shown)
             count = f"{buried} dead, {len(shown) - buried} due or waiting"
-            output.line(f"{count}; there are more (--limit, --after)" if more else count)
+            rest = "" if found.next is None else f"; {found.left} more: --after {found.next}, or a higher --limit"
+            output.line(count + rest)
         return ExitCode.PROBLEMS if any(entry.dead for entry in shown) else ExitCode.OK
 
     run(output, work)
@@ -128,7 +126,7 @@ def show_entry(
         place = place_of(url, namespace, timeout)
         stream_id = checked_stream_id(stream)
         async with place.opened() as store:
-            entry = await entry_of(_listings(place, store), stream_id)
+            entry = await _listings(place, store).outbox_entry(stream_id)
             if entry is None:
                 raise CommandError(ExitCode.NOT_FOUND, "not_found", f"nothing is owed for stream {stream_id}")
             try:
@@ -195,13 +193,13 @@ def replay(
             outbox = _outbox(place, store)
             found, missing = await _named(_listings(place, store), streams or [], every=every)
             revived: list[str] = []
-            for entry in found:
+            for owed in found:
                 try:
-                    kept = await outbox.requeue(entry.ref, saves=owes_save(entry)) is Status.OK
+                    kept = await outbox.requeue(owed.ref, saves=owed.saves) is Status.OK
                 except StoreCorruptError:  # nobody can try it; it can be discarded
                     kept = False
-                (revived if kept else missing).append(entry.ref.stream_id)
-                _note(trail, AuditAction.REQUEUE, entry, "replayed" if kept else "not_found")
+                (revived if kept else missing).append(owed.ref.stream_id)
+                _note(trail, AuditAction.REQUEUE, owed, "replayed" if kept else "not_found")
         return _told(output, "replayed", revived, missing)
 
     run(output, work)
@@ -235,19 +233,31 @@ def discard(
             if found and not yes:
                 _confirm(output, len(found))
             gone: list[str] = []
-            for entry in found:
-                status = await outbox.complete(entry.ref, persisted=Persisted.NO, retention_seconds=keep)
+            for owed in found:
+                status = await outbox.complete(owed.ref, persisted=Persisted.NO, retention_seconds=keep)
                 done = status is Status.OK
-                (gone if done else missing).append(entry.ref.stream_id)
-                _note(trail, AuditAction.DISCARD, entry, "discarded" if done else "not_found")
+                (gone if done else missing).append(owed.ref.stream_id)
+                _note(trail, AuditAction.DISCARD, owed, "discarded" if done else "not_found")
         return _told(output, "discarded", gone, missing)
 
     run(output, work)
 
 
-def _note(trail: OperatorTrail, action: AuditAction, entry: OutboxEntry, outcome: str) -> None:
-    ref = entry.ref
-    trail.note(action, key=ref.key, stream_id=ref.stream_id, outcome=outcome, reason=entry.reason)
+class _Owed(NamedTuple):
+    """What a command needs of an entry: there may be very many, and payloads are large."""
+
+    ref: StreamRef
+    saves: bool
+    reason: str | None
+
+    @classmethod
+    def of(cls, entry: OutboxEntry) -> _Owed:
+        return cls(entry.ref, owes_save(entry), entry.reason)
+
+
+def _note(trail: OperatorTrail, action: AuditAction, owed: _Owed, outcome: str) -> None:
+    ref = owed.ref
+    trail.note(action, key=ref.key, stream_id=ref.stream_id, outcome=outcome, reason=owed.reason)
 
 
 def _listings(place: Place, store: StreamLog) -> Inspection:
@@ -264,19 +274,19 @@ def _outbox(place: Place, store: StreamLog) -> Outbox:
     return store
 
 
-async def _named(listings: Inspection, streams: Sequence[str], *, every: bool) -> tuple[list[OutboxEntry], list[str]]:
+async def _named(listings: Inspection, streams: Sequence[str], *, every: bool) -> tuple[list[_Owed], list[str]]:
     """The entries that the arguments name, and the ids of those that are not there."""
     if every == bool(streams):
         raise CommandError(ExitCode.USAGE, "usage", "name streams, or give --all for every dead letter")
     if every:
-        return [entry async for entry in entries(listings, dead=True)], []
+        return [_Owed.of(entry) async for entry in all_dead(listings)], []
     found, missing = [], []
     for stream_id in dict.fromkeys(map(checked_stream_id, streams)):
-        entry = await entry_of(listings, stream_id)
+        entry = await listings.outbox_entry(stream_id)
         if entry is None:
             missing.append(stream_id)
         else:
-            found.append(entry)
+            found.append(_Owed.of(entry))
     return found, missing
 
 

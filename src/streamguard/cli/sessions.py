@@ -17,7 +17,6 @@ from ..stores.roles.stream_registry import StreamRegistry
 from ..telemetry.audit import AuditAction
 from ..values import Persisted, QuotaState, SessionKey, StreamRef, StreamState
 from .audit import Audit, audited
-from .entries import entry_of
 from .exits import CommandError, ExitCode
 from .options import (
     DEFAULT_NAMESPACE,
@@ -90,13 +89,12 @@ def show(
 
 
 async def _owed_for(listings: Inspection | None, meta: StreamMeta) -> OutboxEntry | None:
-    """What a stream owes. Only where its record leaves it possible: looking for it reads the whole outbox."""
+    """What a stream owes, where its record leaves it possible."""
     if listings is None or meta.state is not StreamState.CLOSED:
         return None
     if meta.persisted not in (Persisted.PENDING, Persisted.NO) and meta.quota is not QuotaState.PENDING:
         return None
-    found = await entry_of(listings, meta.ref.stream_id)
-    return found if found is not None and found.ref == meta.ref else None
+    return await listings.outbox_entry(meta.ref.stream_id, key=meta.ref.key)
 
 
 def _print(output: Output, streams: Sequence[StreamMeta], owed: Mapping[StreamRef, OutboxEntry], *, more: bool) -> None:

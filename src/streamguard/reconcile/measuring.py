@@ -22,8 +22,6 @@ SUSPECTS: Final = 16
 """So many owners whose counters were off are looked at again in each, until they are right."""
 LISTED: Final = 50
 """Entries of the outbox are told apart when there are no more than so many."""
-LISTED_DEAD: Final = 1_000
-"""And no more dead letters among them than this: a listing goes over those too."""
 MOST_RESERVATIONS: Final = 1_000
 """Owners with more of them are passed over: one look must not hold up the quota's store."""
 
@@ -49,7 +47,7 @@ class OutboxWaits:
         """
         now = asyncio.get_running_loop().time()
         overdue = depths.outbox_oldest_seconds or 0.0
-        if depths.outbox > LISTED or depths.dead_letters > LISTED_DEAD:
+        if depths.outbox > LISTED:
             if self._many_since is None:
                 self._many_since = min(self._seen.values(), default=now)
             self._seen = {}

@@ -17,6 +17,7 @@ refused with a `ConfigurationError` where it is configured. `streamguard.testing
 
 from .appends import Append, AppendCache, AppendReply, AppendRequest, LateDecision
 from .ended import ended_meta
+from .outbox_pages import OutboxPage
 from .records import (
     ClaimState,
     Close,
@@ -70,6 +71,7 @@ __all__ = [
     "Occupied",
     "Outbox",
     "OutboxEntry",
+    "OutboxPage",
     "Partition",
     "RedisClient",
     "Registered",

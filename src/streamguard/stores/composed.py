@@ -9,6 +9,7 @@ from typing import Any
 
 from ..values import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, Usage
 from .appends import AppendReply, AppendRequest, Placement
+from .outbox_pages import OutboxPage
 from .records import (
     NOTHING_CONSUMED,
     Close,
@@ -294,7 +295,8 @@ class ComposedStore(StreamStore):
     def peek_due(self, *, limit: int) -> Coroutine[Any, Any, list[OutboxEntry]]:
         return self._inspection.peek_due(limit=limit)
 
-    def outbox_entries(
-        self, *, dead: bool, limit: int, after: StreamRef | None = None
-    ) -> Coroutine[Any, Any, list[OutboxEntry]]:
-        return self._inspection.outbox_entries(dead=dead, limit=limit, after=after)
+    def outbox_page(self, *, dead: bool, limit: int, after: str | None = None) -> Coroutine[Any, Any, OutboxPage]:
+        return self._inspection.outbox_page(dead=dead, limit=limit, after=after)
+
+    def outbox_entry(self, stream_id: str, *, key: SessionKey | None = None) -> Coroutine[Any, Any, OutboxEntry | None]:
+        return self._inspection.outbox_entry(stream_id, key=key)

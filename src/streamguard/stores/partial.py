@@ -11,6 +11,7 @@ from ..values import Persisted, QuotaState, SessionKey, StreamRef, Usage
 from .appends import AppendReply, AppendRequest
 from .composed import ComposedStore, Roles
 from .damage import Unreadable
+from .outbox_pages import OutboxPage
 from .records import (
     NOTHING_CONSUMED,
     Close,
@@ -293,7 +294,10 @@ class _NoInspection(Inspection):
     async def peek_due(self, *, limit: int) -> list[OutboxEntry]:
         raise self._lacking()
 
-    async def outbox_entries(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[OutboxEntry]:
+    async def outbox_page(self, *, dead: bool, limit: int, after: str | None = None) -> OutboxPage:
+        raise self._lacking()
+
+    async def outbox_entry(self, stream_id: str, *, key: SessionKey | None = None) -> OutboxEntry | None:
         raise self._lacking()
 
     def _lacking(self) -> ConfigurationError:

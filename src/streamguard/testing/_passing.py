@@ -10,6 +10,7 @@ from typing import TypeVar
 from ..messages import Appended, Message, MessageStatus, MessageStore, Opened, StoredMessage, Superseded
 from ..stores.appends import AppendReply, AppendRequest
 from ..stores.damage import Unreadable
+from ..stores.outbox_pages import OutboxPage
 from ..stores.records import (
     NOTHING_CONSUMED,
     Close,
@@ -327,10 +328,11 @@ class PassingStore(StreamStore):
     async def peek_due(self, *, limit: int) -> list[OutboxEntry]:
         return await self._pass("peek_due", lambda: self.inner.peek_due(limit=limit))
 
-    async def outbox_entries(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[OutboxEntry]:
-        return await self._pass(
-            "outbox_entries", lambda: self.inner.outbox_entries(dead=dead, limit=limit, after=after)
-        )
+    async def outbox_page(self, *, dead: bool, limit: int, after: str | None = None) -> OutboxPage:
+        return await self._pass("outbox_page", lambda: self.inner.outbox_page(dead=dead, limit=limit, after=after))
+
+    async def outbox_entry(self, stream_id: str, *, key: SessionKey | None = None) -> OutboxEntry | None:
+        return await self._pass("outbox_entry", lambda: self.inner.outbox_entry(stream_id, key=key))
 
     async def previous(self, ref: StreamRef, message_id: str) -> StreamMeta | None:
         return await self._pass("previous", lambda: self.inner.previous(ref, message_id))

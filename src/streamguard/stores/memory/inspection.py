@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 
-from ...values import StreamRef
+from ...values import SessionKey, StreamRef
+from ..outbox_pages import OutboxPage, OutboxPlace
 from ..records import OutboxEntry, StreamMeta
 from ..roles.inspection import Inspection
 from .tables import MemoryTables
@@ -34,14 +35,29 @@ class MemoryInspection(Inspection):
                 found.append(entry)
         return found
 
-    async def outbox_entries(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[OutboxEntry]:
+    async def outbox_page(self, *, dead: bool, limit: int, after: str | None = None) -> OutboxPage:
+        now, begin = self._tables.begin(), OutboxPlace.read(after)
+        times = {ref: max(0, round(at * 1000)) for ref, at in (self._tables.dead if dead else self._tables.due).items()}
+        there = [ref for ref, at in times.items() if at >= begin.at_ms]
+        waiting = heapq.nsmallest(limit + begin.same, there, key=lambda ref: (times[ref], ref.stream_id))[begin.same :]
+        entries = []
+        for ref in waiting:
+            entry = self._entry(ref, dead=dead, now=now)
+            if entry is not None:
+                entries.append(entry)
+        left = max(0, len(there) - begin.same - len(waiting))
+        end = begin.past([times[ref] for ref in waiting])
+        return OutboxPage(entries, end.text if left else None, left)
+
+    async def outbox_entry(self, stream_id: str, *, key: SessionKey | None = None) -> OutboxEntry | None:
         now = self._tables.begin()
-        found: list[OutboxEntry] = []
-        for ref in sorted(self._tables.dead if dead else self._tables.due, key=lambda ref: ref.stream_id):
-            stream = self._tables.find(ref)
-            entry = None if stream is None else stream.outbox_entry(0.0 if dead else self._tables.due[ref] - now)
-            if entry is None or entry.dead is not dead:
-                continue
-            if after is None or ref.stream_id > after.stream_id:
-                found.append(entry)
-        return found[:limit]
+        for dead, table in ((True, self._tables.dead), (False, self._tables.due)):
+            for ref in table:
+                if ref.stream_id == stream_id and key in (None, ref.key):
+                    return self._entry(ref, dead=dead, now=now)
+        return None
+
+    def _entry(self, ref: StreamRef, *, dead: bool, now: float) -> OutboxEntry | None:
+        stream = self._tables.find(ref)
+        entry = None if stream is None else stream.outbox_entry(0.0 if dead else self._tables.due[ref] - now)
+        return None if entry is None or entry.dead is not dead else entry

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
 from ...errors import StoreCorruptError
-from ...values import StreamRef, StreamState
+from ...values import SessionKey, StreamRef, StreamState
+from ..outbox_pages import OutboxPage, OutboxPlace
 from ..records import OutboxEntry, StreamMeta
 from ..roles.inspection import Inspection
 from .codec import decode_meta
@@ -16,6 +18,7 @@ from .index_calls import OutboxAnswer, PeekDue
 from .lease_index import LeaseIndex
 from .namespace import RedisNamespace
 from .outbox_index import OutboxIndex, owed_work, read_work
+from .sharded_index import Entry
 from .stream_calls import ReadMeta
 
 __all__ = ["RedisInspection"]
@@ -68,33 +71,40 @@ class RedisInspection(Inspection):
                         found.append(work)
         return found
 
-    async def outbox_entries(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[OutboxEntry]:
+    async def outbox_page(self, *, dead: bool, limit: int, after: str | None = None) -> OutboxPage:
         # No worker works on what the index has as dead, so it is listed as dead.
-        entries = [
-            entry
-            for entry in await self._outbox.all_entries("outbox_entries")
-            if (entry.score < 0) is dead and (after is None or entry.ref.stream_id > after.stream_id)
-        ]
-        entries.sort(key=lambda entry: entry.ref.stream_id)
+        place = OutboxPlace.read(after)
+        count = min(limit, _READ_AT_ONCE)  # payloads may be large
+        entries, end, left = await self._outbox.page("outbox_page", dead=dead, count=count, begin=place)
+        confirmed = await self._confirmed("outbox_page", entries)
+        return OutboxPage(confirmed, end.text if left else None, left)
+
+    async def outbox_entry(self, stream_id: str, *, key: SessionKey | None = None) -> OutboxEntry | None:
+        if key is None:
+            entry = await self._outbox.find("outbox_entry", stream_id)
+        else:
+            entry = await self._outbox.entry("outbox_entry", StreamRef(key, stream_id))
+        found = [] if entry is None else await self._confirmed("outbox_entry", [entry])
+        return found[0] if found else None
+
+    async def _confirmed(self, operation: str, entries: Sequence[Entry]) -> list[OutboxEntry]:
+        """The work of those entries whose records say that it is owed, and of those that cannot be read."""
+        replies = await self._outbox.read_records(operation, [entry.ref for entry in entries]) if entries else []
+        errors = [reply for reply in replies if isinstance(reply, CommandError) and not concerns_record(reply)]
+        checked(operation, errors)
         found: list[OutboxEntry] = []
-        at = 0
-        while at < len(entries) and len(found) < limit:
-            batch = entries[at : at + min(_READ_AT_ONCE, limit - len(found))]  # payloads may be large
-            at += len(batch)
-            replies = await self._outbox.read_records("outbox_entries", [entry.ref for entry in batch])
-            errors = [reply for reply in replies if isinstance(reply, CommandError) and not concerns_record(reply)]
-            checked("outbox_entries", errors)
-            for entry, reply in zip(batch, replies, strict=True):
-                match read_work(reply):
-                    case OutboxAnswer(state=b"owed" | b"dead") as answer:
-                        if dead or answer.state == b"owed":
-                            due_seconds = 0.0 if dead else (entry.score - answer.at_ms) / 1000
-                            work = owed_work(entry.ref, answer, due_seconds, dead=dead)
-                            found.append(work or _unreadable(entry.ref, dead=dead))
-                    case OutboxAnswer(state=b"gone" | b"open" | b"newer"):
-                        continue
-                    case _:  # it must not hide the others, nor be hidden
-                        found.append(_unreadable(entry.ref, dead=dead))
+        for entry, reply in zip(entries, replies, strict=True):
+            dead = entry.score < 0
+            match read_work(reply):
+                case OutboxAnswer(state=b"owed" | b"dead") as answer:
+                    if dead or answer.state == b"owed":
+                        due_seconds = 0.0 if dead else (entry.score - answer.at_ms) / 1000
+                        work = owed_work(entry.ref, answer, due_seconds, dead=dead)
+                        found.append(work or _unreadable(entry.ref, dead=dead))
+                case OutboxAnswer(state=b"gone" | b"open" | b"newer"):
+                    continue
+                case _:  # it must not hide the others, nor be hidden
+                    found.append(_unreadable(entry.ref, dead=dead))
         return found
 
 

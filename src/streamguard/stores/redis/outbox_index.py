@@ -16,6 +16,7 @@ from ...errors import StoreCorruptError
 from ...lua import read_reply
 from ...values import StreamRef
 from ..damage import RecordKind
+from ..outbox_pages import OutboxPlace
 from ..records import OutboxEntry
 from .driver import Command, Reply
 from .errors import UnansweredError
@@ -23,7 +24,7 @@ from .index_calls import DueEntries, EnterOutbox, OutboxAnswer, OutboxState, Pee
 from .keys import encode_member
 from .namespace import RedisNamespace, milliseconds
 from .removed_entries import RemovedEntries
-from .sharded_index import INDEX_TTL_MS, STALE_ALLOWANCE, Entry, ShardedIndex
+from .sharded_index import INDEX_TTL_MS, STALE_ALLOWANCE, Entry, ShardedIndex, whole_score
 
 __all__ = ["OutboxIndex", "owed_work", "read_work"]
 
@@ -118,9 +119,46 @@ class OutboxIndex(ShardedIndex):
         ]
         return sorted(entries, key=lambda entry: entry.score)
 
-    async def all_entries(self, operation: str) -> list[Entry]:
-        """Every entry. ZSCAN gives each that is there throughout, however often it is moved meanwhile."""
-        found: dict[bytes, Entry] = {}
+    async def page(
+        self, operation: str, *, dead: bool, count: int, begin: OutboxPlace
+    ) -> tuple[list[Entry], OutboxPlace, int]:
+        """The next `count` entries of a kind from `begin` on, those first that are due, or expire, first; the place
+        behind them; and how many there are from there on. Entries of one time are ordered by their shards.
+        """
+        lowest, most = begin.at_ms, count + begin.same
+        if dead:  # what is due since 1970 is none
+            command, first, last = "ZREVRANGEBYSCORE", str(-lowest) if lowest else "(0", "-inf"
+            low, high = last, first
+        else:
+            command, first, last = "ZRANGEBYSCORE", str(lowest), "+inf"
+            low, high = first, last
+        shards = self._redis.keys.outbox_shards()
+        asking = []
+        for shard in shards:
+            asking += [
+                Command.on(shard, command, first, last, "WITHSCORES", "LIMIT", 0, most)._replace(on_index=shard),
+                Command.on(shard, "ZCOUNT", low, high)._replace(on_index=shard),
+            ]
+        replies = await self._redis.ask(operation, *asking)
+        entries: list[Entry] = []
+        there = 0
+        for shard, names, number in zip(shards, replies[::2], replies[1::2], strict=True):
+            entries += self.entries(shard, names, operation)
+            there += number if isinstance(number, int) else 0
+        entries.sort(key=lambda entry: abs(entry.score))  # stable
+        taken = entries[begin.same : most]
+        end = begin.past([max(lowest, abs(entry.score)) for entry in taken])  # a score that is no number is read as 0
+        return taken, end, max(0, there - begin.same - len(taken)) if len(entries) > begin.same else 0
+
+    async def entry(self, operation: str, ref: StreamRef) -> Entry | None:
+        """The entry of a stream."""
+        shard, member = self._redis.keys.outbox_shard(ref), encode_member(ref)
+        (score,) = await self._redis.ask(operation, Command.on(shard, "ZSCORE", member)._replace(on_index=shard))
+        return Entry(whole_score(score), shard, member, ref) if isinstance(score, bytes) else None
+
+    async def find(self, operation: str, stream_id: str) -> Entry | None:
+        """The entry of a stream, by its id alone. ZSCAN gives each that is there throughout, however often it is moved
+        meanwhile; of each shard, about `_SCAN_COUNT` at a time."""
         cursors = dict.fromkeys(self._redis.keys.outbox_shards(), b"0")
         while cursors:
             scans = [
@@ -130,14 +168,16 @@ class OutboxIndex(ShardedIndex):
             for shard, reply in zip(list(cursors), await self._redis.ask(operation, *scans), strict=True):
                 match reply:
                     case [bytes() as cursor, pairs]:
-                        found.update((entry.member, entry) for entry in self.entries(shard, pairs, operation))
+                        for entry in self.entries(shard, pairs, operation):
+                            if entry.ref.stream_id == stream_id:
+                                return entry
                     case _:
                         raise StoreCorruptError(f"{operation}: Redis gave an unexpected answer", operation=operation)
                 if cursor == b"0":
                     del cursors[shard]
                 else:
                     cursors[shard] = cursor
-        return list(found.values())
+        return None
 
     async def read_records(self, operation: str, refs: Sequence[StreamRef]) -> list[Reply]:
         """What the records of streams say they owe (see `read_work`), with errors among the replies: a record that

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from ...values import StreamRef
+from ...values import SessionKey
+from ..outbox_pages import OutboxPage
 from ..records import OutboxEntry, StreamMeta
 
 __all__ = ["Inspection"]
@@ -29,9 +30,34 @@ class Inspection(ABC):
         """
 
     @abstractmethod
-    async def outbox_entries(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[OutboxEntry]:
-        """What is owed, or the dead letters, ordered by stream id, beginning after that of `after`.
+    async def outbox_page(self, *, dead: bool, limit: int, after: str | None = None) -> OutboxPage:
+        """A page of what is owed, by when it is due, or of the dead letters, by when their records expire; the first
+        one, or the one that begins at `after`, which the page before gave as its `next`.
 
-        Only what the streams' records confirm. Fewer than `limit` means that there are no more. It reads the whole
-        outbox, unlike every other method.
+        At most `limit` entries, and only what the streams' records confirm: there may be more although fewer are given
+        (`next` says so), but what is read depends on `limit` alone. An entry that a worker moves between two pages may
+        be in both, or in neither.
+
+        Raises:
+            ValueError: no page of this store begins at `after`.
         """
+
+    @abstractmethod
+    async def outbox_entry(self, stream_id: str, *, key: SessionKey | None = None) -> OutboxEntry | None:
+        """What a stream owes, or its dead letter; None if nothing is owed.
+
+        Without `key`, its session, the stream is found by its id alone: the store may look through the names of the
+        whole outbox, a bounded number in each request to it.
+        """
+
+    async def outbox_entries(self, *, dead: bool, limit: int) -> list[OutboxEntry]:
+        """The first `limit` entries of a kind, as pages give them. Fewer mean that there are no more."""
+        found: list[OutboxEntry] = []
+        after: str | None = None
+        while len(found) < limit:
+            page = await self.outbox_page(dead=dead, limit=limit - len(found), after=after)
+            found += page.entries
+            after = page.next
+            if after is None:
+                break
+        return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ...stores.records import OutboxEntry, Status
 from ...stores.store import StreamStore
-from ...values import Persisted, QuotaState, StreamRef
+from ...values import Persisted, QuotaState
 from .clauses import Clauses
 from .outbox import PAYLOAD, PLENTY, claimed, enqueued, listed
 from .steps import (
@@ -160,22 +160,51 @@ class OutboxListingClauses(Clauses):
         assert await claimed(store, living, dead) == []
 
     async def test_listings_are_in_order_and_in_pages(self, store: StreamStore) -> None:
-        living = {await enqueued(store, due=LONG_SECONDS) for _ in range(5)}
+        living = {await enqueued(store, due=LONG_SECONDS * (5 - number)) for number in range(5)}
         dead = {await enqueued(store) for _ in range(5)}
         for ref in dead:
             await store.dead_letter(ref, reason="r", ttl_seconds=60)
         for kind, wanted in ((False, living), (True, dead)):
             found: list[OutboxEntry] = []
-            after: StreamRef | None = None
-            while page := await store.outbox_entries(dead=kind, limit=2, after=after):
-                assert len(page) <= 2
-                found += page
-                after = page[-1].ref
-            ids = [owed.ref.stream_id for owed in found]
-            assert ids == sorted(set(ids))
-            assert wanted <= {owed.ref for owed in found}
+            after: str | None = None
+            while True:
+                page = await store.outbox_page(dead=kind, limit=2, after=after)
+                assert len(page.entries) <= 2
+                assert (page.next is None) is (page.left == 0)
+                found += page.entries
+                after = page.next
+                if after is None:
+                    break
+            refs = [owed.ref for owed in found]
+            assert len(set(refs)) == len(refs)
+            assert wanted <= set(refs)
+            if not kind:
+                at = {owed.ref: owed.due_seconds for owed in await store.outbox_entries(dead=False, limit=PLENTY)}
+                times = [at[ref] for ref in refs]
+                assert times == sorted(times)
             assert {owed.dead for owed in found} == {kind}
         assert not dead & {owed.ref for owed in await store.outbox_entries(dead=False, limit=PLENTY)}
+
+    async def test_an_entry_is_found_by_its_streams_id(self, store: StreamStore) -> None:
+        living, dead, closed = await enqueued(store), await enqueued(store), await begin(store)
+        await store.dead_letter(dead, reason="too_often", ttl_seconds=60)
+        await end(store, closed)
+        for ref, kind in ((living, False), (dead, True)):
+            for key in (None, ref.key):
+                found = await store.outbox_entry(ref.stream_id, key=key)
+                assert found is not None
+                assert (found.ref, found.dead, found.payload) == (ref, kind, PAYLOAD)
+            assert await store.outbox_entry(ref.stream_id, key=unknown_ref().key) is None
+        for ref in (closed, unknown_ref()):
+            for key in (None, ref.key):
+                assert await store.outbox_entry(ref.stream_id, key=key) is None
+
+    async def test_no_page_begins_where_none_ended(self, store: StreamStore) -> None:
+        try:
+            await store.outbox_page(dead=False, limit=1, after="nowhere")
+        except ValueError:
+            return
+        raise AssertionError("a page began nowhere")
 
     async def test_a_listing_says_when_and_changes_nothing(self, store: StreamStore) -> None:
         ref = await enqueued(store, due=LONG_SECONDS)
