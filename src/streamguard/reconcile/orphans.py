@@ -60,6 +60,8 @@ class OrphanSweep:
         self._told = told or Rounds(runtime.observe, Tally())
         self._measuring = StoreMeasuring(runtime)
         self._rounds = 0
+        self._leads = False
+        """Whether this worker's place among those that share the work is the first."""
         self._sweeps = 0
         self.last_success: float | None = None
         """Loop time of the last round that came to its end."""
@@ -103,6 +105,8 @@ class OrphanSweep:
                 raise
         with self._told.one() as treated:
             treated += await self.run_once(partition)
+        if self._leads and not self._runtime.draining:  # one worker's share of this is enough
+            await self._runtime.store.repair_indexes()
         self._sweeps += 1
         if self._sweeps % MEASURE_SWEEPS == 1 and observe.wants(Signal.STORE_MEASURED):
             await self._measuring.measure()
@@ -113,6 +117,7 @@ class OrphanSweep:
         counts = min(settings.sweep_seconds * PARTITION_SWEEPS, settings.lease_seconds - settings.heartbeat_seconds)
         partition = await self._runtime.store.partition(self._runtime.worker, lease_seconds=counts)
         self._told.shared(partition)
+        self._leads = partition.place == 0
         self._rounds += 1
         return None if self._rounds % (PARTITIONED_ROUNDS + 1) == 0 else partition
 

@@ -262,6 +262,9 @@ class ComposedStore(StreamStore):
     def defer(self, ref: StreamRef, *, seconds: float, readable: bool = False) -> Coroutine[Any, Any, None]:
         return self._sharing.defer(ref, seconds=seconds, readable=readable)
 
+    def repair_indexes(self) -> Coroutine[Any, Any, None]:
+        return self._sharing.repair_indexes()
+
     def partition(self, worker: str, *, lease_seconds: float) -> Coroutine[Any, Any, Partition]:
         return self._sharing.partition(worker, lease_seconds=lease_seconds)
 

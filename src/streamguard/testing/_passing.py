@@ -233,6 +233,9 @@ class PassingStore(StreamStore):
     async def defer(self, ref: StreamRef, *, seconds: float, readable: bool = False) -> None:
         await self._pass("defer", lambda: self.inner.defer(ref, seconds=seconds, readable=readable))
 
+    async def repair_indexes(self) -> None:
+        await self._pass("repair_indexes", self.inner.repair_indexes)
+
     async def partition(self, worker: str, *, lease_seconds: float) -> Partition:
         return await self._pass("partition", lambda: self.inner.partition(worker, lease_seconds=lease_seconds))
 

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.processes]  # a server with account
 ROOT: Final = Path(__file__).parents[3]
 SOURCE: Final = Path(streamguard.__file__).parent
 OPERATORS: Final = {"CONFIG GET", "SCAN", "HSCAN"}
-"""Only `doctor` runs these, and does without."""
+"""What runs these does without."""
 NEEDED: Final = {name for name, *_ in SCRIPTED} | set(DIRECT)
 
 

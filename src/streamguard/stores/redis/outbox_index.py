@@ -126,19 +126,19 @@ class OutboxIndex(ShardedIndex):
         behind them; and how many there are from there on. Entries of one time are ordered by their shards.
         """
         lowest, most = begin.at_ms, count + begin.same
-        if dead:  # what is due since 1970 is none
-            command, first, last = "ZREVRANGEBYSCORE", str(-lowest) if lowest else "(0", "-inf"
-            low, high = last, first
-        else:
-            command, first, last = "ZRANGEBYSCORE", str(lowest), "+inf"
-            low, high = first, last
+        first = (str(-lowest) if lowest else "(0") if dead else str(lowest)  # what is due since 1970 is not dead
+        low, high = ("-inf", first) if dead else (first, "+inf")
+        paged = ("WITHSCORES", "LIMIT", 0, most)
         shards = self._redis.keys.outbox_shards()
         asking = []
         for shard in shards:
             asking += [
-                Command.on(shard, command, first, last, "WITHSCORES", "LIMIT", 0, most)._replace(on_index=shard),
-                Command.on(shard, "ZCOUNT", low, high)._replace(on_index=shard),
+                Command.on(shard, "ZREVRANGEBYSCORE", high, low, *paged)
+                if dead
+                else Command.on(shard, "ZRANGEBYSCORE", low, high, *paged),
+                Command.on(shard, "ZCOUNT", low, high),
             ]
+        asking = [one._replace(on_index=one.key) for one in asking]
         replies = await self._redis.ask(operation, *asking)
         entries: list[Entry] = []
         there = 0

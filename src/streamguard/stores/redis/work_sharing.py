@@ -16,6 +16,7 @@ from ..roles.work_sharing import WorkSharing
 from .driver import Command, CommandError
 from .errors import checked, concerns_record
 from .index_calls import ClearPointer, CorrectEntry, ExpiredLeases, LeaseAnswer, LeaseState, RenewEntries, TakePartition
+from .index_repair import IndexRepair
 from .keys import StreamKeys, encode_member
 from .lease_index import LeaseIndex
 from .namespace import RedisNamespace, milliseconds
@@ -33,6 +34,7 @@ class RedisWorkSharing(WorkSharing):
     def __init__(self, redis: RedisNamespace, leases: LeaseIndex) -> None:
         self._redis = redis
         self._leases = leases
+        self._repair = IndexRepair(redis)
 
     async def expired_leases(self, *, limit: int, partition: Partition | None = None) -> list[StreamRef]:
         await self._leases.removed.look_again()
@@ -58,6 +60,9 @@ class RedisWorkSharing(WorkSharing):
         move = self._move(self._redis.keys.lease_shard(ref), encode_member(ref), milliseconds(seconds))
         clear = [] if readable else [self._clear_pointer(self._redis.keys.stream(ref), ref, unreadable=True)]
         await self._redis.ask("defer", move, *clear)
+
+    async def repair_indexes(self) -> None:
+        await self._repair.next_pages()
 
     async def partition(self, worker: str, *, lease_seconds: float) -> Partition:
         taking = TakePartition(

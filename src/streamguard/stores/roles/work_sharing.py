@@ -30,6 +30,16 @@ class WorkSharing(ABC):
         A store of which neither can be true has nothing to do.
         """
 
+    async def repair_indexes(self) -> None:  # noqa: B027 -- not every store can lose an entry and keep its stream
+        """Look at a bounded part of all streams, another one with each call, and index those again that
+        `expired_leases` or `Outbox.claim_due` ought to give, and whose entries are lost.
+
+        A store that finds them without an index, or never loses one of its entries alone, has nothing to do.
+
+        Raises:
+            StoreUnavailableError: the store did not answer.
+        """
+
     @abstractmethod
     async def partition(self, worker: str, *, lease_seconds: float) -> Partition:
         """Count `worker` among those that share the work, for `lease_seconds` from now, or with 0 no longer.

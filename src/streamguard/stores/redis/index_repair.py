@@ -1,0 +1,131 @@
+"""Enters streams again whose entries in an index are lost, by going through the records a page at a time.
+
+In a cluster a stream's record and its entry are on two servers. When a failover loses the entry, its worker's next
+heartbeat brings it back; but if the worker dies before that, nobody renews it, and no sweep would ever see the stream.
+Likewise work that is owed, if the worker that closed the stream dies before it looks again (see `removed_entries`), and
+everything that an index named which somebody deleted. The records know better, and SCAN finds them without an index.
+
+What it costs does not depend on how much there is, only how long one pass over all keys takes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from ...decoding import DAMAGE, read_text
+from ...errors import StoreUnavailableError
+from ...values import FORMAT_VERSION, Persisted, QuotaState, SessionKey, StreamRef
+from .driver import Command, CommandError, Reply
+from .index_calls import RenewEntries
+from .namespace import RedisNamespace
+from .pipeline import Server
+from .record_fields import RECORD_FIELDS
+from .sharded_index import INDEX_TTL_MS
+
+__all__ = ["IndexRepair"]
+
+PAGES: Final = 8
+"""So many pages of each server's keys are looked at in one call."""
+PAGE: Final = 500
+"""SCAN goes over about so many keys for one page."""
+
+_FIELDS: Final = [
+    RECORD_FIELDS[name]
+    for name in ("version", "state", "lease_until", "persisted", "quota", "dead", "owner", "session")
+]
+
+
+class IndexRepair:
+    """Goes on where the last call ended, at each server; after its last key, at its first one."""
+
+    def __init__(self, redis: RedisNamespace) -> None:
+        self._redis = redis
+        self._cursors: dict[str, bytes] = {}
+        """By server: where its next page begins."""
+        self._refused = False
+        """Whether this account may not run SCAN."""
+        namespace = redis.keys.session(SessionKey("", "")).session.partition(b":")[0]
+        self._pattern = namespace + b":{*}:m:*"
+        self._record: Final = re.compile(re.escape(namespace) + rb":\{[^}]*\}:m:([0-9a-f]{24})")
+
+    async def next_pages(self) -> None:
+        """Look at the next pages of every server that answers.
+
+        Raises:
+            StoreUnavailableError: none answers.
+        """
+        if self._refused:
+            return
+        servers = await self._redis.connections.servers("repair_indexes")
+        self._cursors = {one.name: self._cursors.get(one.name, b"0") for one in servers}
+        failures = []
+        for server in servers:
+            try:
+                await self._next_pages_of(server)
+            except StoreUnavailableError as exc:
+                failures.append(exc)
+        if failures and len(failures) == len(servers):
+            raise failures[0]
+
+    async def _next_pages_of(self, server: Server) -> None:
+        for _ in range(PAGES):
+            scan = Command.of("SCAN", self._cursors[server.name], "MATCH", self._pattern, "COUNT", PAGE)
+            match (await server.connections.run("repair_indexes", [scan]))[0]:
+                case [bytes() as cursor, list() as names]:
+                    await self._look_at(server, [name for name in names if isinstance(name, bytes)])
+                    self._cursors[server.name] = cursor
+                    if cursor == b"0":
+                        return
+                case CommandError():
+                    self._refused = True
+                    return
+                case _:
+                    return
+
+    async def _look_at(self, server: Server, names: Sequence[bytes]) -> None:
+        """Enter those of these records' streams that a worker has to look at, unless they have entries."""
+        records = [name for name in names if self._record.fullmatch(name)]
+        reading = [Command.on(name, "HMGET", *_FIELDS) for name in records]
+        if not reading:
+            return
+        *replies, time = await server.connections.run("repair_indexes", [*reading, Command.of("TIME")])
+        match time:
+            case [bytes() as seconds, bytes() as microseconds]:
+                now_ms = int(seconds) * 1_000 + int(microseconds) // 1_000
+            case _:
+                return
+        entries: dict[bytes, list[bytes]] = {}
+        for name, reply in zip(records, replies, strict=True):
+            try:
+                shard, member = self._entry_of(name, reply, now_ms)
+            except DAMAGE:
+                continue
+            if shard:
+                entries.setdefault(shard, []).append(member)
+        entering = [
+            RenewEntries(shard_key=shard, mode="NX", from_now_ms=0, ttl_ms=INDEX_TTL_MS, members=members)
+            for shard, members in entries.items()
+        ]
+        if entering:
+            await self._redis.ask("repair_indexes", *map(self._redis.command, entering), partly=True)
+
+    def _entry_of(self, name: bytes, reply: Reply, now_ms: int) -> tuple[bytes, bytes]:
+        """The index, and the name in it, of a stream that a worker has to look at; of any other, two empty texts.
+        Workers compare with the record, and correct an entry that is wrong: so this need not be exact."""
+        if not isinstance(reply, list):
+            return b"", b""
+        version, state, lease_until, persisted, quota, dead, owner, session = reply
+        if version is None or int(read_text(version)) > FORMAT_VERSION:
+            return b"", b""
+        ref = StreamRef(SessionKey(read_text(owner), read_text(session)), name[-24:].decode())
+        keys = self._redis.keys.stream(ref)
+        if keys.meta != name:
+            return b"", b""
+        if state != b"c":
+            return (keys.lease_shard, keys.member) if int(read_text(lease_until)) < now_ms else (b"", b"")
+        owes = (
+            persisted == Persisted.PENDING.value.encode() or quota == QuotaState.PENDING.value.encode() or dead == b"1"
+        )
+        return (self._redis.keys.outbox_shard(ref), keys.member) if owes else (b"", b"")
