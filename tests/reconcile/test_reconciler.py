@@ -137,6 +137,20 @@ async def test_workers_look_at_their_share_and_now_and_then_at_everything(memory
         assert (await memory.partition("somebody", lease_seconds=1.0)).of == 2  # and the first
 
 
+async def test_one_worker_goes_through_the_records_for_lost_entries(memory: MemoryStore) -> None:
+    one, two = Line(memory), Line(memory)
+    settings = quick(lease_seconds=120.0, heartbeat_seconds=20.0, sweep_seconds=40.0, live_ttl_seconds=600.0)
+    async with working(one, settings) as first, working(two, settings) as second:
+        sweeps = [OrphanSweep(first.runtime), OrphanSweep(second.runtime)]
+        for sweep in sweeps:
+            await sweep._partition()  # both are known
+        rounds = PARTITIONED_ROUNDS + 2
+        for _ in range(rounds):
+            for sweep in sweeps:
+                await sweep._round()
+    assert sorted([one.calls["repair_indexes"], two.calls["repair_indexes"]]) == [0, rounds]
+
+
 async def test_an_orphan_in_nobodys_share_is_found(memory: MemoryStore) -> None:
     """The worker whose share it is has died, and counts for long."""
     refs = await leave(memory, 8)
