@@ -14,7 +14,7 @@ from streamguard.testing._stream_store.steps import begin, end, new_stream, put,
 from streamguard.values import SessionKey
 
 from ..harness.redis import RedisServer
-from ..stores.backlogs import bytes_sent, owe
+from ..stores.backlogs import bytes_sent, fill_outbox
 from .running import ran
 from .test_arguments import COMMANDS
 
@@ -74,7 +74,7 @@ async def test_no_listing_reads_more_because_thousands_are_owed(own_redis: Calla
         await store.aclose()
     found: list[dict[str, tuple[int, int]]] = []
     for owed in (8_000, 16_000):
-        owe(server.client(), owing, owed)
+        fill_outbox(server.client(), owing, owed)
         found.append({name: cost(server, command) for name, command in LISTINGS.items()})
     few, many = found
     grown = {

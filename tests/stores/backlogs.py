@@ -10,7 +10,7 @@ from streamguard.values import SessionKey, StreamRef
 KEYS = Keys("streamguard")
 
 
-def owe(client: redis.Redis, ref: StreamRef, number: int) -> None:
+def fill_outbox(client: redis.Redis, ref: StreamRef, number: int) -> None:
     """Half of it due, half given up, each in a session of its own, and like what `ref` owes."""
     record = client.dump(KEYS.stream(ref).meta)
     assert record is not None

@@ -43,7 +43,7 @@ from streamguard.testing._stream_store.steps import (
 from streamguard.values import START, Persisted, Position, SessionKey, StreamRef
 from tests.harness.redis import RedisServer
 
-from .backlogs import bytes_sent, owe
+from .backlogs import bytes_sent, fill_outbox
 
 pytestmark = pytest.mark.anyio
 
@@ -271,7 +271,7 @@ async def test_no_listing_of_the_outbox_reads_more_because_thousands_are_owed(
         steps["sweep: outbox"] = lambda: bench.store.claim_due(limit=10, claim_seconds=0.001)
         costs = []
         for owed in (4_000, 12_000):
-            owe(bench.client, owing, owed)
+            fill_outbox(bench.client, owing, owed)
             costs.append({name: (await bench.cost(step), await bench.sent(step)) for name, step in steps.items()})
         few, many = costs
         grown = {
