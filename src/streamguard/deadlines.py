@@ -42,6 +42,8 @@ class LoopClock:
         """Total length of all stalls that are over."""
         self._expected: float | None = None
         """Loop time of the next tick; None while the clock does not tick."""
+        self._calm_until = math.inf
+        """Loop time until which the loop does not stand still, as far as the clock can tell."""
         self._users = 0
         self._timers: list[tuple[float, int, Timer]] = []
         """A heap of those that run, by when they are due, and of some that were cancelled."""
@@ -92,8 +94,7 @@ class LoopClock:
         if loop is None:
             raise self._gone()
         now = loop.time()
-        expected = self._expected
-        if expected is None or now - expected <= TOLERANCE_SECONDS:  # the usual case
+        if now <= self._calm_until:  # the usual case
             return now - self._stalled_seconds
         return now - self._stalled_seconds - self._stalled_by(now)
 
@@ -156,12 +157,13 @@ class LoopClock:
 
     def _schedule(self) -> None:
         loop = self.loop
-        self._expected = loop.time() + TICK_SECONDS
-        loop.call_at(self._expected, self._tick)
+        self._expected = expected = loop.time() + TICK_SECONDS
+        self._calm_until = expected + TOLERANCE_SECONDS
+        loop.call_at(expected, self._tick)
 
     def _tick(self) -> None:
         self._stalled_seconds += self._stalled_by(self.loop.time())
-        self._expected = None
+        self._expected, self._calm_until = None, math.inf
         if self._users:
             self._schedule()
 

@@ -209,7 +209,7 @@ class Runtime:
 
     def budget(self) -> Budget:
         """What a request that begins now may wait for the store."""
-        return Budget(self.breaker, self.settings.registration_seconds)
+        return Budget(self.breaker, self.settings.registration_seconds, self.clock)
 
     async def open(self, request: StreamRequest, budget: Budget | None = None) -> LiveStream | StreamMeta:
         """A new stream, registered or degraded; or, under `join`, the running stream of an equal request. `budget` is

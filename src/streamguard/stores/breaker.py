@@ -54,9 +54,9 @@ class Breaker:
         """Call `callback` on the event loop each time an outage ends."""
         self._on_close.append(callback)
 
-    def answered(self) -> None:
-        """The store did what it was asked."""
-        self.answered_at = self._clock()
+    def answered(self, at: float | None = None) -> None:
+        """The store did what it was asked: just now, or at that time of the clock."""
+        self.answered_at = self._clock() if at is None else at
 
     def stumbled(self, error: StoreUnavailableError) -> None:
         """One store call failed. That is no outage yet, but healthy time counts from here.

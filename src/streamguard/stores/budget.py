@@ -27,15 +27,22 @@ class Budget:
     Waiting for something else, such as the end of a stream to be replaced, costs nothing.
     """
 
-    def __init__(self, breaker: Breaker, seconds: float) -> None:
+    def __init__(self, breaker: Breaker, seconds: float, clock: LoopClock) -> None:
+        """`clock` is that of the running event loop."""
         self.breaker: Breaker = breaker
         self.seconds: float = seconds
-        self.clock: LoopClock = LoopClock.current()
-        self.session_deadline: Deadline = Deadline(self.clock, self.clock.time() + seconds)
-        """Until when the request may wait for word whether the session is its owner's, which is asked beside."""
+        self.clock: LoopClock = clock
+        self.loop: asyncio.AbstractEventLoop = clock.loop
+        """The clock's, found once."""
+        self._session_until = clock.time() + seconds
         self._silent_seconds = 0.0
         """How long the store was waited for since it last answered."""
         self._left_seconds = seconds * (1 + EXTENSIONS)
+
+    @property
+    def session_deadline(self) -> Deadline:
+        """Until when the request may wait for word whether the session is its owner's, which is asked beside."""
+        return Deadline(self.clock, self._session_until)
 
     @property
     def first_commit_seconds(self) -> float:
@@ -50,15 +57,16 @@ class Budget:
             StoreUnavailableError: the budget is spent.
         """
         while True:
+            wait = _Wait(self, 0.0)
             try:
-                with _Wait(self, 0.0):
+                with wait:
                     answer = await step()
             except StoreUnavailableError as exc:
                 self.breaker.stumbled(exc)
                 if self._left_seconds <= 0 or self._silent_seconds + RETRY_SECONDS >= self.seconds:
                     raise self.late() from exc
             else:
-                self.breaker.answered()
+                self.breaker.answered(wait.ended_at)
                 return answer
             self._silent_seconds += RETRY_SECONDS
             self._left_seconds -= RETRY_SECONDS
@@ -93,7 +101,7 @@ class _Wait:
     """A block in which one step waits for its answer, within a budget. It is cancelled once the store has been silent
     towards everybody for long enough, and counts against the budget. Times are the clock's."""
 
-    __slots__ = ("_begun", "_budget", "_floor", "_interruption", "_most", "_silent_since", "_timer")
+    __slots__ = ("_begun", "_budget", "_floor", "_interruption", "_most", "_silent_since", "_timer", "ended_at")
 
     def __init__(self, budget: Budget, at_least_seconds: float) -> None:
         self._budget = budget
@@ -102,17 +110,22 @@ class _Wait:
         self._floor = begun + at_least_seconds
         """Until then it goes on in any case."""
         self._timer: Timer | None = None
-        self._interruption = Interruption()
+        self._interruption = Interruption(budget.loop)
+        self.ended_at: float | None = None
+        """When the step was over."""
 
     @property
     def heard(self) -> float:
         """When the store was last heard of."""
-        return max(self._silent_since, self._budget.breaker.answered_at)
+        since, answered = self._silent_since, self._budget.breaker.answered_at
+        return answered if answered > since else since
 
     @property
     def until(self) -> float:
         """When it ends, as far as it is known now."""
-        return max(self._floor, min(self._most, self.heard + self._budget.seconds))
+        until, most, floor = self.heard + self._budget.seconds, self._most, self._floor
+        until = most if until > most else until
+        return floor if until < floor else until
 
     def __enter__(self) -> None:
         until = self.until
@@ -128,7 +141,8 @@ class _Wait:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
-        budget, now = self._budget, self._budget.clock.time()
+        budget = self._budget
+        now = self.ended_at = budget.clock.time()
         budget.waited(now - self._begun, silent_seconds=0.0 if exc_type is None else max(0.0, now - self.heard))
         try:
             self._interruption.__exit__(exc_type, exc, traceback)

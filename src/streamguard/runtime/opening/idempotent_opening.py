@@ -25,7 +25,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
-from ...deadlines import Deadline
+from ...deadlines import Deadline, LoopClock
 from ...errors import FaultError, NotStartedError, StoreError
 from ...faults import FaultCode
 from ...observations import Observation
@@ -53,6 +53,7 @@ class IdempotentOpening:
         store: StreamStore,
         breaker: Breaker,
         settings: Settings,
+        clock: LoopClock,
         *,
         open_stream: OpenStream,
         reject_stream: RejectStream,
@@ -62,6 +63,7 @@ class IdempotentOpening:
         self._store = store
         self._breaker = breaker
         self._settings = settings
+        self._clock = clock
         self._open_stream = open_stream
         self._reject_stream = reject_stream
         self._start = start
@@ -79,7 +81,7 @@ class IdempotentOpening:
 
         Cancelled, it takes back in the background whatever it may have claimed and registered.
         """
-        budget = Budget(self._breaker, self._settings.registration_seconds)
+        budget = Budget(self._breaker, self._settings.registration_seconds, self._clock)
         if key is None or self._breaker.open:
             return self._open_stream(request, budget)
         return self._open_keyed(request, key, budget)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...deadlines import LoopClock
 from ...faults import Fault, FaultCode, Severity
 from ...observations import Observation, Signal
 from ...saving.bindings import Bindings
@@ -32,7 +31,6 @@ class StreamFactory:
         bindings: Bindings,
         saving: Saving,
         *,
-        clock: LoopClock,
         submit: Callable[[Backlog], None],
         viewers: ViewerRegistry,
         observe: Observers,
@@ -41,7 +39,6 @@ class StreamFactory:
         self._settings = settings
         self._bindings = bindings
         self._saving = saving
-        self._clock = clock
         self._viewers = viewers
         self._observe = observe
         self._callbacks = StreamCallbacks(
@@ -62,11 +59,12 @@ class StreamFactory:
             ref,
             self._settings,
             self._callbacks,
-            opened_at=self._clock.loop.time(),
+            opened_at=budget.loop.time(),
             budget=budget,
             saved=self._bindings.target_of(request.binding) is not None,
         )
-        ask_for_session(self._saving, stream)
+        if stream.saved:
+            ask_for_session(self._saving, stream)
         return stream
 
     def _degraded(self, stream: LiveStream, reason: str) -> None:

@@ -96,7 +96,7 @@ class LiveStream:
         self.protocol: WireProtocol = request.protocol
         """What it speaks, and the message that it makes: both change once its first item decides."""
         self.message_id: str = request.message_id
-        self.activity: Activity = Activity(opened_at, asyncio.get_running_loop().time)
+        self.activity: Activity = Activity(opened_at, budget.loop.time)
         self.backlog: Backlog = Backlog(
             feed=self.feed,
             ref=ref,
@@ -108,7 +108,7 @@ class LiveStream:
         )
         self.lifecycle: Lifecycle = Lifecycle()
         self.log: LogAccess = LogAccess()
-        self.first_answer: FirstAnswer = FirstAnswer(self.backlog)
+        self.first_answer: FirstAnswer = FirstAnswer(self.backlog, self.lifecycle)
         self.output: Output = Output.NOTHING
         self.user_messages: UserMessages | None = None
         """What is written before the reply, once a stream that is to be saved has begun."""
@@ -243,7 +243,7 @@ class LiveStream:
 
     async def first(self, timeout_seconds: float) -> FirstItem:
         """Wait for the first event that may be shown. One waiter. Cancelling it leaves the stream running."""
-        if (item := await self.first_answer.wait(timeout_seconds, is_over=lambda: self.finished)) is FirstItem.LATE:
+        if (item := await self.first_answer.wait(timeout_seconds)) is FirstItem.LATE:
             self.begin()
         return item
 
