@@ -59,7 +59,7 @@ class Contained(Generic[T]):
         loop: asyncio.AbstractEventLoop | None = None,
         on_end: Callable[[], None] | None = None,
     ) -> None:
-        self._value: list[T] = []
+        self._value: T | None = None
         self._error: BaseException | None = None
         self._released = False
         loop = loop or asyncio.get_running_loop()
@@ -67,7 +67,7 @@ class Contained(Generic[T]):
 
     async def _run(self, work: Callable[[], Awaitable[T]], on_end: Callable[[], None] | None) -> None:
         try:
-            self._value.append(await work())
+            self._value = await work()
         except BaseException as exc:
             if isinstance(exc, GeneratorExit):
                 on_end = None  # nothing runs this any more, nor a waiter, which a closed loop refuses to wake
@@ -107,7 +107,7 @@ class Contained(Generic[T]):
         self.task.result()
         error = self._error
         if error is None:
-            return self._value[0]
+            return cast("T", self._value)
         try:
             raise error
         finally:

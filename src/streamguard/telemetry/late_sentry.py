@@ -44,7 +44,7 @@ class LateSentryObserver(SelectiveObserver):
     # Each of these is asked several times for a stream, nearly always in vain: that takes one look.
 
     def wants(self, signal: Signal, /) -> bool:
-        if self._made is None and sys.modules.get("sentry_sdk") is None:
+        if self._made is None and "sentry_sdk" not in sys.modules:
             return False
         observer = self._observer()
         return observer is not None and observer.wants(signal)
@@ -55,13 +55,13 @@ class LateSentryObserver(SelectiveObserver):
             observer(observation)
 
     def traceparent(self) -> str | None:
-        if self._made is None and sys.modules.get("sentry_sdk") is None:
+        if self._made is None and "sentry_sdk" not in sys.modules:
             return None
         observer = self._observer()
         return None if observer is None else observer.traceparent()
 
     def scope(self, context: StreamContext) -> AbstractContextManager[None]:
-        if self._made is None and sys.modules.get("sentry_sdk") is None:
+        if self._made is None and "sentry_sdk" not in sys.modules:
             return NO_SCOPE
         observer = self._observer()
         return NO_SCOPE if observer is None else observer.scope(context)

@@ -27,7 +27,7 @@ class Capacity:
     @property
     def full(self) -> bool:
         """Whether there is no capacity for one more stream."""
-        return len(self._streams) + self.opening >= self._limit
+        return self._streams.count + self.opening >= self._limit
 
     def __enter__(self) -> None:
         """While entered, by any number of tasks, one more request of each is being admitted."""

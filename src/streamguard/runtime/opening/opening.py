@@ -65,8 +65,9 @@ class Opening:
                 trace = self._observe.traceparent()
                 if trace is not None:
                     request = replace(request, trace=trace)
-            refusal = self._refusal(request)
-            if refusal is not None:
+            draining = self._drain.begun
+            if draining:
+                refusal = _shutting_down(request)
                 self._observe.refused(request, refusal.fault)
                 raise refusal
             capacity = self._capacity
@@ -84,25 +85,25 @@ class Opening:
             self._observe.opened(opened)
             if opened.stopped:  # after its request arrived, and before it was registered
                 opened.cancel(Ending(Outcome.STOPPED, None))
-            refusal = self._refusal(request)  # the drain may have begun while this stream was being registered
-            if refusal is not None:
+            draining = self._drain.begun  # the drain may have begun while this stream was being registered
+            if draining:
+                refusal = _shutting_down(request)
                 self._end_soon(opened, Ending(Outcome.INTERRUPTED, refusal.fault))
                 raise refusal
             return opened
 
-    def _refusal(self, request: StreamRequest) -> FaultError | None:
-        """`shutting_down` once the drain has begun; None before."""
-        if not self._drain.begun:
-            return None
-        fault = Fault.of(
-            FaultCode.SHUTTING_DOWN,
-            severity=Severity.ERROR,
-            reason=DRAINING,
-            retry_after_seconds=1,
-            session_id=request.key.session_id,
-            request_id=request.request_id,
-        )
-        return FaultError(fault)
+
+def _shutting_down(request: StreamRequest) -> FaultError:
+    """For a request that comes once the drain has begun."""
+    fault = Fault.of(
+        FaultCode.SHUTTING_DOWN,
+        severity=Severity.ERROR,
+        reason=DRAINING,
+        retry_after_seconds=1,
+        session_id=request.key.session_id,
+        request_id=request.request_id,
+    )
+    return FaultError(fault)
 
 
 def _context_of(request: StreamRequest) -> StreamContext:

@@ -25,13 +25,16 @@ class LiveStreams:
         self._by_session: dict[tuple[str, str], dict[str, LiveStream]] = {}
         """By owner and session: a `SessionKey` takes a call to be hashed, too."""
         self._by_owner: dict[str, dict[str, LiveStream]] = {}
+        self.count: int = 0
+        """How many there are. An attribute, since each request asks."""
 
     def __len__(self) -> int:
-        return len(self._all)
+        return self.count
 
     def __setitem__(self, ref: StreamRef, stream: LiveStream) -> None:
         key, stream_id = ref.key, ref.stream_id
         self._all[stream_id] = self._by_id[stream_id] = stream
+        self.count = len(self._all)
         self._by_session.setdefault((key.owner, key.session_id), {})[stream_id] = stream
         self._by_owner.setdefault(key.owner, {})[stream_id] = stream
 
@@ -58,6 +61,7 @@ class LiveStreams:
         if self.get(ref) is None:
             return
         del self._all[ref.stream_id]
+        self.count = len(self._all)
         self._by_id.pop(ref.stream_id, None)
         _discard(self._by_session, (ref.key.owner, ref.key.session_id), ref.stream_id)
         _discard(self._by_owner, ref.key.owner, ref.stream_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from types import AsyncGeneratorType
 from typing import Final
 
 from ...contained import passes
@@ -58,7 +59,9 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
         iterator = part = items()
         try:
             while part is not None:
-                divert = part.divert if isinstance(part, DivertedItems) else None
+                # Most are generators: asking an abstract class whether it has them takes longer than to begin one.
+                plain = type(part) is AsyncGeneratorType
+                divert = part.divert if not plain and isinstance(part, DivertedItems) else None
                 async for item in part:
                     if stream.early_end is not None:  # the endpoint swallowed its cancellation
                         break
@@ -79,7 +82,7 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
                         await backlog.wait_for_capacity()
                     if divert is not None and not silent:
                         divert(take)
-                part = _rest_of(part) if stream.early_end is None else None
+                part = None if plain or stream.early_end is not None else _rest_of(part)
         finally:
             close = getattr(iterator, "aclose", None)
             if close is not None:

@@ -116,8 +116,9 @@ class Tasks:
     def start_containing(self, run: Callable[[*Args], Coroutine[None, None, None]], *args: *Args) -> None:
         """As `start`, for a `run` that catches everything but what `passes`, and tells `crashed`. Hot path: no other
         coroutine is around it, through which each of its wakes would go."""
-        _ = self.group
-        task = asyncio.get_running_loop().create_task(run(*args), name="streamguard-task")
+        if self._group is None:
+            _ = self.group  # which raises
+        task = self._holder.get_loop().create_task(run(*args), name="streamguard-task")
         self._one_off.add(task)
         task.add_done_callback(self._ended)
         self.started += 1

@@ -43,7 +43,8 @@ class RateLimit:
         Raises:
             FaultError: `limit_rate`, with the time until it is.
         """
-        self._after_one_more(name)
+        if name in self._full_at:  # any other may make `per_minute` at once, which is one at least
+            self._after_one_more(name)
 
     def spend(self, name: str) -> None:
         """Count one more request.

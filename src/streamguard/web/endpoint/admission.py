@@ -39,6 +39,10 @@ class Admission:
         self._configuration = configuration
         self._first_item_seconds = _first_item_seconds(context, configuration)
         self._abandon_after_seconds = configuration.options.abandon_after(context.settings)
+        self._joins = configuration.options.on_conflict == "join"
+        self._rejects = configuration.options.on_conflict == "reject"
+        self._is_sync = configuration.signature.kind is EndpointKind.SYNC_GENERATOR
+        self._answering_errors = () if configuration.keeps_response else configuration.signature.framework.own_errors
 
     async def admit(
         self,
@@ -64,17 +68,18 @@ class Admission:
                     ids.owner = str(await context.owner(request))
                 raise
         identity = await context.owner(request)
-        ids.owner = str(identity)
+        owner = ids.owner = str(identity)
         context.limits.check_open(identity, request)
         ids.set_cookie = identity.set_cookie
         has_key = b"idempotency-key" in names and has_idempotency_key(request)
-        if options.on_conflict == "reject" and not has_key:  # every other request may get a stream that there is
+        if self._rejects and not has_key:  # every other request may get a stream that there is
             runtime.capacity.check()
         selected_session = None if configuration.session is None else await configuration.session.find(named, request)
         ids.session_id = checked_session_id(selected_session)
         exchange.ids = ids
         # A cursor means something where a request may be a retry, and nowhere else.
-        cursor = cursor_of(request) if has_key or options.on_conflict == "join" else None
+        may_retry = has_key or self._joins
+        cursor = cursor_of(request) if may_retry else None
         selected_message = (
             None if configuration.message_id is None else await configuration.message_id.find(named, request)
         )
@@ -85,11 +90,10 @@ class Admission:
         if b"x-ai-sdk-version" in names:
             protocol = protocol_for(protocol, request)
         revision = None if selected_session is None else await revision_of(request)
-        content = await self._fingerprint(request) if options.on_conflict == "join" or has_key else ""
+        content = await self._fingerprint(request) if may_retry else ""
         key = self._key(request, content, None if selected_session is None else ids.session_id) if has_key else None
         # Nothing is awaited and nothing can fail after the slots are taken: a refused request holds none.
-        sync = configuration.signature.kind is EndpointKind.SYNC_GENERATOR
-        slots = take_slots(context, identity, request, sync=sync)
+        slots = take_slots(context, identity, request, sync=self._is_sync)
         call: StreamCall
         if configuration.call_inside is not None:
             call = configuration.call_inside(request)
@@ -106,11 +110,11 @@ class Admission:
                 write_item=configuration.write_item,
             )
         stream_request = StreamRequest(
-            key=SessionKey(str(identity), ids.session_id),
+            key=SessionKey(owner, ids.session_id),
             protocol=protocol,
             binding=configuration.binding,
             message_id=message_id,
-            fingerprint=content if options.on_conflict == "join" else "",
+            fingerprint=content if self._joins else "",
             on_conflict=options.on_conflict,
             on_store_failure=options.on_store_failure,
             request_id=ids.request_id,
@@ -124,7 +128,7 @@ class Admission:
             abandon_after_seconds=self._abandon_after_seconds,
             retry_key=request.headers[HEADER] if has_key else None,
             revision=revision,
-            answering_errors=() if configuration.keeps_response else configuration.signature.framework.own_errors,
+            answering_errors=self._answering_errors,
             demand=demand,
             on_over=None if slots.new_visitor is None else slots.new_visitor.release,
         )

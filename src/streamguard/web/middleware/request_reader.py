@@ -107,8 +107,8 @@ class RequestReader:
         """How many messages have been read."""
         self._message_read: asyncio.Event | None = None
         """Set when one more message has been read; None while nobody waits for that."""
-        self._read_lock = asyncio.Lock()
-        """Held by the reader that waits for the next message."""
+        self._read_lock: asyncio.Lock | None = None
+        """Held by the reader that waits for the next message; None before the first reads."""
         self.refused: bool = False
         """The body is too large: every reader of it gets `BodyTooLargeError`."""
         self.endpoint_answers: bool = False
@@ -239,7 +239,7 @@ class RequestReader:
                 self._message_read = asyncio.Event()
             await self._message_read.wait()
         else:
-            async with self._read_lock:
+            async with self._one_at_a_time():
                 if self._messages == messages and self._reading_ahead is None:
                     self._take(await self._receive())
         if self._failure is not None:
@@ -252,7 +252,7 @@ class RequestReader:
         have just read; and the client may leave before the endpoint reads.
         """
         try:
-            async with self._read_lock:
+            async with self._one_at_a_time():
                 while not (self._complete or self._client_left or self.refused):
                     if self._buffered_bytes >= READ_AHEAD_BYTES and self._limit() is None:
                         self._room = asyncio.Event()
@@ -264,6 +264,12 @@ class RequestReader:
         finally:
             self._reading_ahead = None
             self._tell_read()
+
+    def _one_at_a_time(self) -> asyncio.Lock:
+        lock = self._read_lock
+        if lock is None:
+            lock = self._read_lock = asyncio.Lock()
+        return lock
 
     def _take(self, message: Message) -> None:
         self._messages += 1
@@ -313,19 +319,16 @@ def body_of(scope: Scope) -> tuple[int, bool]:
     A request of HTTP/1.1 with neither `Content-Length` nor `Transfer-Encoding` has none (RFC 9112, section 6.3). One
     that names the type of its body has one: a layer outside may have decoded it, and taken those headers away.
     """
-    length: str | None = None
-    framed = typed = False
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            length = value.decode("latin-1")
-            framed = framed or length != "0"
-        elif name == b"transfer-encoding":
-            framed = True
-        elif name == b"content-type":
-            typed = True
+    lines = scope["headers"]
+    headers = dict(lines)  # a loop over all lines takes several times as long
+    value = headers.get(b"content-length")
+    length = None if value is None else value.decode("latin-1")
+    framed = length not in (None, "0") or b"transfer-encoding" in headers
+    if length == "0" and len(headers) != len(lines):  # the last of several lengths, perhaps
+        framed = framed or any(name == b"content-length" and value != b"0" for name, value in lines)
     if framed or not scope.get("http_version", "").startswith("1"):
         return declared_length(length), False
-    return 0, length is not None or not typed
+    return 0, length is not None or b"content-type" not in headers
 
 
 def declared_length(value: str | None) -> int:
