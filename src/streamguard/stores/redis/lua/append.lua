@@ -61,13 +61,15 @@ if next_at < #ARGV and last > 0 then
     error(added.err, 0)
   end
 end
-for i = next_at, #ARGV, 2 do -- numbers stay below 1e14, which Lua writes out in full
+-- `..` would do, as Lua writes numbers below 1e14 out in full; but it writes them as floats, a fifth of an event's cost.
+local format, id_form = string.format, epoch .. '-%d'
+for i = next_at, #ARGV, 2 do
   local kind, payload = ARGV[i], ARGV[i + 1]
   last = last + 1
   if last == 1 then
     call('XADD', log_key, epoch .. '-1', kind, payload)
     call('PEXPIRE', log_key, ttl_ms)
-  elseif not call('XADD', log_key, 'NOMKSTREAM', epoch .. '-' .. last, kind, payload) then
+  elseif not call('XADD', log_key, 'NOMKSTREAM', format(id_form, last), kind, payload) then
     return {GONE, 0, stop}
   end
 end
