@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 import streamguard
 from streamguard import ConfigurationError, Run
+from streamguard.web.endpoint.arguments import bind_arguments
 from streamguard.web.endpoint.framework import REQUEST_PARAMETER, RESPONSE_PARAMETER
 from streamguard.web.endpoint.signature import EndpointKind, EndpointSignature
 
@@ -159,3 +160,45 @@ def test_dressing_leaves_nothing_that_points_back() -> None:
     signature.apply_to(wrapper, Endpoint())
     assert wrapper.__name__ == "Endpoint"
     assert streamguard.Run is Run
+
+
+def takes_one(request: Request) -> Iterator[str]:
+    yield ""
+
+
+def takes_several(first: int, request: Request, run: Run, second: int = 2) -> Iterator[str]:
+    yield ""
+
+
+def takes_one_by_position(request: Request, /) -> Iterator[str]:
+    yield ""
+
+
+def takes_one_by_name(request: Request, *, second: int = 2) -> Iterator[str]:
+    yield ""
+
+
+def takes_any(request: Request, *more: int, **others: int) -> Iterator[str]:
+    yield ""
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "given"),
+    [
+        (takes_one, ()),
+        (takes_several, (1,)),
+        (takes_several, (1, 3)),
+        (takes_one_by_position, ()),
+        (takes_one_by_name, ()),
+        (takes_any, (4, 5)),
+    ],
+)
+def test_arguments_given_by_position_are_bound_as_python_binds_them(
+    endpoint: Callable[..., object], given: tuple[int, ...]
+) -> None:
+    request = Request({"type": "http", "headers": []})
+    args = (request, *given) if endpoint is not takes_several else (given[0], request, *given[1:])
+    signature = read(endpoint)
+    bound = signature.given.bind(*args)
+    bound.apply_defaults()
+    assert dict(bind_arguments(signature, args, {}).named) == dict(bound.arguments)

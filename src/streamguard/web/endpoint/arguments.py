@@ -41,6 +41,8 @@ def bind_arguments(
     args, request, injected = hidden.args, hidden.request, hidden.response
     if not args and keywords.keys() == signature.names:  # as FastAPI calls every endpoint: there is nothing to sort
         named = keywords
+    elif not keywords and signature.in_order is not None and len(args) == len(signature.in_order):
+        named = dict(zip(signature.in_order, args, strict=True))  # as Starlette does
     else:
         try:
             bound = signature.given.bind(*args, **keywords)

@@ -62,6 +62,8 @@ class EndpointSignature:
     """Its parameters without `run`: what frameworks give it."""
     names: frozenset[str] | None
     """The names of those; None where not all of them can be given by name."""
+    in_order: tuple[str, ...] | None
+    """The names of those in their order; None where not all of them can be given by position."""
     positional: tuple[str, ...] | None
     """Its own parameters that take their value by position, all others by name; None where it takes any number."""
     by_name: tuple[str, ...]
@@ -126,6 +128,9 @@ class EndpointSignature:
             names=None
             if variable or _Parameter.POSITIONAL_ONLY in kinds
             else frozenset(parameter.name for parameter in given),
+            in_order=None
+            if variable or _Parameter.KEYWORD_ONLY in kinds
+            else tuple(parameter.name for parameter in given),
             positional=None
             if variable
             else tuple(parameter.name for parameter in parameters if parameter.kind in by_position),
