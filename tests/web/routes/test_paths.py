@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from streamguard import FaultError
-from streamguard.web.routes.paths import RouteName, RouteTarget, decode_segment, target_of
+from streamguard.web.routes.paths import RouteName, RouteTarget, decode_segment, may_be_own, target_of
 
 READ = ("GET", "HEAD")
 ROUTES = {
@@ -53,6 +53,24 @@ def scope(path: str, *, raw: str | None = None, root: str = "") -> dict[str, obj
 )
 def test_what_a_path_means(raw: str, target: RouteTarget | None) -> None:
     assert target_of(scope(raw.replace("%2F", "/"), raw=raw), PREFIX) == target
+
+
+@pytest.mark.parametrize("route", RouteName)
+@pytest.mark.parametrize(("prefix", "root"), [("", ""), (PREFIX, ""), (PREFIX, "/mounted")])
+def test_no_request_for_a_route_is_taken_for_one_of_the_host_s(route: RouteName, prefix: str, root: str) -> None:
+    raw = prefix + route.path.format(session="a%2Fb", stream="c")
+    found = scope(root + raw.replace("%2F", "/"), raw=root + raw, root=root)
+    target = target_of(found, prefix)
+    assert target is not None
+    assert target.route is route
+    for method in route.methods:
+        assert may_be_own({**found, "method": method})
+
+
+def test_a_request_for_a_chat_is_none_for_a_route() -> None:
+    assert not may_be_own({**scope("/v1/chat/completions"), "method": "POST"})
+    assert not may_be_own({**scope("/v1/chats/a"), "method": "PUT"})
+    assert may_be_own({**scope("/v1/chats/a"), "method": "GET"})
 
 
 def test_the_mount_point_is_taken_off() -> None:

@@ -57,7 +57,9 @@ class OutermostLayer:
         layered = _LayeredExchange(self.app, self._lookup, exchange, scope, send, self._rule_for(scope))
         endpoint = layered.endpoint()
         if endpoint is not None and endpoint.reads_plain:
-            scope = {**scope, "headers": [line for line in scope["headers"] if line[0].lower() != b"accept-encoding"]}
+            headers = [line for line in scope["headers"] if line[0].lower() != b"accept-encoding"]
+            if len(headers) < len(scope["headers"]):  # else the rule that was found for this scope is found no more
+                scope = {**scope, "headers": headers}
         try:
             if endpoint is None:
                 await layered.call(scope, receive, layered.send)

@@ -12,7 +12,15 @@ from starlette.types import Scope
 from ...errors import FaultError
 from ...faults import Fault, FaultCode
 
-__all__ = ["RouteName", "RouteTarget", "decode_segment", "is_plain_prefix", "raw_path_of", "target_of"]
+__all__ = [
+    "RouteName",
+    "RouteTarget",
+    "decode_segment",
+    "is_plain_prefix",
+    "may_be_own",
+    "raw_path_of",
+    "target_of",
+]
 
 
 class RouteName(Enum):
@@ -41,6 +49,12 @@ class RouteTarget(NamedTuple):
 
 
 _PLAIN_PREFIX: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
+_METHODS: Final = frozenset(method for route in RouteName for method in route.methods)
+_TAILS: Final = {
+    method: tuple(route.path.rpartition("}")[2] for route in RouteName if method in route.methods)
+    for method in _METHODS
+}
+"""How the paths of our routes end, by method: behind the last id."""
 _HEALTH: Final = {"live": RouteName.LIVE, "ready": RouteName.READY, "streaming": RouteName.STREAMING}
 
 
@@ -74,6 +88,13 @@ def target_of(scope: Scope, prefix: str) -> RouteTarget | None:
             return RouteTarget(RouteName.RAW, session, stream)
         case _:
             return None
+
+
+def may_be_own(scope: Scope) -> bool:
+    """Hot path: whether a request of this method and path could be for one of our routes, under whatever prefix. It
+    looks at no route: an application may have hundreds. OPTIONS is left out."""
+    path: str = scope["path"]
+    return path.endswith(_TAILS.get(scope["method"], ()))
 
 
 def raw_path_of(scope: Scope) -> str:

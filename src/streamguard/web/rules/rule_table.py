@@ -15,6 +15,7 @@ from ..application.route_tree import first_match, routes_of
 from ..guard_context import GuardContext
 from ..middleware.body_too_large import BodyTooLargeError
 from ..middleware.exchange import exchange_of, reader_of
+from ..routes.paths import may_be_own
 from ..routes.route import own_route
 from .matched_request import MatchedRequest
 from .path_pattern import path_below_mount
@@ -154,6 +155,8 @@ class RuleTable:
 
     def _is_own(self, scope: Scope) -> bool:
         """Whether a request is for one of the guard's own routes, which no rule matches."""
+        if not may_be_own(scope):  # nearly always
+            return False
         routes = routes_of(self._app)
         if routes is None:
             return self._is_own_elsewhere(scope)
