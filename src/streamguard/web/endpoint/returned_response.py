@@ -62,22 +62,26 @@ class ReturnedStream(NamedTuple):
     type_name: str
     head: ResponseHead
     chunks: Chunks
+    media_type: str
+    """Without parameters, in lower case; empty without one."""
+    is_ui_message: bool
+    """Whether its headers call it a UI message stream of AI SDK."""
+    encoding: str
+    """How its body is compressed; empty if it is not."""
 
-    @property
-    def media_type(self) -> str:
-        """Without parameters, in lower case; empty without one."""
-        return media_type_of(Headers(raw=self.head.raw_headers))
-
-    @property
-    def is_ui_message(self) -> bool:
-        """Whether its headers call it a UI message stream of AI SDK."""
-        return UI_MESSAGE_HEADER in Headers(raw=self.head.raw_headers)
-
-    @property
-    def encoding(self) -> str:
-        """How its body is compressed; empty if it is not."""
-        found = Headers(raw=self.head.raw_headers).get("content-encoding", "").strip().lower()
-        return "" if found == "identity" else found
+    @classmethod
+    def of(cls, response: Response, head: ResponseHead, chunks: Chunks) -> ReturnedStream:
+        """The stream of a response with this head and body."""
+        headers = Headers(raw=head.raw_headers)
+        encoding = headers.get("content-encoding", "").strip().lower()
+        return cls(
+            type(response).__name__,
+            head,
+            chunks,
+            media_type_of(headers),
+            UI_MESSAGE_HEADER in headers,
+            "" if encoding == "identity" else encoding,
+        )
 
 
 async def stream_of(response: Response, request: Request, *, endpoint: str) -> ReturnedStream | Response:
@@ -85,14 +89,13 @@ async def stream_of(response: Response, request: Request, *, endpoint: str) -> R
 
     The caller closes the chunks of a stream.
     """
-    headers = Headers(raw=getattr(response, "raw_headers", []))
-    status_code = getattr(response, "status_code", 200)
-    is_sse = _is_streamed(media_type_of(headers) or (response.media_type or "").lower())
-    if status_code >= 400:
+    if getattr(response, "status_code", 200) >= 400:
         return response
-    kind = type(response)
     if isinstance(response, StreamingResponse) and _sends_like(response, StreamingResponse):
         return _stream(response, cast("Chunks", response.body_iterator))
+    kind = type(response)
+    headers = Headers(raw=getattr(response, "raw_headers", []))
+    is_sse = _is_streamed(media_type_of(headers) or (response.media_type or "").lower())
     if kind.__call__ is Response.__call__:
         return _stream(response, _one_chunk(response)) if is_sse and response.body else response
     encode = _encoder_of(response)
@@ -120,7 +123,7 @@ def _sends_like(response: Response, base: type[StreamingResponse]) -> bool:
 
 def _stream(response: Response, chunks: Chunks) -> ReturnedStream:
     head = ResponseHead(response.status_code, list(response.raw_headers), getattr(response, "background", None))
-    return ReturnedStream(type(response).__name__, head, chunks)
+    return ReturnedStream.of(response, head, chunks)
 
 
 async def _one_chunk(response: Response) -> Chunks:
@@ -210,7 +213,7 @@ async def _called_stream(response: Response, request: Request) -> ReturnedStream
     except BaseException:
         await chunks.aclose()
         raise
-    return ReturnedStream(type(response).__name__, ResponseHead(status_code, headers, background), chunks)
+    return ReturnedStream.of(response, ResponseHead(status_code, headers, background), chunks)
 
 
 class WholeResponse(Response):
