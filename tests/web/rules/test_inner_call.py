@@ -29,7 +29,7 @@ class Calling:
     def __init__(self, act: Callable[[Send], Awaitable[None]]) -> None:
         self._act = act
         self.ended: BaseException | str | None = None
-        self.call = InnerCall(self._app, {"type": "http"}, nothing_to_receive)
+        self.call = InnerCall(self._app, {"type": "http"}, nothing_to_receive, asyncio.get_running_loop())
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -53,14 +53,15 @@ class InnerCall(DivertedItems):
     """Calls `app` in a task of its own, under a copy of the context of the task that calls `head`.
 
     Until it is decided what becomes of the response, and while it is captured, its messages wait here. Who makes a call
-    ends it with `aclose`, unless it was passed on.
+    ends it with `aclose`, unless it was passed on. `loop` is the running event loop.
     """
 
-    def __init__(self, app: ASGIApp, scope: Scope, receive: Receive) -> None:
+    def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, loop: asyncio.AbstractEventLoop) -> None:
         self.use: Use = Use.UNDECIDED
         self._app = app
         self._scope = scope
         self._receive = receive
+        self._loop = loop
         self._waiting: deque[Message] = deque()
         self._size = 0
         self._work: Contained[None] | None = None
@@ -74,8 +75,11 @@ class InnerCall(DivertedItems):
         """The client's `send`, once all that waited has been passed on."""
         self._whole = False
         """The last piece of the body was taken."""
-        self._take: Callable[[bytes], bool] | None = None
-        """Takes a piece in the application's own task; see `divert`."""
+        self._diverting: Callable[[object], bool] | None = None
+        """See `divert`."""
+        self._take: Callable[[object], bool] | None = None
+        """Hot path: takes a piece in the application's own task. The same, but set only while nothing waits here, and
+        the task that iterates this waits for a piece."""
         self._failure: Exception | None = None
         """What that raised."""
         self._on_unfinished: Callable[[], Awaitable[bool]] | None = None
@@ -85,9 +89,9 @@ class InnerCall(DivertedItems):
         """Call the application, and wait for the start of its response; None if the call ends without one. What the
         application raised instead is raised when the call is passed on."""
         if self._task is None:
-            self._work = Contained(self._call, name="streamguard-inner-call")
+            self._work = Contained(self._call, name="streamguard-inner-call", loop=self._loop, on_end=self._wake)
             self._task = self._work.task
-            self._task.add_done_callback(lambda _: self._wake())
+            self._task.add_done_callback(self._wake)  # for a task that is cancelled before it begins
         while True:
             for message in self._waiting:  # others may come first: Starlette's `http.response.debug`
                 if message["type"] == _START:
@@ -118,7 +122,7 @@ class InnerCall(DivertedItems):
 
     def divert(self, take: Callable[[object], bool]) -> None:
         """See `DivertedItems.divert`."""
-        self._take = take
+        self._diverting = take
 
     def __aiter__(self) -> Self:
         return self
@@ -140,6 +144,7 @@ class InnerCall(DivertedItems):
             if not self._waiting:
                 if self._task is None or self._task.done():
                     await self._end_unfinished()
+                self._take = self._diverting
                 await self._next()
                 continue
             message = self._waiting.popleft()
@@ -220,29 +225,17 @@ class InnerCall(DivertedItems):
         await self._app(self._scope, self._receive, self._send)
 
     async def _send(self, message: Message) -> None:
-        if self.use is Use.CAPTURED and self._size < BUFFERED_BYTES and len(self._waiting) < MAX_BUFFERED:
-            arrived, take = self._arrived, self._take
-            if (
-                take is not None
-                and arrived is not None
-                and not (self._waiting or arrived.done())
-                and message["type"] == _BODY
-                and message.get("more_body", False)
-            ):
-                body = message.get("body", b"")
-                try:
-                    if not body or take(body):  # nearly always
-                        return
-                except Exception as exc:  # noqa: BLE001 -- raised where the pieces are iterated, not here
-                    # Without this method's frame, which knows this object.
-                    self._failure = exc.with_traceback(None if exc.__traceback__ is None else exc.__traceback__.tb_next)
-                    self._wake()
-                self._take = None
-                return
-            self._waiting.append(message)
-            self._size += len(message.get("body", b""))
-            if arrived is not None:
+        take = self._take
+        if take is not None and message.get("more_body"):  # hot path: only a piece of the body has that
+            body = message.get("body")
+            try:
+                if not body or take(body):  # nearly always
+                    return
+            except Exception as exc:  # noqa: BLE001 -- raised where the pieces are iterated, not here
+                # Without this method's frame, which knows this object.
+                self._failure = exc.with_traceback(None if exc.__traceback__ is None else exc.__traceback__.tb_next)
                 self._wake()
+            self._take = self._diverting = None
             return
         while self._send_on is None:
             if self.use is Use.DROPPED:
@@ -253,7 +246,7 @@ class InnerCall(DivertedItems):
                 self._wake()
                 return
             if self._room is None:
-                self._room = asyncio.get_running_loop().create_future()
+                self._room = self._loop.create_future()
             await asyncio.shield(self._room)
         await self._send_on(message)
 
@@ -264,10 +257,14 @@ class InnerCall(DivertedItems):
 
     async def _next(self) -> None:
         """Wait for a message, or for the end of the call."""
-        self._arrived = asyncio.get_running_loop().create_future()
-        await self._arrived
+        self._arrived = self._loop.create_future()
+        try:
+            await self._arrived
+        finally:
+            self._take = None
 
-    def _wake(self) -> None:
+    def _wake(self, _: asyncio.Task[None] | None = None) -> None:
+        self._take = None
         if self._arrived is not None:
             _resolve(self._arrived)
             self._arrived = None

@@ -33,7 +33,8 @@ class KeptBody:
         pieces = _Pieces(receive, limit_bytes)
         self._json: object = None
         self._json_read = False
-        self._reading = asyncio.Lock()
+        self._reading: asyncio.Lock | None = None
+        """Held while the body is read; None before that."""
         self.request: Request = Request(scope, pieces.receive_and_keep)
         """The request as selectors and predicates see it. Its body may be read any number of times."""
         self.receive: Receive = pieces.receive
@@ -47,6 +48,8 @@ class KeptBody:
         Raises:
             BodyTooLargeError: it says that it is JSON, and there is more of it than may be kept.
         """
+        if self._reading is None:
+            self._reading = asyncio.Lock()
         async with self._reading:
             if not self._json_read:
                 self._json = await self._read_json()

@@ -56,7 +56,8 @@ class RuleCall:
         self._media_types = media_types
         self._matched = matched
         self._first_item_seconds = first_item_seconds
-        self._call = matched.call = InnerCall(matched.app, _inner_scope(matched.scope), matched.body.receive)
+        loop = exchange_of(matched.scope).loop
+        self._call = matched.call = InnerCall(matched.app, _inner_scope(matched.scope), matched.body.receive, loop)
 
     def launch(self, runtime: Runtime, stream: LiveStream) -> EndpointResult:
         """Let the runtime call the application as the stream's producer. Returns what to wait for: the head of the
@@ -83,24 +84,22 @@ class RuleCall:
 
         try:
             start = await call.head()
-            if start is None or not self._is_stream(start):
+            raw_headers = [] if start is None else _headers_of(start)
+            headers = Headers(raw=raw_headers)
+            media_type = media_type_of(headers)
+            if start is None or start["status"] not in _STREAMED or media_type not in self._media_types:
                 self._pass_on(start, stream, result)
                 await asyncio.sleep(0)  # where the cancellation arrives
                 return
-            head = ResponseHead(start["status"], _headers_of(start), None)
-            self._check_encoding(head)
+            self._check_encoding(headers)
             call.capture(on_unfinished=end_unfinished, on_rest=partial(_adopt, runtime))
-            result.resolve(head)
+            result.resolve(ResponseHead(start["status"], raw_headers, None))
         finally:
             result.resolve(None)
-        beginning = await self._beginning(head, stream)
+        beginning = await self._beginning(media_type, headers, stream)
         if beginning:
             yield beginning
             source.hand_over(call)
-
-    def _is_stream(self, start: Message) -> bool:
-        headers = Headers(raw=_headers_of(start))
-        return start["status"] in _STREAMED and media_type_of(headers) in self._media_types
 
     def _pass_on(self, start: Message | None, stream: LiveStream, result: EndpointResult) -> None:
         self._call.pass_on()
@@ -112,12 +111,12 @@ class RuleCall:
         result.resolve(PassedResponse(self._call, status))
         stream.cancel(Ending(Outcome.FAILED, None, status=status))
 
-    def _check_encoding(self, head: ResponseHead) -> None:
-        encoding = Headers(raw=head.raw_headers).get("content-encoding", "identity").strip().lower()
+    def _check_encoding(self, headers: Headers) -> None:
+        encoding = headers.get("content-encoding", "identity").strip().lower()
         if encoding != "identity":
             raise Misuse.RULE_COMPRESSED.error(rule=self._name, given=encoding)
 
-    async def _beginning(self, head: ResponseHead, stream: LiveStream) -> bytes:
+    async def _beginning(self, media_type: str, headers: Headers, stream: LiveStream) -> bytes:
         """The first pieces of the stream, by which its protocol is decided where its rule names none.
 
         Raises:
@@ -129,8 +128,7 @@ class RuleCall:
                 beginning = await anext(self._call, b"")
                 if not stream.speaking.undecided:
                     return beginning
-                headers = Headers(raw=head.raw_headers)
-                media_type, ui_message = media_type_of(headers), UI_MESSAGE_HEADER in headers
+                ui_message = UI_MESSAGE_HEADER in headers
                 protocol = recognise(media_type, ui_message, beginning)
                 while protocol is None and len(beginning) < MOST_BYTES and (more := await anext(self._call, b"")):
                     beginning += more
