@@ -261,6 +261,8 @@ class BlockSplitter:
         self._buffer = bytearray()
         self._scanned = 0
         self._at_start = True
+        self._between = False
+        """Whether nothing is kept, and the first block has ended."""
         self._skipping = False
         """Whether the unfinished block is over the limit. Then only its end matters."""
 
@@ -268,12 +270,10 @@ class BlockSplitter:
         """Hot path: whether `feed` would return this chunk as its one block, and keep nothing of it. A block that ends
         in another way than LF LF, and the first one, is left to `feed`."""
         return (
-            not self._buffer
-            and chunk.find(b"\n\n") == len(chunk) - 2 > 0
+            self._between
+            and chunk.find(b"\n\n", 0, self._max_bytes) == len(chunk) - 2 > 0
             and CR not in chunk
-            and not self._at_start
             and chunk[0] != LF
-            and len(chunk) <= self._max_bytes
         )
 
     def feed(self, chunk: bytes) -> list[Block]:
@@ -282,6 +282,7 @@ class BlockSplitter:
         blocks = self._cut()
         if len(self._buffer) > self._max_bytes:
             self._skip()
+        self._between = not (self._buffer or self._at_start)
         return blocks
 
     def close(self) -> tuple[list[Block], bytes]:
@@ -306,6 +307,7 @@ class BlockSplitter:
         self._buffer.clear()
         self._scanned = 0
         self._skipping = False
+        self._between = not self._at_start
 
     def _skip(self) -> None:
         """Drop the unfinished block, except for the bytes that its end may have begun with, after a byte that is not a
