@@ -17,8 +17,7 @@ from streamguard.faults import Fault, FaultCode, Severity
 from streamguard.stores.records import Terminal
 from streamguard.values import Event, EventKind, Outcome, Persisted, QuotaState
 from streamguard.wire import fold, protocol_named
-from streamguard.wire.sse import on_one_line
-from streamguard.wire.values import encode_json
+from streamguard.wire.values import encode_json, on_one_line
 
 BREAKS: Final = [chr(code) for code in range(sys.maxunicode + 1) if len(f"a{chr(code)}b".splitlines()) > 1]
 """Every character that Python takes for a line's end: CR, LF and nine more."""

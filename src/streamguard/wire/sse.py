@@ -31,7 +31,6 @@ __all__ = [
     "encode_block",
     "encode_comment",
     "encode_text",
-    "on_one_line",
 ]
 
 BOM: Final = b"\xef\xbb\xbf"
@@ -67,21 +66,6 @@ def encode_text(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
-
-
-_SPLIT_ELSEWHERE: Final = re.compile("[\x85\u2028\u2029]")
-
-
-def on_one_line(json_text: str) -> str:
-    """JSON text with U+0085, U+2028 and U+2029 as escapes: the same value, on one line for every reader.
-
-    SSE ends lines at CR and LF only, but a client that splits text as `str.splitlines` does (httpx's `iter_lines`, say)
-    breaks a block's JSON at these as well. JSON text holds none of the other line ends of `splitlines`: `json` writes
-    every control character below U+0020 as an escape.
-    """
-    if "\u2028" in json_text or "\u2029" in json_text or "\x85" in json_text:
-        return _SPLIT_ELSEWHERE.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text)
-    return json_text
 
 
 # -- parsing ----------------------------------------------------------------------------------------------------------
@@ -215,7 +199,7 @@ class Block(NamedTuple):
     @property
     def has_data(self) -> bool:
         """Whether a client dispatches an event for this block."""
-        return _HAS_DATA.search(self._text()) is not None
+        return self.raw.startswith(b"data:") or _HAS_DATA.search(self._text()) is not None
 
     @property
     def has_id(self) -> bool:
@@ -278,6 +262,11 @@ class BlockSplitter:
 
     def feed(self, chunk: bytes) -> list[Block]:
         """The blocks that `chunk` completes."""
+        if self._at_start and not (self._buffer or chunk.startswith(BOM)):
+            self._between = True  # without a mark, the first block is as any other
+            if self.is_whole(chunk):
+                self._at_start = False
+                return [Block(chunk, opens_stream=True)]
         self._buffer += chunk
         blocks = self._cut()
         if len(self._buffer) > self._max_bytes:

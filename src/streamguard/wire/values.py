@@ -19,6 +19,7 @@ import dataclasses
 import ipaddress
 import json
 import math
+import re
 from collections import deque
 from collections.abc import Generator, Iterable, Mapping, Sequence, ValuesView
 from collections.abc import Set as AbstractSet
@@ -30,7 +31,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-from .sse import encode_text, on_one_line
+from .sse import encode_text
 
 __all__ = [
     "MAX_DEPTH",
@@ -43,6 +44,7 @@ __all__ = [
     "dumped",
     "encode_json",
     "normal",
+    "on_one_line",
     "placeholder",
     "valid_text",
 ]
@@ -169,6 +171,21 @@ def valid_text(text: str) -> str:
     except UnicodeEncodeError:
         return encode_text(text).decode()
     return str.__str__(text)
+
+
+_SPLIT_ELSEWHERE: Final = re.compile("[\x85\u2028\u2029]")
+
+
+def on_one_line(json_text: str) -> str:
+    """JSON text with U+0085, U+2028 and U+2029 as escapes: the same value, on one line for every reader.
+
+    SSE ends lines at CR and LF only, but a client that splits text as `str.splitlines` does (httpx's `iter_lines`, say)
+    breaks a block's JSON at these as well. JSON text holds none of the other line ends of `splitlines`: `json` writes
+    every control character below U+0020 as an escape.
+    """
+    if "\u2028" in json_text or "\u2029" in json_text or "\x85" in json_text:
+        return _SPLIT_ELSEWHERE.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text)
+    return json_text
 
 
 class _Walk:

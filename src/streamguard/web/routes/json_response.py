@@ -10,8 +10,7 @@ from starlette.responses import Response
 
 from ...offloading import offloaded
 from ...wire.large_json import is_large, json_pieces
-from ...wire.sse import on_one_line
-from ...wire.values import MAX_DEPTH, encode_json
+from ...wire.values import MAX_DEPTH, encode_json, on_one_line
 from ..headers import RawHeaders
 
 __all__ = ["json_response", "large_json_response"]

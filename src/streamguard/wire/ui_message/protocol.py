@@ -29,9 +29,9 @@ from ..base import DataLineProtocol, Encoder, LeftOut, OnLeftOut, nobody_told
 from ..end_text import reason_of
 from ..folding import MessageFold, UIMessage
 from ..raw_sse import RawSseCheck
-from ..sse import LF, encode_text, on_one_line
+from ..sse import LF, encode_text
 from ..text_pieces import REPLACEMENT, Halves, fitting
-from ..values import Reason, Replaced
+from ..values import Reason, Replaced, on_one_line
 from .client_versions import UNSPECIFIED, ClientVersion, client_version
 from .fault_parts import error_part, is_error_part, notice_part, persisted_part
 from .last_step import LastStep
