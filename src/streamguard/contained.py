@@ -107,7 +107,7 @@ class Contained(Generic[T]):
         self.task.result()
         error = self._error
         if error is None:
-            return cast("T", self._value)
+            return self._value  # type: ignore[return-value] # the task is done, so this was set
         try:
             raise error
         finally:

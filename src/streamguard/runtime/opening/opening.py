@@ -79,7 +79,8 @@ class Opening:
                     if isinstance(opened, StreamMeta):
                         return opened
                     self._streams[opened.ref] = opened
-                    begin_user_messages(self._saving, opened)
+                    if opened.saved:
+                        begin_user_messages(self._saving, opened)
             finally:
                 self._changed()
             self._observe.opened(opened)

@@ -10,17 +10,16 @@ __all__ = ["ask_for_session", "begin_user_messages"]
 
 
 def ask_for_session(saving: Saving, stream: LiveStream) -> None:
-    """A stream is about to be registered: open its session meanwhile, if its message store may refuse that."""
-    if stream.saved and saving.may_forbid(stream.request.binding):
+    """A stream that is to be saved is about to be registered: open its session meanwhile, if its message store may
+    refuse that."""
+    if saving.may_forbid(stream.request.binding):
         begin_user_messages(saving, stream)
 
 
 def begin_user_messages(saving: Saving, stream: LiveStream) -> None:
-    """A stream begins: open its session, if its messages are to be saved and that was not done."""
+    """A stream that is to be saved begins: open its session, if that was not done."""
     if stream.user_messages is not None:
         stream.user_messages.began(stream_start_of(stream))
-        return
-    if not stream.saved:
         return
     user_messages = saving.user_messages(
         stream.ref,
