@@ -61,7 +61,8 @@ all of its far keys, and the script does everything in one step, or None for all
 for them; in Lua they are nil then. They follow the other keys."""
 
 Digits = Annotated[int, "digits"]
-"""A number that Lua keeps as text: it is compared with stored text, or has more digits than Lua writes (14)."""
+"""A number that Lua keeps as text: it is compared with stored text, has more digits than Lua writes (14), or is only
+handed on (Redis takes as long to write a number as for a small command)."""
 
 Rest = Annotated[Sequence[Word], "rest"]
 """All further arguments. For a field `ids` of this kind, the local in Lua is `ids_from`: the index in `ARGV` of the

@@ -118,7 +118,7 @@ BUGS = {
     ),
     "a stream is closed under another seal than the one that stands": Bug(
         "close",
-        "if standing_seal ~= '' and standing ~= standing_seal then return {NOT_SEALED, last, stop} end",
+        "if standing ~= standing_seal then return {NOT_SEALED, last, stop} end",
         "",
         frozenset({"seal", "slots"}),
         (Rules.seal, Rules.end_in_one_step),
@@ -160,23 +160,19 @@ BUGS = {
     ),
     "a registration takes no slot": Bug(
         "register",
-        "redis.call('ZADD', owner_key, at + lease_ms, stream_id)",
+        "redis.call('ZADD', owner_key, lease_until, stream_id)",
         "",
         frozenset({"slots"}),
         (Rules.follow,),
     ),
     "a stream that asks again finds its own slot in the way": Bug(
         "register",
-        """if known_version then
-  if is_newer(known_version) then return {'newer'} end
-  return {'registered', snapshot(meta_key, log_key, at)}
-end
+        """  if known_version then
+    if is_newer(known_version) then return {'newer'} end
 """,
-        """if known_version then
-  if is_newer(known_version) then return {'newer'} end
-  if redis.call('ZCARD', owner_key) >= (limit or 99) then return {'full'} end
-  return {'registered', snapshot(meta_key, log_key, at)}
-end
+        """  if known_version then
+    if is_newer(known_version) then return {'newer'} end
+    if redis.call('ZCARD', owner_key) >= (limit or 99) then return {'full'} end
 """,
         frozenset({"retry"}),
         (Rules.register_again,),

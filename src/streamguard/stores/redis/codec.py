@@ -44,6 +44,7 @@ __all__ = [
     "decode_seal",
     "decode_text",
     "flatten",
+    "further_identity",
     "identity",
     "mutable_fields",
     "newer_format",
@@ -241,6 +242,13 @@ def identity(new: NewStream) -> list[str | bytes]:
         fields["session"],
         key.session_id.encode("utf-8", "surrogatepass"),
     ]
+    return named + further_identity(new)
+
+
+def further_identity(new: NewStream) -> list[str | bytes]:
+    """Those of `identity` that are there only where something is known."""
+    fields = RECORD_FIELDS
+    named: list[str | bytes] = []
     if new.client_version:
         named += (fields["client_version"], new.client_version)
     if new.request_id is not None:

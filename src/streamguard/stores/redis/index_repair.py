@@ -19,10 +19,10 @@ from ...errors import StoreUnavailableError
 from ...values import FORMAT_VERSION, Persisted, QuotaState, SessionKey, StreamRef
 from .driver import Command, CommandError, Reply
 from .index_calls import RenewEntries
+from .lifetimes import INDEX_TTL_MS
 from .namespace import RedisNamespace
 from .pipeline import Server
 from .record_fields import RECORD_FIELDS
-from .sharded_index import INDEX_TTL_MS
 
 __all__ = ["IndexRepair"]
 

@@ -18,14 +18,12 @@ from ..damage import RecordKind
 from .driver import Command, Reply
 from .index_calls import CorrectEntry, LeaseAnswer, LeaseState, RenewEntries
 from .keys import decode_member
+from .lifetimes import INDEX_TTL_MS, OWNER_TTL_MS
 from .namespace import RedisNamespace, milliseconds
 from .removed_entries import RemovedEntries
-from .sharded_index import INDEX_TTL_MS, STALE_ALLOWANCE, ShardedIndex, scored_members, whole_score
+from .sharded_index import STALE_ALLOWANCE, ShardedIndex, scored_members, whole_score
 
-__all__ = ["OWNER_TTL_MS", "LeaseIndex"]
-
-OWNER_TTL_MS: Final = 86_400_000
-"""How long an owner's slots are kept after the last of its streams was registered or renewed."""
+__all__ = ["LeaseIndex"]
 
 
 class LeaseIndex(ShardedIndex):

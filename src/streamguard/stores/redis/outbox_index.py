@@ -22,9 +22,10 @@ from .driver import Command, Reply
 from .errors import UnansweredError
 from .index_calls import DueEntries, EnterOutbox, OutboxAnswer, OutboxState, PeekDue, RenewEntries
 from .keys import encode_member
+from .lifetimes import INDEX_TTL_MS
 from .namespace import RedisNamespace, milliseconds
 from .removed_entries import RemovedEntries
-from .sharded_index import INDEX_TTL_MS, STALE_ALLOWANCE, Entry, ShardedIndex, whole_score
+from .sharded_index import STALE_ALLOWANCE, Entry, ShardedIndex, whole_score
 
 __all__ = ["OutboxIndex", "owed_work", "read_work"]
 

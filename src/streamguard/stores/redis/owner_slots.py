@@ -20,7 +20,7 @@ from ..damage import RecordKind, Unreadable
 from .codec import decode_meta
 from .driver import Command, Reply
 from .keys import key_text
-from .lease_index import OWNER_TTL_MS
+from .lifetimes import OWNER_TTL_MS
 from .namespace import RedisNamespace, milliseconds, read_answer
 from .session_calls import EnterStop, Register, RegisterAnswer, TakeSlot, TakeSlotAnswer
 

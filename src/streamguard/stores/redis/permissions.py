@@ -28,6 +28,7 @@ __all__ = ["DIRECT", "OPTIONAL", "SCRIPTED", "Permissions", "probe_key"]
 SCRIPTED: Final = (
     ("SET", "@", "1", "PX", "@ttl"),
     ("GET", "@"),
+    ("MGET", "@"),
     ("EXISTS", "@"),
     ("HGET", "@", "f"),
     ("HMGET", "@", "f"),

@@ -11,6 +11,7 @@ from ...lua import read_scripts
 from ...values import FORMAT_VERSION
 from ..registrations import ENDED_UNCOUNTED
 from . import index_calls, report_calls, session_calls, stream_calls
+from .lifetimes import INDEX_TTL_MS, OWNER_TTL_MS
 from .record_fields import META_FIELDS, RECORD_FIELDS
 
 __all__ = ["Scripts"]
@@ -32,6 +33,8 @@ _SOURCES: Final = read_scripts(
         **{f"@{name.upper()}_AT@": at for at, name in enumerate(META_FIELDS, 1)},
         "@STREAMS_OF_A_MESSAGE@": _STREAMS_OF_A_MESSAGE,
         "@ENDED_UNCOUNTED@": ENDED_UNCOUNTED,
+        "@INDEX_TTL_MS@": INDEX_TTL_MS,
+        "@OWNER_TTL_MS@": OWNER_TTL_MS,
         **{f"@{name}@": f"'{field}'" for name, field in RECORD_FIELDS.items()},
     },
     by_hand=("append",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from ...lua import Call, FarKey, Key, Rest
+from ...lua import Call, Digits, FarKey, Key, Rest
 from .stream_calls import StoredStreamCall, StreamCall
 
 __all__ = [
@@ -53,18 +53,19 @@ class Register(StoredStreamCall[RegisterAnswer], script="register"):
     owner_key: FarKey
     stops_key: FarKey
     lease_shard_key: FarKey
-    meta_prefix: bytes
-    log_prefix: bytes
     stream_id: str
-    lease_ms: int
-    ttl_ms: int
+    lease_ms: Digits
+    ttl_ms: Digits
     limit: int | None
-    owner_ttl_ms: int
-    arrived_us: int
+    arrived_us: Digits
     full_ids: bytes
     lease_entry: bytes
-    index_ttl_ms: int
     message_id: str
+    protocol: str
+    binding: str
+    fingerprint: str
+    owner: bytes
+    session: bytes
     identity: Rest
 
 

@@ -16,13 +16,10 @@ from .driver import Command, Reply
 from .keys import decode_member, key_text
 from .namespace import RedisNamespace
 
-__all__ = ["INDEX_TTL_MS", "STALE_ALLOWANCE", "Entry", "ShardedIndex", "scored_members", "whole_score"]
+__all__ = ["STALE_ALLOWANCE", "Entry", "ShardedIndex", "scored_members", "whole_score"]
 
 STALE_ALLOWANCE: Final = 64
 """How many entries beyond the limit are looked at in each shard, so that wrong ones do not hide right ones."""
-
-INDEX_TTL_MS: Final = 8 * 86_400_000
-"""Longer than any stream is kept with work owed (`outbox_retention_seconds`, a week); every write renews it."""
 
 
 class Entry(NamedTuple):

@@ -143,7 +143,7 @@ class CloseStream(StoredStreamCall[WriteAnswer], script="close"):
     owner_key: FarKey
     epoch: Digits
     stream_id: str
-    retention_ms: int
+    retention_ms: Digits
     persisted: str
     quota: str
     has_payload: bool

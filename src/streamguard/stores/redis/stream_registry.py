@@ -23,14 +23,14 @@ from .codec import (
     decode_erasure,
     decode_meta,
     decode_text,
-    identity,
+    further_identity,
     newer_format,
     snapshot_ms,
     status_of,
 )
 from .driver import Command, Reply
 from .keys import key_text
-from .lease_index import OWNER_TTL_MS, LeaseIndex
+from .lease_index import LeaseIndex
 from .namespace import RedisNamespace, milliseconds
 from .outbox_index import OutboxIndex
 from .owner_slots import OwnerSlots
@@ -44,7 +44,6 @@ from .session_calls import (
     StopPendingRequests,
     Withdraw,
 )
-from .sharded_index import INDEX_TTL_MS
 
 __all__ = ["RedisRegistry"]
 
@@ -90,19 +89,20 @@ class RedisRegistry(StreamRegistry):
             owner_key=known.owner(key.owner) if one_server else None,
             stops_key=known.stops(key.owner) if one_server else None,
             lease_shard_key=keys.lease_shard if one_server else None,
-            meta_prefix=session.meta_prefix,
-            log_prefix=session.log_prefix,
             stream_id=new.ref.stream_id,
             lease_ms=milliseconds(lease_seconds),
             ttl_ms=milliseconds(ttl_seconds),
             limit=limit,
-            owner_ttl_ms=OWNER_TTL_MS,
             arrived_us=round(arrived_seconds * 1_000_000),
             full_ids=b"",
             lease_entry=keys.member,
-            index_ttl_ms=INDEX_TTL_MS,
             message_id=new.message_id,
-            identity=identity(new),
+            protocol=new.protocol,
+            binding=new.binding,
+            fingerprint=new.fingerprint,
+            owner=key.owner.encode("utf-8", "surrogatepass"),
+            session=key.session_id.encode("utf-8", "surrogatepass"),
+            identity=further_identity(new),
         )
         deadline: Reply = None
         if one_server:

@@ -19,8 +19,9 @@ from .index_calls import ClearPointer, CorrectEntry, ExpiredLeases, LeaseAnswer,
 from .index_repair import IndexRepair
 from .keys import StreamKeys, encode_member
 from .lease_index import LeaseIndex
+from .lifetimes import INDEX_TTL_MS
 from .namespace import RedisNamespace, milliseconds
-from .sharded_index import INDEX_TTL_MS, STALE_ALLOWANCE, Entry
+from .sharded_index import STALE_ALLOWANCE, Entry
 
 __all__ = ["RedisWorkSharing"]
 

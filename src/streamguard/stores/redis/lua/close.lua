@@ -16,11 +16,9 @@
 --@include fields
 --@include remove_member
 --@include publish_change
---@include last_of
 --@include shut
-local version, stored_epoch, state, last_seq, lost, stop, watched_until, seal_seq, seal, usage, held =
-  unpack(redis.call('HMGET', meta_key, @version@, @epoch@, @state@, @last_seq@, @lost@, @stop@, @watched_until@,
-    @seal_seq@, @seal@, @usage@, @held@))
+local version, stored_epoch, state, last_seq, lost, stop, watched_until, usage =
+  unpack(redis.call('HMGET', meta_key, @version@, @epoch@, @state@, @last_seq@, @lost@, @stop@, @watched_until@, @usage@))
 if not version then return {GONE, 0, 0} end
 if is_newer(version) then return {CORRUPT, 0, 0} end
 local last, at = tonumber(last_seq), now_ms()
@@ -29,53 +27,77 @@ if stored_epoch ~= epoch then return {FENCED, last, stop} end
 if state == 'c' then return {DUPLICATE, last, stop} end
 local sealing = new_last ~= ''
 if sealing then -- the usual end: whatever else is found, the caller asks step by step what stands in its way
-  if state ~= 'o' or lost ~= '0' or last_of(log_key, last) ~= tonumber(new_last) then
-    return {NOT_SEALED, last, stop}
+  if state ~= 'o' or lost ~= '0' then return {NOT_SEALED, last, stop} end
+  if new_last ~= last_seq then -- else the first XADD says whether the log has more
+--@include last_of
+    if last_of(log_key, last) ~= tonumber(new_last) then return {NOT_SEALED, last, stop} end
   end
   last, state = tonumber(new_last), 's'
-  redis.call('HSET', meta_key, @state@, 's', @last_seq@, new_last, @seal@, new_seal, @seal_seq@, new_last, @usage@,
-    new_usage, @held@, new_held)
 end
 if state == 'o' then return {NOT_SEALED, last, stop} end
-local standing = (seal_seq or '') .. '|' .. (seal or '') .. '|' .. (usage or '') .. '|' .. (held or '')
-if standing_seal ~= '' and standing ~= standing_seal then return {NOT_SEALED, last, stop} end
-local hint = {struct.pack('>BI8I8', stop, last + 1, tonumber(epoch))}
+if standing_seal ~= '' then
+  local seal_seq, seal, held = unpack(redis.call('HMGET', meta_key, @seal_seq@, @seal@, @held@))
+  local standing = (seal_seq or '') .. '|' .. (seal or '') .. '|' .. (usage or '') .. '|' .. (held or '')
+  if standing ~= standing_seal then return {NOT_SEALED, last, stop} end
+end
+local ending = {} -- fields of the record
+if sealing then
+  ending = {@seal@, new_seal, @seal_seq@, new_last}
+  if new_usage ~= (usage or '') then ending[5], ending[6] = @usage@, new_usage end
+  if new_held ~= '' then ending[#ending + 1], ending[#ending + 2] = @held@, new_held end
+end
+local function add(seq, kind, data)
+  if seq == 1 then return redis.pcall('XADD', log_key, epoch .. '-1', kind, data) end
+  return redis.pcall('XADD', log_key, 'NOMKSTREAM', epoch .. '-' .. seq, kind, data)
+end
+local function is_refused(added)
+  return type(added) == 'table' and string.find(added.err, 'equal or smaller', 1, true)
+end
+local watched = watched_until ~= '0' and tonumber(watched_until) > at
+local hint = watched and {struct.pack('>BI8I8', stop, last + 1, tonumber(epoch))}
 local before, damaged = last, false
-reopen(log_key, epoch, last) -- also before this step sealed it: a stop, or somebody who watches, shuts it
+if not sealing then reopen(log_key, epoch, last) end -- the seal has shut it
 for i = events_from, #ARGV, 2 do
   local kind, data = ARGV[i], ARGV[i + 1]
   last = last + 1
-  local added
-  if last == 1 then
-    added = redis.pcall('XADD', log_key, epoch .. '-1', kind, data)
-  else
-    added = redis.pcall('XADD', log_key, 'NOMKSTREAM', epoch .. '-' .. last, kind, data)
+  local added = add(last, kind, data)
+  if sealing and last == before + 1 and is_refused(added) then
+    -- The log has more events than the record told; or a stop, or somebody who watches, has shut it.
+--@include last_of
+    if last_of(log_key, before) ~= before then return {NOT_SEALED, before, stop} end
+    reopen(log_key, epoch, before)
+    added = add(last, kind, data)
   end
   if not added then
-    if sealing then publish_change(meta_key, stop) end
+    if sealing then
+      redis.call('HSET', meta_key, @state@, 's', @last_seq@, new_last, unpack(ending))
+      publish_change(meta_key, stop)
+    end
     return {GONE, 0, stop}
   end
   if type(added) == 'table' and added.err then
-    if not (string.find(added.err, 'WRONGTYPE', 1, true) or string.find(added.err, 'equal or smaller', 1, true)) then
+    if not (is_refused(added) or string.find(added.err, 'WRONGTYPE', 1, true)) then
       shut(log_key, epoch)
       error(added.err, 0)
     end
     damaged = true
     break
   end
-  hint[#hint + 1] = kind .. struct.pack('>I4', #data)
-  hint[#hint + 1] = data
+  if watched then
+    hint[#hint + 1] = kind .. struct.pack('>I4', #data)
+    hint[#hint + 1] = data
+  end
 end
 if damaged then
   last = before + 1
   redis.call('UNLINK', log_key)
   redis.call('XADD', log_key, epoch .. '-' .. last, ARGV[#ARGV - 1], ARGV[#ARGV])
   redis.call('HSET', meta_key, @lost@, 1)
-  hint = {struct.pack('>BI8I8', stop, 0, 0)}
+  hint = watched and {struct.pack('>BI8I8', stop, 0, 0)}
 end
 shut(log_key, epoch)
 redis.call('HSET', meta_key, @state@, 'c', @last_seq@, last, @closed_ms@, at, @persisted@, persisted, @quota@, quota,
-  @ttl_ms@, retention_ms)
+  @ttl_ms@, retention_ms, unpack(ending))
 if has_payload then redis.call('HSET', meta_key, @payload@, payload) end
 local session = fields(session_key, 'active')
 if session and session[1] == stream_id then redis.call('HDEL', session_key, 'active') end
@@ -85,6 +107,6 @@ redis.call('PEXPIRE', meta_key, retention_ms)
 redis.call('PEXPIRE', log_key, retention_ms)
 extend_ttl(session_key, retention_ms)
 extend_ttl(streams_key, retention_ms)
-if tonumber(watched_until) > at then redis.call('PUBLISH', meta_key .. ':d', table.concat(hint)) end
+if watched then redis.call('PUBLISH', meta_key .. ':d', table.concat(hint)) end
 publish_change(meta_key, stop)
 return {OK, last, stop}

@@ -4,7 +4,7 @@
 -- Reply: {answer, reset, ids…}: {'taken'}, {'known'} (it had one, which is renewed) or {'full', and the ids that have the
 --        slots}; reset is 1 where the key was damaged and begun anew
 --@include now_ms
---@include extend_ttl
+--@include renew_ttl
 --@include reset_unless_sorted
 local at, reset = now_ms(), reset_unless_sorted(owner_key) and 1 or 0
 redis.call('ZREMRANGEBYSCORE', owner_key, '-inf', at)
@@ -13,5 +13,5 @@ if limit and not known and redis.call('ZCARD', owner_key) >= limit then
   return {'full', reset, unpack(redis.call('ZRANGE', owner_key, 0, 999))}
 end
 redis.call('ZADD', owner_key, at + lease_ms, stream_id)
-extend_ttl(owner_key, ttl_ms)
+renew_ttl(owner_key, ttl_ms)
 return {known and 'known' or 'taken', reset}

@@ -1,0 +1,126 @@
+"""A registration writes at once what a new session needs; whatever is there already is looked at first."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import redis
+
+from streamguard.stores.records import Status
+from streamguard.stores.redis import RedisStore
+from streamguard.stores.redis.keys import Keys
+from streamguard.testing._stream_store.steps import (
+    a_seal,
+    begin,
+    closing,
+    end,
+    fresh_key,
+    full,
+    new_stream,
+    put,
+    registered,
+    sibling,
+    try_register,
+)
+
+from ...harness.redis import RedisServer
+
+pytestmark = pytest.mark.anyio
+
+KEYS = Keys("streamguard")
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[RedisStore]:
+    store = RedisStore(redis_url, command_seconds=10)  # this machine may be busy
+    await store.start()
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
+def client(redis_server: RedisServer, redis_database: int) -> redis.Redis:
+    return redis_server.client(redis_database)
+
+
+async def test_a_stream_whose_record_expired_is_registered_for_another_message(
+    store: RedisStore, client: redis.Redis
+) -> None:
+    new = new_stream()
+    await try_register(store, new)
+    client.delete(KEYS.stream(new.ref).meta)
+    again = replace(new, message_id="another")
+    record = registered(await try_register(store, again))
+    assert record.message_id == "another"
+    assert (await store.seal(new.ref, record.epoch, a_seal()))[0] is Status.OK
+    assert (await store.close(closing(new.ref)._replace(epoch=record.epoch))).status is Status.OK
+    asking = new_stream(new.ref.key)
+    await try_register(store, asking)
+    assert await store.previous(asking.ref, new.message_id) is None
+    found = await store.previous(asking.ref, "another")
+    assert found is not None
+    assert found.ref == new.ref
+
+
+async def test_the_streams_of_a_message_are_all_listed(store: RedisStore) -> None:
+    key = fresh_key()
+    refs = []
+    for _ in range(3):
+        new = replace(new_stream(key), message_id="asked again")
+        await try_register(store, new)
+        await end(store, new.ref)
+        refs.append(new.ref)
+    for earlier, later in pairwise(refs):
+        found = await store.previous(later, "asked again")
+        assert found is not None
+        assert found.ref == earlier
+
+
+async def test_a_log_that_outlived_its_record_is_told(store: RedisStore, client: redis.Redis) -> None:
+    new = new_stream()
+    await try_register(store, new)
+    await put(store, new.ref, 1, b"a", b"b")
+    client.delete(KEYS.stream(new.ref).meta)
+    again = registered(await try_register(store, new))
+    assert again.last_seq == 2
+
+
+async def test_only_streams_that_expired_leave_their_sessions_list(store: RedisStore, client: redis.Redis) -> None:
+    key = fresh_key()
+    refs = []
+    for _ in range(6):
+        ref = await begin(store, key)
+        await end(store, ref)
+        refs.append(ref)
+    for ref in refs[::2]:
+        client.delete(KEYS.stream(ref).meta)
+    last = await begin(store, key)
+    kept = [ref.stream_id.encode() for ref in (*refs[1::2], last)]
+    assert client.zrange(KEYS.session(key).streams, 0, -1) == kept
+    fields = set(client.hgetall(KEYS.session(key).session))
+    assert {b"i:" + ref.stream_id.encode() for ref in refs} & fields == {b"i:" + stream_id for stream_id in kept[:-1]}
+
+
+async def test_ordinals_go_on_after_a_session_lost_its_list(store: RedisStore, client: redis.Redis) -> None:
+    key = fresh_key()
+    first = await begin(store, key)
+    await end(store, first)
+    client.delete(KEYS.session(key).streams)
+    assert registered(await try_register(store, new_stream(key))).ordinal == 2
+
+
+async def test_slots_whose_leases_ran_out_are_removed_once_they_are_needed(
+    store: RedisStore, client: redis.Redis
+) -> None:
+    key = fresh_key()
+    slots = KEYS.owner(key.owner)
+    client.zadd(slots, {"dead": 1, "dead too": 2})
+    registered(await try_register(store, new_stream(key), limit=3))
+    assert client.zcard(slots) == 3
+    registered(await try_register(store, new_stream(sibling(key)), limit=3))
+    assert client.zcard(slots) == 2
+    registered(await try_register(store, new_stream(sibling(key)), limit=3))
+    full(await try_register(store, new_stream(sibling(key)), limit=3))
