@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Final
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamguard.wire import UIMessage, fold, protocol_named
@@ -221,6 +222,15 @@ def with_ids_of_one_step(items: Sequence[object]) -> list[object]:
     return kept
 
 
+REASONING_GOES_ON: Final = [
+    {"type": "reasoning-start", "id": "t"},
+    {"type": "start-step"},
+    {"type": "reasoning-delta", "id": "t", "delta": "d"},
+]
+"""In the next step, whose first part is a delta."""
+
+
+@example(REASONING_GOES_ON)
 @given(items.map(with_ids_of_one_step))
 def test_nothing_is_open_after_an_early_end_and_a_log_says_what_its_encoder_says(said: list[object]) -> None:
     payloads, encoder = broken_off(said)

@@ -27,7 +27,7 @@ class LastStep:
     """Follows the parts of one stream."""
 
     def __init__(self) -> None:
-        self._began = False
+        self.began: bool = False
         """Whether the step has a part that the message keeps."""
         self.spoke: bool = False
         """Whether the step has a call, or a text of more than spaces. A caller that knows this may set it."""
@@ -35,14 +35,14 @@ class LastStep:
     def note(self, kind: str, fields: Mapping[str, object]) -> None:
         """Take in a part of type `kind` that was sent."""
         if kind == "text-delta":
-            self._began = True
+            self.began = True
             self.spoke = self.spoke or bool(str(fields.get("delta")).strip())
         elif kind in _SPEAKS:
             self.spoke = True
         elif kind in _BEGINS or (kind.startswith("data-") and fields.get("transient") is not True):
-            self._began = True
+            self.began = True
         elif kind in _LEFT:
-            self._began = self.spoke = False
+            self.began = self.spoke = False
 
     def ends_in(self, spans: Iterable[tuple[str, str]]) -> list[bytes]:
         """The missing text of the step, appended to a text that is still open; empty when no text is open or none is
@@ -55,7 +55,7 @@ class LastStep:
 
     def ends(self) -> list[bytes]:
         """The missing text of the step, as a new text after everything else; empty when called again."""
-        if self.spoke or not self._began:
+        if self.spoke or not self.began:
             return []
         self.spoke = True
         steps = ({"type": "text-start"}, {"type": "text-delta", "delta": CUT_OFF}, {"type": "text-end"})

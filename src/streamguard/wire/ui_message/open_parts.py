@@ -41,7 +41,8 @@ class UIOpenParts(OpenParts):
         self._calls.answered(parts)
 
     def add(self, payload: bytes) -> None:
-        if payload.startswith(_REASONING) or (self._step.spoke and payload.startswith(_TEXT)):
+        step = self._step
+        if (step.began and payload.startswith(_REASONING)) or (step.spoke and payload.startswith(_TEXT)):
             return
         try:
             part = read_json(payload)
@@ -51,15 +52,15 @@ class UIOpenParts(OpenParts):
             return
         kind = text_of(part, "type")
         if kind.startswith(("text-", "reasoning-")):
-            what, _, step = kind.partition("-")
-            if step == "start":
+            what, _, place = kind.partition("-")
+            if place == "start":
                 self._spans[what, text_of(part, "id")] = None
-            elif step == "end":
+            elif place == "end":
                 self._spans.pop((what, text_of(part, "id")), None)
         elif kind in ("finish-step", "reset-step"):
             self._spans.clear()
         self._calls.note(kind, part)
-        self._step.note(kind, part)
+        step.note(kind, part)
 
     def ends(self) -> Sequence[bytes]:
         out = self._step.ends_in(self._spans)
