@@ -29,7 +29,8 @@ __all__ = ["IndexRepair"]
 PAGES: Final = 8
 """So many pages of each server's keys are looked at in one call."""
 PAGE: Final = 500
-"""SCAN goes over about so many keys for one page."""
+"""SCAN goes over about so many keys for one page. Measured, a third of them records: that holds Redis up for 0.6 ms,
+and the page costs 1.5 ms of Redis's CPU and 2 ms of the worker's."""
 
 _FIELDS: Final = [
     RECORD_FIELDS[name]
