@@ -240,18 +240,16 @@ class InnerCall(DivertedItems):
         while self._send_on is None:
             if self.use is Use.DROPPED:
                 return
-            if self.use is not Use.PASSED and self._has_room():
+            if self.use is not Use.PASSED and self._size < BUFFERED_BYTES and len(self._waiting) < MAX_BUFFERED:
                 self._waiting.append(message)
                 self._size += len(message.get("body", b""))
-                self._wake()
+                if self._arrived is not None:
+                    self._wake()
                 return
             if self._room is None:
                 self._room = self._loop.create_future()
             await asyncio.shield(self._room)
         await self._send_on(message)
-
-    def _has_room(self) -> bool:
-        return self._size < BUFFERED_BYTES and len(self._waiting) < MAX_BUFFERED
 
     # -- both ----------------------------------------------------------------------------------------------------------
 
