@@ -45,6 +45,8 @@ class PlainEncoder(Encoder):
         self._max_bytes = max_event_bytes
         self._after_cr = False
         self._half = ""
+        self._carries = False
+        """Whether the next delta's form depends on the last one: `_half` or `_after_cr` is set."""
         self._raw_sse: RawSseCheck | None = RawSseCheck(PROTOCOL)  # for the first texts only
 
     def begin(self) -> Sequence[bytes]:
@@ -56,7 +58,7 @@ class PlainEncoder(Encoder):
             if passed is None:
                 return ()
             self._raw_sse, item = None, passed
-        if type(item) is str and item.isascii() and "\r" not in item and not (self._half or self._after_cr):
+        if type(item) is str and item.isascii() and "\r" not in item and not self._carries:
             if item and len(item) <= self._max_bytes:  # nearly always
                 return (item.encode(),)
         elif not isinstance(item, str):
@@ -75,13 +77,13 @@ class PlainEncoder(Encoder):
             after_cr = text.endswith("\r")
             if "\r" in text:
                 text = text.replace("\r\n", "\n").replace("\r", "\n")
-        self._half = half
-        self._after_cr = after_cr
+        self._half, self._after_cr = half, after_cr
+        self._carries = bool(half) or after_cr
         return fitting(valid_text(text), str.encode, self._max_bytes) if text else ()
 
     def finish(self) -> Sequence[bytes]:
         kept = () if self._raw_sse is None else self._kept_text(self._raw_sse)
-        half, self._half = self._half, ""
+        half, self._half, self._carries = self._half, "", self._after_cr
         return (*kept, encode_text(half)) if half else kept
 
     def _kept_text(self, check: RawSseCheck) -> Sequence[bytes]:

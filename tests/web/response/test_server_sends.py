@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Literal
 
 import httpx
@@ -16,8 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamguard import StreamGuard
-from streamguard.web.response import chunk_sender
-from streamguard.web.response.server_sends import RestOfSend, begin
+from streamguard.web.response.chunk_sender import ChunkSender
 
 from ...harness.waiting import wait_until_async
 from ..serving import USER, make_guard, serving
@@ -72,12 +71,15 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each send that was begun where its event was shown: whether it had to wait."""
     waited: list[bool] = []
 
-    def noting(sending: Awaitable[None]) -> RestOfSend | None:
-        rest = begin(sending)
-        waited.append(rest is not None)
-        return rest
+    wake = ChunkSender._wake
 
-    monkeypatch.setattr(chunk_sender, "begin", noting)
+    def noting(self: ChunkSender) -> None:
+        waits = self._woken is not None
+        wake(self)
+        if waits and (self._rest is not None or self._woken is not None):
+            waited.append(self._rest is not None)
+
+    monkeypatch.setattr(ChunkSender, "_wake", noting)
     return waited
 
 

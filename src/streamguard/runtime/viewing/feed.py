@@ -69,6 +69,7 @@ class Feed:
         "_limit",
         "_line_prefix",
         "_newest",
+        "_newest_ids",
         "_newest_seq",
         "_simple",
         "_taken",
@@ -135,6 +136,8 @@ class Feed:
         self._simple: bool | None = protocol.ids_by_default
         """The `ids` of most viewers: `newest` and `take` keep the last frames they made for these. None once ids are
         lost, or the window has events of several epochs: then an event's frame depends on its place."""
+        self._newest_ids: bool | None = self._simple
+        """The same until the feed has ended: then `newest` gives nothing."""
         self._large: dict[int, int] = {}
         """Sizes of the window's events that are over the limit by themselves, by number. Only `push` adds one."""
         self._newest = b""
@@ -153,6 +156,7 @@ class Feed:
         self.protocol, self._block = protocol, protocol.block
         if self._simple is not None:
             self._simple = protocol.ids_by_default
+            self._newest_ids = None if self.ended else self._simple
         self._default_id_prefix = self._id_prefix if protocol.ids_by_default else None
         self._line_prefix = self._line_prefix_now()
         for viewer in self.viewers:
@@ -186,7 +190,7 @@ class Feed:
         self.epoch = epoch
         self._writers.append((self.emitted + 1, epoch))
         if self.data:
-            self._simple = None
+            self._simple = self._newest_ids = None
         else:
             self._id_prefix = self._id_prefix_of(epoch)
             self._default_id_prefix = self._id_prefix if self.protocol.ids_by_default else None
@@ -242,7 +246,7 @@ class Feed:
         """Give no ids to the events shown from now on: they are not in the log. Idempotent."""
         if self.last_id is None:
             self.last_id = self.visible
-            self._simple = None
+            self._simple = self._newest_ids = None
 
     def drop_hidden(self) -> None:
         """Forget the events that were never shown: their writer lost the stream."""
@@ -255,7 +259,7 @@ class Feed:
     def end(self, *, complete: bool, fault: Fault | None = None) -> None:
         """End the feed: no event will follow. Idempotent: the first end stands."""
         if not self.ended:
-            self.ended = True
+            self.ended, self._newest_ids = True, None
             self.complete = complete
             self.end_fault = fault
         self.wake()
@@ -304,18 +308,19 @@ class Feed:
         return self.protocol.block(seq, kind, data, self._id_prefix_of(self.position(seq).epoch) if named else None)
 
     def newest(self, seq: int, ids: bool) -> bytes | None:
-        """Hot path: the frame of event `seq`, if it is the last visible one, and simple; otherwise None, and `take`
-        knows what to do. Empty for an event without a wire form."""
-        if seq != self.visible or ids is not self._simple:
+        """Hot path: the frame of event `seq`, if it is the last visible one, and simple, and more may follow; otherwise
+        None, and `take` knows what to do. Empty for an event without a wire form."""
+        if seq != self.visible or ids is not self._newest_ids:
             return None
         index = seq - self.base - 1
         if index < 0:  # it has left the window
             return None
         if seq == self._newest_seq:
             return self._newest
-        payload, prefix, kinds = self.data[index], self._line_prefix, self.kinds
-        if prefix is None or LF in payload or (kinds and seq in kinds):
-            frame = self._block(seq, kinds.get(seq, _DATA), payload, self._default_id_prefix)
+        payload = self.data[index]
+        prefix = self._line_prefix
+        if prefix is None or LF in payload or self.kinds:
+            frame = self._block(seq, self.kinds.get(seq, _DATA), payload, self._default_id_prefix)
         else:  # as `block`, without the call
             number = DIGITS[seq] if seq < KEPT_DIGITS else b"%d" % seq
             frame = b"".join((prefix, number, b"\ndata: ", payload, b"\n\n"))

@@ -53,6 +53,7 @@ class Viewer:
         "_ids_wanted",
         "_keep_alive",
         "_keep_alive_due",
+        "_live_feed",
         "_on_close",
         "_on_news",
         "_over",
@@ -132,6 +133,8 @@ class Viewer:
         self._keep_alive_due = False
         self._rest: memoryview | None = None
         """The unsent rest of a chunk that is too large for one write. Nothing else may be sent before it."""
+        self._live_feed: Feed | None = feed
+        """The feed, while nothing keeps its newest event from being the next chunk: no cut, and no rest."""
         self._on_news: Callable[[], None] | None = None
         if feed is not None:
             feed.viewers.add(self)
@@ -162,18 +165,16 @@ class Viewer:
         return feed is not None and feed.complete and self.position >= feed.base
 
     def newest(self, most: int = WRITE_BYTES) -> bytes | None:
-        """Hot path: the one event that was just shown, if that is all there is, in up to `most` bytes; otherwise None,
-        and `poll` knows more. Never empty."""
-        feed = self.feed
-        if feed is None or self.cut_reason is not None or self._rest is not None:
+        """Hot path: the one event that was just shown, if that is all there is until `on_news`, in up to `most` bytes;
+        otherwise None, and `poll` knows more. Never empty."""
+        feed = self._live_feed
+        if feed is None:
             return None
         seq = self.position + 1
         chunk = feed.newest(seq, self.ids)
         if not chunk or len(chunk) > most:
             return None
         self.position = seq
-        self._keep_alive_due = False
-        self.drained = not feed.ended
         return chunk
 
     def poll(self) -> bytes | Awaitable[bytes] | None:
@@ -186,6 +187,7 @@ class Viewer:
             ViewerCutError: the rest cannot be delivered on this connection.
         """
         if (chunk := self.newest()) is not None:
+            self._keep_alive_due, self.drained = False, True
             return chunk
         self.drained = False
         while True:
@@ -252,6 +254,7 @@ class Viewer:
         """The next piece of the rest of a chunk."""
         piece, left = bytes(rest[:CHUNK_BYTES]), rest[CHUNK_BYTES:]
         self._rest = left or None
+        self._live_feed = None if left or self.cut_reason is not None else self.feed
         return piece
 
     def _leave_log(self) -> None:
@@ -320,7 +323,7 @@ class Viewer:
     def cut(self, reason: str) -> None:
         """Make `poll` raise `ViewerCutError(reason)`. For use from another task."""
         if self.cut_reason is None:
-            self.cut_reason = reason
+            self.cut_reason, self._live_feed = reason, None
         self._tell()
 
     def drop(self, reason: str) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from starlette.types import Message, Send
 
 from .passing_sends import inside_passing
-from .server_sends import RestOfSend, begin
+from .server_sends import RestOfSend
 from .timed_viewer import ChunkSource
 
 __all__ = ["FAIR_BYTES", "ChunkSender"]
@@ -125,12 +125,15 @@ class ChunkSender:
             try:
                 chunk = self._viewer.newest(FAIR_BYTES)
                 if chunk is not None:
-                    self._news, send = False, self._send
-                    rest = begin(send({"type": "http.response.body", "body": chunk, "more_body": True}))
-                    if rest is None and self._viewer.drained and not self._news:  # nearly always
-                        self._woken = woken
-                        return
-                    self._rest = rest
+                    send = self._send
+                    steps = send({"type": "http.response.body", "body": chunk, "more_body": True}).__await__()
+                    for found in steps:  # as far as it goes without waiting, which is to its end, nearly always
+                        self._rest = RestOfSend(steps, found)
+                        break
+                    else:
+                        if not self._news:
+                            self._woken = woken
+                            return
             except BaseException as exc:  # noqa: BLE001 -- the task raises it
                 self._failure = exc
         if not woken.done():

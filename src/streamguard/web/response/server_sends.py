@@ -9,7 +9,7 @@ is shown. A `send` that has to wait goes on in the task.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator
+from collections.abc import Generator
 from typing import Any, Final
 
 from starlette.types import Send
@@ -17,11 +17,10 @@ from starlette.types import Send
 from ..middleware.exchange import Exchange
 from .passing_sends import inside_passing
 
-__all__ = ["RestOfSend", "begin", "is_servers_own"]
+__all__ = ["RestOfSend", "is_servers_own"]
 
 _SERVERS: Final = ("uvicorn.protocols.http.",)
 """Where the classes are of which `send` is known to do no more."""
-_DONE: Final = object()
 
 
 def is_servers_own(send: Send, exchange: Exchange) -> bool:
@@ -32,19 +31,13 @@ def is_servers_own(send: Send, exchange: Exchange) -> bool:
     return type(getattr(send, "__self__", None)).__module__.startswith(_SERVERS)
 
 
-def begin(sending: Awaitable[None]) -> RestOfSend | None:
-    """Run a send as far as it goes without waiting. Returns the rest of it, if it waits.
-
-    Raises:
-        BaseException: what the send raises.
-    """
-    steps = sending.__await__()
-    found = next(steps, _DONE)
-    return None if found is _DONE else RestOfSend(steps, found)
-
-
 class RestOfSend:
-    """The rest of a send that waits. To be awaited in a task, once."""
+    """The rest of a send that waits. To be awaited in a task, once.
+
+    Args:
+        steps: the send, as `__await__` gives it.
+        found: what it gave first.
+    """
 
     __slots__ = ("_cancellation", "_found", "_steps")
 
