@@ -75,7 +75,7 @@ class Line(Gated, PassingStore):
     async def aclose(self) -> None:
         """Leaves the store to whoever opened it."""
 
-    async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
+    async def append(self, batch: Sequence[AppendRequest]) -> Sequence[AppendReply]:
         self.batches.append([copy(append) for append in batch])
         return await super().append(batch)
 

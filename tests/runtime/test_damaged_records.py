@@ -47,7 +47,7 @@ class Spoilt(PassingStore):
         if self.bad.intersection(refs):
             raise StoreCorruptError(f"{operation}: a record cannot be read", operation=operation)
 
-    async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
+    async def append(self, batch: Sequence[AppendRequest]) -> Sequence[AppendReply]:
         self._check("append", *(append.ref for append in batch))
         return await self.inner.append(batch)
 

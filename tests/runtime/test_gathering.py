@@ -30,7 +30,7 @@ class Commits(MemoryStore):
         super().__init__()
         self.events: list[int] = []
 
-    async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
+    async def append(self, batch: Sequence[AppendRequest]) -> Sequence[AppendReply]:
         self.events.append(sum(len(append.events) for append in batch))
         return await super().append(batch)
 

@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from streamguard.runtime.producing.backlog import REFRESH_SECONDS, Backlog, BacklogState, LogOwner
+from streamguard.runtime.producing.backlog import REFRESH_SECONDS, Backlog, BacklogState
 from streamguard.runtime.producing.bounds import Bounds
+from streamguard.runtime.producing.log_owner import LogOwner
 from streamguard.runtime.viewing.feed import Feed
 from streamguard.settings import Settings
 from streamguard.stores.appends import Append, LateDecision
@@ -47,20 +48,26 @@ class Play:
         ref = StreamRef(SessionKey("ana", "chat"), "0" * 24)
         self.feed = Feed(protocol_named("plain"), ref.stream_id, start=Position(0, 0), limit_bytes=1_000_000)
         self.now = 0.0
+        self.dirty = False
+        """Whether the writer knows that events wait."""
         self.backlog = Backlog(
             feed=self.feed,
             ref=ref,
             owner=cast("LogOwner", Owner()),
             bounds=Bounds(ref, self.feed, Settings()),
             budget=cast("Budget", None),  # the writer's, whose first commits are not played
-            submit=lambda _: None,
+            submit=self.submit,
             refresh_at=REFRESH_SECONDS,
         )
         self.backlog.begin_epoch(7)
         if decided:
             self.backlog.decide(LateDecision("plain", "", "msg"))
         self.under_way = False
+        self.visible = 0
         self.waiters: list[Any] = []
+
+    def submit(self, _: Backlog) -> None:
+        self.dirty = True
 
     def step(self, step: str) -> None:
         backlog, closed = self.backlog, self.backlog.closed
@@ -70,13 +77,13 @@ class Play:
             case "add notice" if not closed:
                 self.feed.push(EventKind.NOTICE, b"{}")
                 backlog.added()
-            case "commit" if not self.under_way:
+            case "commit" if not self.under_way and self.dirty:
                 self.commit()
             case "acknowledge" if self.under_way and not closed:
                 self.under_way = False
-                backlog.acknowledge()
+                self.dirty = backlog.acknowledge() or self.dirty
             case "fail" if self.under_way and not closed:
-                self.under_way = False
+                self.under_way, self.dirty = False, True
                 backlog.failing_since, backlog.undisturbed = self.now, False
             case "flush":
                 backlog.flush()
@@ -87,14 +94,14 @@ class Play:
             case "wake" if self.waiters:
                 self.waiters.pop().close()
             case "rewind" if not self.under_way and not closed:
-                backlog.rewind(max(backlog.acked - 2, 0))
+                backlog.put_back(max(backlog.acked - 2, 0))
             case "a minute":
                 self.now += REFRESH_SECONDS
             case "close":
                 backlog.close()
 
     def commit(self) -> None:
-        backlog, feed = self.backlog, self.feed
+        backlog, feed, self.dirty = self.backlog, self.feed, False
         waits, first = feed.emitted > backlog.acked, backlog.acked + 1
         events = list(feed.payloads(first, feed.emitted)) if waits else []
         refresh = self.now >= backlog.refresh_at
@@ -117,7 +124,13 @@ class Play:
 
     def check(self) -> None:
         backlog = self.backlog
+        if backlog.unacked and not (backlog.closed or self.under_way):
+            assert self.dirty
+        assert backlog.feed.visible <= max(self.visible, backlog.acked)
+        assert backlog.feed.visible >= self.visible
+        self.visible = backlog.feed.visible
         if backlog.undisturbed:
+            assert backlog.acked == backlog.feed.visible
             assert not backlog.urgent
             assert backlog.failing_since is None
             assert backlog.first_commit is None

@@ -33,7 +33,7 @@ class _AcceptsDuplicates(_Buggy):
     """What was there already, since the reply was lost, is added again."""
 
     async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
-        replies = await self._store.append(batch)
+        replies = list(await self._store.append(batch))
         for n, reply in enumerate(replies):
             if reply.status is Status.DUPLICATE:
                 replies[n] = await self._append_once(batch[n], first_seq=reply.last_seq + 1)
@@ -44,7 +44,7 @@ class _ChecksNoGap(_Buggy):
     """After a failover the writer goes on where it was: what is missing before is not noticed."""
 
     async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
-        replies = await self._store.append(batch)
+        replies = list(await self._store.append(batch))
         for n, reply in enumerate(replies):
             if reply.status is Status.GAP:
                 replies[n] = await self._append_once(batch[n], first_seq=reply.last_seq + 1)
@@ -64,7 +64,7 @@ class _FencesNobody(_Buggy):
     """A superseded writer's appends are added under the present epoch."""
 
     async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
-        replies = await self._store.append(batch)
+        replies = list(await self._store.append(batch))
         for n, reply in enumerate(replies):
             meta = await self._store.meta(batch[n].ref) if reply.status is Status.FENCED else None
             if meta is not None:

@@ -15,7 +15,7 @@ A stream store is one class that has one or more *roles*. One is required, the o
 refused with a `ConfigurationError` where it is configured. `streamguard.testing` has a suite of tests for each role.
 """
 
-from .appends import Append, AppendCache, AppendReply, AppendRequest, LateDecision
+from .appends import AllAppended, Append, AppendCache, AppendReply, AppendRequest, LateDecision
 from .ended import ended_meta
 from .outbox_pages import OutboxPage
 from .records import (
@@ -53,6 +53,7 @@ from .worker_hints import MISSED_HINTS, WorkerHint
 
 __all__ = [
     "MISSED_HINTS",
+    "AllAppended",
     "Append",
     "AppendCache",
     "AppendReply",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, overload
 
 from ..values import EventKind, StreamRef
 from .records import Status
 
 __all__ = [
-    "APPENDED",
-    "KEPT_REPLIES",
+    "AllAppended",
     "Append",
     "AppendCache",
     "AppendReply",
@@ -128,12 +127,42 @@ class AppendReply:
     stop_requested: bool
 
 
-KEPT_REPLIES: Final = 4096
+_KEPT_REPLIES: Final = 4096
 """How many of the usual answers are kept: nearly always one of these is given."""
-APPENDED: Final = tuple(AppendReply(Status.OK, number, stop_requested=False) for number in range(KEPT_REPLIES))
+_APPENDED: Final = tuple(AppendReply(Status.OK, number, stop_requested=False) for number in range(_KEPT_REPLIES))
 """`appended`, by number."""
 
 
 def appended(seq: int) -> AppendReply:
     """The answer to an append that was carried out, and up to which event."""
-    return APPENDED[seq] if seq < KEPT_REPLIES else AppendReply(Status.OK, seq, stop_requested=False)
+    return _APPENDED[seq] if seq < _KEPT_REPLIES else AppendReply(Status.OK, seq, stop_requested=False)
+
+
+class AllAppended(Sequence[AppendReply]):
+    """The replies to a batch of which each append is answered `OK`, and no stop is requested for any of its streams.
+
+    Hot path: a writer that is given one need not look at each reply, and a store need not make them. Who does look
+    looks before the requests are used again.
+    """
+
+    __slots__ = ("_batch",)
+
+    def __init__(self, batch: Sequence[AppendRequest]) -> None:
+        self._batch = batch
+
+    def __len__(self) -> int:
+        return len(self._batch)
+
+    def __iter__(self) -> Iterator[AppendReply]:
+        return map(_carried_out, self._batch)
+
+    @overload
+    def __getitem__(self, index: int) -> AppendReply: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[AppendReply]: ...
+    def __getitem__(self, index: int | slice) -> AppendReply | Sequence[AppendReply]:
+        return _carried_out(self._batch[index]) if isinstance(index, int) else list(self)[index]
+
+
+def _carried_out(asked: AppendRequest) -> AppendReply:
+    return appended(asked.first_seq + len(asked.events) - 1)

@@ -151,7 +151,7 @@ class ComposedStore(StreamStore):
     def placement(self) -> Placement | None:
         return self._writes.placement()
 
-    def append(self, batch: Sequence[AppendRequest]) -> Coroutine[Any, Any, list[AppendReply]]:
+    def append(self, batch: Sequence[AppendRequest]) -> Coroutine[Any, Any, Sequence[AppendReply]]:
         return self._writes.append(batch)
 
     def heartbeat(

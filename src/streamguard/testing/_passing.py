@@ -153,7 +153,7 @@ class PassingStore(StreamStore):
     async def meta(self, ref: StreamRef) -> StreamMeta | None:
         return await self._pass("meta", lambda: self.inner.meta(ref))
 
-    async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
+    async def append(self, batch: Sequence[AppendRequest]) -> Sequence[AppendReply]:
         return await self._pass("append", lambda: self.inner.append(batch))
 
     async def check_position(self, ref: StreamRef, at: Position) -> tuple[StreamMeta | None, bool]:

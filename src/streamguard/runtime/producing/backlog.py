@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from ...deadlines import Interruption, Timer
 from ...stores.appends import LateDecision
 from ...stores.budget import Budget
-from ...stores.records import UNTOLD, Status
-from ...values import EventKind, StreamRef, Subject
+from ...stores.records import UNTOLD
+from ...values import EventKind, StreamRef
 from ..viewing.feed import EVENT_BYTES, Feed
 from .bounds import Bounds
-from .log_access import LogAccess
+from .log_owner import LogOwner
 from .reused_append import ReusedAppend
 from .wakeup import Wakeup
 
-__all__ = ["BACKLOG_BYTES", "REFRESH_SECONDS", "Backlog", "BacklogState", "LogOwner"]
+__all__ = ["BACKLOG_BYTES", "REFRESH_SECONDS", "Backlog", "BacklogState"]
 
 BACKLOG_BYTES: Final = 1_048_576
 """A producer this far ahead of its log waits: memory stays bounded when the store is slower than the model."""
@@ -49,27 +49,6 @@ _DATA: Final = EventKind.DATA
 _IDLE: Final = BacklogState.IDLE
 _PENDING: Final = BacklogState.PENDING
 _CLOSED: Final = BacklogState.CLOSED
-
-
-class LogOwner(Subject, Protocol):
-    """The stream that a backlog belongs to: the backlog and the writer tell it what concerns more than the log."""
-
-    log: LogAccess
-
-    def emit(self, kind: EventKind, payload: bytes) -> None:
-        """Emit an event that may be at a limit."""
-
-    def shown(self) -> None:
-        """The first event can be seen: told once."""
-
-    def degrade(self, reason: str) -> None:
-        """The log cannot be written any more: go on without it."""
-
-    def stop(self) -> None:
-        """A stop was asked for the stream."""
-
-    def log_refused(self, status: Status) -> None:
-        """The store refused an append, and would refuse it again."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -108,7 +87,8 @@ class Backlog:
 
     undisturbed: bool = False
     """Hot path: nothing but lone events concern it. It is open, the last commit did not fail, nothing is urgent, and no
-    task waits for it. Whoever changes one of these sets it to false; an acknowledgement finds out anew."""
+    task waits for it. Whoever changes one of these sets it to false, and whoever tells the writer of it twice; an
+    acknowledgement finds out anew."""
     _shown_told: bool = False
     _append: ReusedAppend = field(init=False)
     """Filled in anew for each commit."""
@@ -159,6 +139,8 @@ class Backlog:
         feed.data.append(payload)
         if self.state is _IDLE:
             self.state = _PENDING
+            append = self._append
+            append.lone, append.lone_bytes = payload, emitted
             submit = self.submit  # measured: a slot's function that is called as a method is searched for each time
             submit(self)
 
@@ -276,22 +258,22 @@ class Backlog:
     def lone_append(self, now: float, within_seconds: float) -> ReusedAppend | None:
         """Hot path: what the next commit should carry for this stream, if that is one event of data and nothing else;
         otherwise None, and `next_append` knows more."""
-        feed = self.feed
-        data = feed.data
-        last = feed.base + len(data)
-        if last != self.acked + 1 or not self.undisturbed or now >= self.refresh_at or last in feed.kinds:
+        append, emitted = self._append, self.feed.emitted_bytes
+        if emitted != append.lone_bytes or not self.undisturbed or now >= self.refresh_at:
             return None
-        append = self._append
-        append.first_seq = self._in_flight_seq = last
-        append.lone, append.within_seconds = data[-1], within_seconds
-        self._in_flight_bytes = feed.emitted_bytes
+        append.first_seq = self._in_flight_seq = self.acked + 1
+        append.within_seconds = within_seconds
+        self._in_flight_bytes = emitted
         return append
 
     def next_append(self, now: float) -> ReusedAppend | None:
         """What the next commit should carry for this stream; None when nothing waits."""
         feed, acked = self.feed, self.acked
         last = feed.base + len(feed.data)
-        if last == acked or self.state is _CLOSED:
+        if self.state is _CLOSED:
+            return None
+        if last == acked:
+            self.state = _IDLE
             return None
         self._in_flight_bytes, self._in_flight_seq = feed.emitted_bytes, last
         events = feed.payloads(acked + 1, last)
@@ -319,35 +301,46 @@ class Backlog:
         return events
 
     def acknowledge(self) -> bool:
-        """What `next_append` gave is in the log: show it. Returns whether more waits. Hot path."""
-        feed = self.feed
-        self._acked_bytes = acked_bytes = self._in_flight_bytes
-        self.acked = last_seq = self._in_flight_seq
+        """What the commit under way carries is in the log: show it, unless the backlog is closed. Returns whether more
+        waits. Hot path."""
         if not self.undisturbed:
-            self.urgent, self.failing_since = False, None
-        if last_seq > feed.visible:  # as `Feed.show`, without the call
-            feed.visible = last_seq
-            if feed.emitted_bytes > feed.trim_over:
-                feed.trim()
+            return self._acknowledge_anyway()
+        feed = self.feed
+        self.acked = feed.visible = self._in_flight_seq  # as `Feed.show`, without the call
+        self._acked_bytes = acked_bytes = self._in_flight_bytes
+        emitted_bytes = feed.emitted_bytes
+        pending = emitted_bytes != acked_bytes
+        if not pending:
+            self.state = _IDLE
+        if emitted_bytes > feed.trim_over:
+            feed.trim()
         for tell in feed.listeners:
             tell()
-        if feed.emitted_bytes == acked_bytes:
-            self.state, pending = _IDLE, False
-        else:
-            self.state, pending = _PENDING, True
-        if not self.undisturbed:
-            self._acknowledged()
         return pending
 
-    def _acknowledged(self) -> None:
-        """An acknowledgement may concern more than its events."""
+    def _acknowledge_anyway(self) -> bool:
+        """`acknowledge` where that may concern more than the events."""
+        if self.state is _CLOSED:
+            return False
+        self.urgent, self.failing_since = False, None
+        self._append.lone_bytes = 0  # a writer that was told twice asks again, and nothing waits
+        self.acked, self._acked_bytes = self._in_flight_seq, self._in_flight_bytes
+        pending = self.feed.emitted_bytes != self._acked_bytes
+        self.state = _PENDING if pending else _IDLE
+        self.feed.show(self.acked)
         if self.first_commit is not None:
             self._stop_first_commit()
             self._tell_shown()
         if self._waiting:
             self._wake_waiting()
-        busy = self._waiting or self.urgent or self._append.refresh or self.state is _CLOSED
-        self.undisturbed = not (busy or self.failing_since is not None or self.first_commit is not None)
+        self.undisturbed = not self._disturbed
+        return pending
+
+    @property
+    def _disturbed(self) -> bool:
+        if self._waiting or self.urgent or self._append.refresh or self.acked < self.feed.visible:
+            return True
+        return self.failing_since is not None or self.first_commit is not None or self.state is _CLOSED
 
     def acknowledge_all(self) -> None:
         """Every event of the feed is in the log: show it."""
@@ -390,7 +383,7 @@ class Backlog:
     def resubmit(self) -> None:
         """Tell the writer that events wait, also when it was told already."""
         if self.state is not _CLOSED:
-            self.state = _PENDING
+            self.state, self.undisturbed = _PENDING, False
             self.submit(self)
 
     def end_logged(self) -> None:

@@ -26,6 +26,9 @@ class ReusedAppend:
     several: Sequence[tuple[EventKind, bytes]] = ()
     """The events, unless there is a lone one."""
     lone: bytes | None = None
+    lone_bytes: int = 0
+    """The feed's `emitted_bytes` with the lone event that the next commit is to carry: while these are all, no other
+    event waits."""
     refresh: bool = False
     within_seconds: float = math.inf
     decided: LateDecision | None = None

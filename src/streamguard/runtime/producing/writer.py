@@ -25,7 +25,7 @@ from ...errors import StoreCorruptError, StoreUnavailableError
 from ...event_times import EventTimes
 from ...retrying import Backoff
 from ...settings import Settings
-from ...stores.appends import AppendReply, AppendRequest
+from ...stores.appends import AllAppended, AppendReply, AppendRequest
 from ...stores.records import Status
 from ...stores.roles.stream_writes import StreamWrites
 from .backlog import Backlog, BacklogState
@@ -97,12 +97,22 @@ class Writer:
         self._pausing = False
         self._urgent = False
         """One of the dirty backlogs should not wait for company."""
+        self._heeding = tally is not None
+        """What is submitted concerns more than the next commit: the writer has nothing to do, or counts."""
 
     def submit(self, backlog: Backlog) -> None:
-        """The backlog has events to commit. Repeats are free; an urgent one ends a pause."""
+        """The backlog has events to commit. Repeats are free; an urgent one ends a pause. Hot path: most come while the
+        writer commits or pauses."""
         self._dirty[backlog] = None
+        if self._heeding or backlog.urgent:
+            self._heed(backlog)
+
+    def _heed(self, backlog: Backlog) -> None:
+        """Begin to commit, unless there is a pause that the backlog does not end."""
         if self._tally is not None:
             self._tally.watch(backlog)
+        else:
+            self._heeding = False
         if backlog.urgent:
             self._urgent = True
             if backlog.acked == 0 and backlog.first_commit is None and backlog.state is not _CLOSED:
@@ -144,7 +154,7 @@ class Writer:
         """Commit until cancelled, which leaves the last commit in doubt; retries resolve that."""
         while True:
             if not self._dirty:
-                self._wake = asyncio.get_running_loop().create_future()
+                self._wake, self._heeding = asyncio.get_running_loop().create_future(), True
                 await self._wake
                 self._wake = None
             await self._gather()
@@ -217,21 +227,20 @@ class Writer:
         answered_at = now if self._tally is None and self._times is None else self._clock()
         refused = False
         broken: Exception | None = None
-        for backlog, reply in zip(backlogs, replies, strict=True):
-            status = reply.status
-            try:
-                if status is _OK and backlog.state is not _CLOSED:  # nearly always
+        if type(replies) is AllAppended:  # nearly always
+            for backlog in backlogs:
+                try:
                     if backlog.acknowledge():
                         self._dirty[backlog] = None
-                    if reply.stop_requested:
-                        backlog.owner.stop()
-                else:
-                    refused = refused or status is Status.REFUSED or status is Status.LATE
+                except Exception as exc:  # noqa: BLE001 -- as below
+                    broken = _degraded(backlog, exc)
+        else:
+            for backlog, reply in zip(backlogs, replies, strict=True):
+                refused = refused or reply.status is Status.REFUSED or reply.status is Status.LATE
+                try:
                     self._take_reply(backlog, reply)
-            except Exception as exc:  # noqa: BLE001 -- the other streams must not wait for the accident of one
-                broken = exc
-                with suppress(Exception):
-                    backlog.owner.degrade("internal")
+                except Exception as exc:  # noqa: BLE001 -- the other streams must not wait for the accident of one
+                    broken = _degraded(backlog, exc)
         if self._tally is not None:
             self._tally.answered(backlogs, batch, replies, sizes, now, answered_at)
         if self._times is not None:
@@ -248,7 +257,7 @@ class Writer:
     async def _one_by_one(self, batch: list[AppendRequest]) -> list[AppendReply]:
         """Append again what one stream's record kept from being answered: a store that answers for each stream
         (`Status.CORRUPT`) never needs it."""
-        replies = []
+        replies: list[AppendReply] = []
         for append in batch:
             try:
                 replies += await self._store.append([append])
@@ -287,12 +296,14 @@ class Writer:
     def _take_reply(self, backlog: Backlog, reply: AppendReply) -> None:
         if backlog.state is _CLOSED:
             return
-        match reply.status:
-            case Status.OK | Status.DUPLICATE:
-                if backlog.acknowledge():
-                    self._dirty[backlog] = None
-                if reply.stop_requested:
-                    backlog.owner.stop()
+        status = reply.status
+        if status is _OK or status is Status.DUPLICATE:
+            if backlog.acknowledge():
+                self._dirty[backlog] = None
+            if reply.stop_requested:
+                backlog.owner.stop()
+            return
+        match status:
             case Status.REFUSED | Status.LATE:
                 refusal = StoreUnavailableError(f"append: the store answered {reply.status}", operation="append")
                 self._failed([backlog], refusal)
@@ -307,6 +318,13 @@ class Writer:
                 backlog.acknowledge_all()
             case refused:
                 backlog.owner.log_refused(refused)
+
+
+def _degraded(backlog: Backlog, failure: Exception) -> Exception:
+    """Go on without the log of a stream whose reply could not be taken. Returns why, for whoever supervises."""
+    with suppress(Exception):
+        backlog.owner.degrade("internal")
+    return failure
 
 
 def _sooner(seconds: float) -> float:

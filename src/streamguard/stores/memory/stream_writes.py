@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from ...values import EventKind, Persisted, QuotaState, StreamRef, StreamState, Usage
-from ..appends import AppendReply, AppendRequest, appended
+from ..appends import AllAppended, AppendReply, AppendRequest, appended
 from ..records import NOTHING_CONSUMED, UNTOLD, Close, LostLog, Seal, Status, TakeoverReply
 from ..roles.stream_writes import StreamWrites
 from ..worker_hints import WorkerHint
@@ -27,12 +27,12 @@ class MemoryWrites(StreamWrites):
         self._tables = tables
         self._subscribers = subscribers
 
-    async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
+    async def append(self, batch: Sequence[AppendRequest]) -> Sequence[AppendReply]:
         now = self._tables.begin()
         if self._subscribers.listening:
             return [self._append(item, now) for item in batch]
-        answers = []
-        for item in batch:  # nearly always a lone event that follows the last one
+        others: dict[int, AppendReply] = {}
+        for at, item in enumerate(batch):  # nearly always a lone event that follows the last one
             cache, data = item.cache, item.lone
             stream: StreamEntry | None = cache.value if cache.owner is self else None
             if (
@@ -42,10 +42,11 @@ class MemoryWrites(StreamWrites):
                 and stream.add_next(item.epoch, item.first_seq, (_DATA, data))
             ):
                 self._tables.charge(EVENT_BYTES + len(data))
-                answers.append(appended(item.first_seq))
             else:
-                answers.append(self._append(item, now))
-        return answers
+                others[at] = self._append(item, now)
+        if not others:
+            return AllAppended(batch)
+        return [others.get(at) or appended(item.first_seq) for at, item in enumerate(batch)]
 
     def _append(self, item: AppendRequest, now: float) -> AppendReply:
         stream = self._tables.find(item.ref)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from ...values import EventKind
-from ..appends import APPENDED, KEPT_REPLIES, AppendReply, AppendRequest, appended
+from ..appends import AllAppended, AppendReply, AppendRequest, appended
 from .append_calls import KEPT_NUMBERS, KINDS, SIZES, AppendCalls, KeptStream, until
 from .append_gate import EXEC, MULTI, AppendGate
 from .codec import append_reply, server_ms
@@ -47,7 +47,7 @@ class Appends:
         self._clock = redis.clock
         self._gate = AppendGate(redis.keys)
 
-    async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
+    async def append(self, batch: Sequence[AppendRequest]) -> Sequence[AppendReply]:
         """See `StreamWrites.append`."""
         if not batch:
             return []
@@ -73,18 +73,20 @@ class Appends:
         calls, generation, least = self._calls, self._gate.generation, self._gate.seconds
         packed, others = [MULTI], []
         for at, item in enumerate(batch):
-            data, cache, seq = item.lone, item.cache, item.first_seq
+            data = item.lone
+            cache = item.cache
             if data is None or cache.owner is not calls:
                 others.append(at)
                 continue
             kept: KeptStream = cache.value
+            seq = item.first_seq
             if kept.checked != generation or kept.next_seq != seq or item.within_seconds < least:
                 others.append(at)
                 continue
             line = _LINES[seq] if seq < KEPT_NUMBERS else b"%d\r\n" % seq
-            size = len(data)
             if len(line) != kept.add_line:  # the number has a digit more
                 self._lengthen(kept, item, line)
+            size = len(data)
             head = _DATA_SIZES[size] if size < KEPT_NUMBERS else b"%b$%d\r\n" % (KINDS[_DATA], size)
             packed += (kept.add, line, head, data, _END)
             kept.next_seq = seq + 1
@@ -98,7 +100,7 @@ class Appends:
         packed: list[bytes],
         connection: int,
         begun: float,
-    ) -> list[AppendReply]:
+    ) -> Sequence[AppendReply]:
         """Append `added` of the batch by the plain XADDs that are packed, in one transaction, and the others by the
         script."""
         gate = self._gate
@@ -129,8 +131,7 @@ class Appends:
         done = replies[end - 1]
         if not others and type(done) is list and len(done) == len(added) and _ADDED.issuperset(map(type, done)):
             gate.take(replies[end:], number)  # nearly always
-            seqs = [item.first_seq for item in batch]
-            return [APPENDED[seq] if seq < KEPT_REPLIES else appended(seq) for seq in seqs]
+            return AllAppended(batch)
         if isinstance(done, CommandError):
             gate.refused(replies[:end], number)
         elif done is not None:

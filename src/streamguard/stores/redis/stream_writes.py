@@ -73,7 +73,7 @@ class RedisWrites(StreamWrites):
     def placement(self) -> Placement | None:
         return self._appends if isinstance(self._appends, ClusterAppends) else None
 
-    def append(self, batch: Sequence[AppendRequest]) -> Coroutine[Any, Any, list[AppendReply]]:
+    def append(self, batch: Sequence[AppendRequest]) -> Coroutine[Any, Any, Sequence[AppendReply]]:
         return self._appends.append(batch)
 
     async def heartbeat(

@@ -28,8 +28,8 @@ class StreamWrites(ABC):
     # -- while the stream runs --------------------------------------------------------------------------------------
 
     @abstractmethod
-    async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
-        """Append to many streams in one round trip; replies in the order asked.
+    async def append(self, batch: Sequence[AppendRequest]) -> Sequence[AppendReply]:
+        """Append to many streams in one round trip; replies in the order asked. `AllAppended` may stand for them all.
 
         Each append checks epoch and open state, refuses a missing record, adds the events that are not there yet, and
         hands subscribers a hint. An event already present under the same epoch is a success; under another it is
