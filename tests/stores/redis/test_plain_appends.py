@@ -64,7 +64,7 @@ async def test_several_events_at_once_are_one_script_and_lone_ones_beside_them_a
     store = await make(server.url)
     one, several, long = [await PlainWriter.begin(store) for _ in range(3)]
     server.client().config_resetstat()
-    replies = await store.append([one.request(), several.request(b"a", b"b"), long.request(b"x" * 10_000)])
+    replies = await store.append([one.request(), several.request(b"a", b"x" * 9_000), long.request(b"x" * 10_000)])
     assert [(reply.status, reply.last_seq) for reply in replies] == [(Status.OK, n) for n in (4, 5, 4)]
     assert scripts_called(server.client()) == 1
     several.last = 5

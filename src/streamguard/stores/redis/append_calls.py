@@ -8,7 +8,6 @@ from typing import Final
 from ...values import EventKind
 from ..appends import AppendRequest
 from .clock import ServerClock
-from .codec import flatten
 from .driver import pack_argument
 from .keys import Keys
 from .pipeline import Connections
@@ -64,17 +63,24 @@ class AppendCalls:
         if item.cache.owner is not self:
             self.kept(item)
         keys = self._keys.stream(item.ref)
-        return self._connections.script(
-            "append",
-            (keys.meta, keys.log, keys.session, keys.streams) if item.refresh or decided else (keys.meta, keys.log),
-            (
-                item.epoch,
-                until_ms,
-                item.first_seq,
-                *(() if decided is None else (_DECIDED, *decided, item.ref.stream_id)),
-                *(events[0] if len(events) == 1 else flatten(events)),
-            ),
-        ).packed
+        packed = [
+            self._connections.script_start(
+                "append",
+                (keys.meta, keys.log, keys.session, keys.streams) if item.refresh or decided else (keys.meta, keys.log),
+                (
+                    item.epoch,
+                    until_ms,
+                    item.first_seq,
+                    *(() if decided is None else (_DECIDED, *decided, item.ref.stream_id)),
+                ),
+                more=2 * len(events),
+            )
+        ]
+        for kind, data in events:  # by hand: a third of what the driver takes for it
+            length = len(data)
+            size = SIZES[length] if length < KEPT_NUMBERS else b"$%d\r\n" % length
+            packed += (KINDS[kind], size, data, b"\r\n")
+        return b"".join(packed)
 
     def kept(self, item: AppendRequest) -> KeptStream:
         """What is kept of the stream: the request has it."""
