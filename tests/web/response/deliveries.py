@@ -17,6 +17,7 @@ from streamguard.stores.log_reads import LogReads
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.records import Terminal
 from streamguard.values import EventKind, Outcome, Persisted, Position, QuotaState, SessionKey, StreamRef, new_stream_id
+from streamguard.web.middleware.exchange import Exchange, ResponseState
 from streamguard.web.response.chunk_sender import ChunkSender
 from streamguard.wire import protocol_named
 from streamguard.wire.base import WireProtocol
@@ -58,6 +59,8 @@ class Window:
             patience_seconds=1.0,
             on_close=lambda _: None,
         )
+        self.exchange = Exchange()
+        self.exchange.response = ResponseState.CUT_SHORT  # as that of every stream that has begun
         self.delivery: ChunkSender | None = None
 
     def say(self, *texts: str) -> None:
@@ -69,14 +72,18 @@ class Window:
     def end(self) -> None:
         terminal = Terminal(Outcome.COMPLETED, Persisted.NOT_ASKED, QuotaState.NONE, "msg")
         self.feed.push(EventKind.TERMINAL, terminal.to_json())
-        self.feed.show(self.feed.emitted)
         self.feed.end(complete=True)
 
 
 class Client:
-    """Keeps the bodies it was sent, and who sent them."""
+    """Keeps the bodies it was sent, and who sent them.
+
+    Attributes:
+        ended: whether it was sent the end of the body.
+    """
 
     def __init__(self) -> None:
+        self.ended = False
         self.bodies: list[bytes] = []
         self.tasks: set[asyncio.Task[object] | None] = set()
         self.names: list[str] = []
@@ -85,7 +92,9 @@ class Client:
         self.tasks.add(asyncio.current_task())
         self.names.append(WHO.get())
         if message["type"] == "http.response.body":
+            assert not self.ended
             self.bodies.append(message["body"])
+            self.ended = not message["more_body"]
 
     def texts(self) -> list[str]:
         """The data lines, in the order sent."""
@@ -99,13 +108,14 @@ class Client:
 
 
 @asynccontextmanager
-async def delivering(window: Window, send: Sending, *, at_once: bool = False) -> AsyncIterator[asyncio.Task[None]]:
-    """A delivery that has sent its start and waits for the first event."""
+async def delivering(window: Window, send: Sending, *, at_once: bool = False) -> AsyncIterator[asyncio.Task[bool]]:
+    """A delivery that has sent its start and waits for the first event. Its result: whether the body has ended."""
 
-    async def run() -> None:
+    async def run() -> bool:
         WHO.set("the viewer")
-        window.delivery = ChunkSender(window.viewer, send, at_once=at_once)
-        await window.delivery.run(START)
+        sender = ChunkSender(window.viewer, send, inside=send, at_once=at_once, exchange=window.exchange)
+        window.delivery = sender
+        return await sender.run(START)
 
     task = asyncio.create_task(run())
     await wait_until_async(lambda: waits(window), description="the viewer waits")

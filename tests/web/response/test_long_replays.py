@@ -15,6 +15,7 @@ from streamguard.stores.memory import MemoryStore
 from streamguard.stores.roles.stream_log import READ_EVENTS
 from streamguard.testing._stream_store.steps import begin, closing, put, seal
 from streamguard.values import Position
+from streamguard.web.middleware.exchange import Exchange
 from streamguard.web.response.chunk_sender import ChunkSender
 from streamguard.wire import protocol_named
 
@@ -57,7 +58,7 @@ async def test_a_long_replay_leaves_others_a_turn_after_each_piece(text: bytes, 
 
     turn()
     async with asyncio.timeout(10):
-        await ChunkSender(viewer, send).run(START)
+        await ChunkSender(viewer, send, inside=send, at_once=False, exchange=Exchange()).run(START)
     viewer.close()
     assert b"".join(pieces).count(b"data: x") == 10_000
     assert max(piece.count(b"data: ") for piece in pieces) <= READ_EVENTS

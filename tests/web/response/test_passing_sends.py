@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamguard import StreamGuard
-from streamguard.web.response import chunk_sender
+from streamguard.web.response import stream_response
 from streamguard.web.response.passing_sends import inside_passing
 
 pytestmark = pytest.mark.anyio
@@ -178,7 +178,7 @@ async def test_an_answer_is_the_same_through_the_wrappers_and_past_them(
     answers = []
     for skipping in (True, False):
         if not skipping:
-            monkeypatch.setattr(chunk_sender, "inside_passing", lambda send: send)
+            monkeypatch.setattr(stream_response, "inside_passing", lambda send: send)
         guard = StreamGuard("memory://", authenticate=owner)
         app = make(guard, middleware)
         async with guard.lifespan(app):

@@ -374,7 +374,6 @@ class LiveStream:
             self.feed.push(kind, data)
         if logged:
             self.backlog.end_logged()
-        self.feed.show(self.feed.emitted)
         self.feed.end(complete=True)
         self.finish()
 

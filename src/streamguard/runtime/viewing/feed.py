@@ -257,12 +257,16 @@ class Feed:
             self._large.pop(seq, None)
 
     def end(self, *, complete: bool, fault: Fault | None = None) -> None:
-        """End the feed: no event will follow. Idempotent: the first end stands."""
+        """End the feed: no event will follow. Idempotent: the first end stands.
+
+        `complete`: the newest event is the stream's own end. All events become visible with it, so that a response
+        knows its last chunk when it takes that.
+        """
         if not self.ended:
             self.ended, self._newest_ids = True, None
             self.complete = complete
             self.end_fault = fault
-        self.wake()
+        self.show(self.emitted if complete else self.visible)
 
     def wake(self) -> None:
         """Tell every listener."""

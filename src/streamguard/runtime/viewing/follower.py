@@ -176,12 +176,13 @@ class Follower:
             return
         for kind, data in events[:-1] if lost else events:
             feed.push(kind, data)
+        if over and not lost:
+            feed.end(complete=True)
+            return
         # Show the events before ending the feed: viewers send as soon as they hear of either.
         feed.show(feed.emitted)
         if lost:  # a clean end here would make half an answer look whole
             self._fail(FaultCode.RESUME_FAILED, "not_registered")
-        elif over:
-            feed.end(complete=True)
 
     def _fail(self, code: FaultCode, reason: str | None) -> None:
         self.feed.end(

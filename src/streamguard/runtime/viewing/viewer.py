@@ -164,9 +164,21 @@ class Viewer:
         feed = self.feed
         return feed is not None and feed.complete and self.position >= feed.base
 
+    @property
+    def at_end(self) -> bool:
+        """Whether nothing follows the chunk that `poll` gave last: it is the stream's end."""
+        if self._rest is not None or self.cut_reason is not None:
+            return False
+        feed = self.feed
+        return self._over or (feed is not None and feed.complete and self.position >= feed.visible)
+
+    def end(self) -> None:
+        """The last chunk was delivered, unless the viewer was cut meanwhile: see `at_end`."""
+        self._over = self.cut_reason is None
+
     def newest(self, most: int = WRITE_BYTES) -> bytes | None:
         """Hot path: the one event that was just shown, if that is all there is until `on_news`, in up to `most` bytes;
-        otherwise None, and `poll` knows more. Never empty."""
+        otherwise None, and `poll` knows more. Never empty, and never the stream's end."""
         feed = self._live_feed
         if feed is None:
             return None

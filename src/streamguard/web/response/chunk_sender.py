@@ -8,7 +8,7 @@ from typing import Final
 
 from starlette.types import Message, Send
 
-from .passing_sends import inside_passing
+from ..middleware.exchange import Exchange, ResponseState
 from .server_sends import RestOfSend
 from .timed_viewer import ChunkSource
 
@@ -16,7 +16,7 @@ __all__ = ["FAIR_BYTES", "ChunkSender"]
 
 FAIR_BYTES: Final = 8_192
 """After a chunk this large the next may be there at once: other tasks get a turn first, as they do after each chunk of
-a log. A smaller chunk took all there was."""
+a log. A smaller chunk took all there was. So large a last chunk goes out without the end of the body."""
 
 
 class ChunkSender:
@@ -25,23 +25,41 @@ class ChunkSender:
     Everything that became visible during one `send` goes out in the next, of about 64 KiB at most. Host middleware may
     keep context variables, cancel scopes and locks around its `send`: each call of it is an ordinary one, in the task.
     Only where `send` is the server's own, a lone event is written at once where it is shown: see `server_sends`.
+
+    There the stream's last chunk and the end of the body are one message, too, which is one system call less. Such a
+    server waits only before it writes the message, so that until then a disconnect is what it seems. With any other
+    `send` the watch for a disconnect has to end first, so the end of the body is a message of its own.
     """
 
-    __slots__ = ("_at_once", "_failure", "_loop", "_news", "_rest", "_send", "_viewer", "_woken")
+    __slots__ = (
+        "_at_once",
+        "_exchange",
+        "_failure",
+        "_inside",
+        "_loop",
+        "_news",
+        "_rest",
+        "_send",
+        "_viewer",
+        "_woken",
+    )
 
     def __init__(
         self,
         viewer: ChunkSource,
         send: Send,
         *,
-        at_once: bool = False,
-        loop: asyncio.AbstractEventLoop | None = None,
+        inside: Send,
+        at_once: bool,
+        exchange: Exchange,
     ) -> None:
-        """`at_once`: whether `send` may be called outside of the task, see `is_servers_own`. `loop` is the running
-        event loop, where the caller knows it."""
-        self._loop = loop or asyncio.get_running_loop()
+        """`inside` is what sends the body: see `inside_passing`. `at_once`: whether it may be called outside of the
+        task, see `is_servers_own`."""
+        self._exchange = exchange
+        self._loop = exchange.loop
         self._viewer = viewer
         self._send = send
+        self._inside = inside
         self._at_once = at_once
         self._news = False
         """Something happened since the last `poll`."""
@@ -52,25 +70,29 @@ class ChunkSender:
         self._failure: BaseException | None = None
         """What such a `send` raised."""
 
-    async def run(self, start: Message) -> Send:
-        """Send `start`, then everything up to the stream's end. Returns what sends the final message.
+    async def run(self, start: Message) -> bool:
+        """Send `start`, then everything up to the stream's end. Returns whether the end of the body went out with it;
+        if not, a final message has to follow.
 
         Raises:
             ViewerCutError: the rest cannot be delivered on this connection.
             OSError: the client left (ASGI 2.4). Everything else that `send` raises comes through too.
         """
         viewer = self._viewer
-        clock, create_future = self._loop.time, self._loop.create_future
+        clock, create_future, at_once = self._loop.time, self._loop.create_future, self._at_once
         await self._send(start)
-        self._send = send = inside_passing(self._send)
+        send = self._inside
         viewer.listen(self._wake)
         while True:
             self._news = False
             found = viewer.poll()
             if isinstance(found, bytes):  # nearly always
                 if not found:
-                    return send
+                    return False
                 viewer.sending_since = clock()  # the watchdog measures how long that takes
+                if at_once and self._ends_body(found):
+                    await self._send_last(found)
+                    return True
                 await send({"type": "http.response.body", "body": found, "more_body": True})
                 viewer.sending_since = None
                 if len(found) >= FAIR_BYTES:
@@ -79,7 +101,8 @@ class ChunkSender:
                 if self._news or not viewer.drained:
                     continue
             elif found is not None:
-                await self._send_log(found)
+                if await self._send_log(found):
+                    return True
                 continue
             self._woken = woken = create_future()
             try:
@@ -91,14 +114,35 @@ class ChunkSender:
             if self._rest is not None or self._failure is not None:
                 await self._finish_send()
 
-    async def _send_log(self, read: Awaitable[bytes]) -> None:
-        """Send a chunk of the log, and give others a turn."""
+    def _ends_body(self, chunk: bytes) -> bool:
+        """Whether the chunk that was taken just now goes out together with the end of the body."""
+        return len(chunk) < FAIR_BYTES and self._viewer.at_end
+
+    async def _send_last(self, chunk: bytes) -> None:
+        """Send the stream's last chunk and the end of the body."""
+        exchange = self._exchange
+        exchange.response = ResponseState.WHOLE  # the outermost layer passes the end of no other body on
+        try:
+            await self._inside({"type": "http.response.body", "body": chunk, "more_body": False})
+        except BaseException:
+            exchange.response = ResponseState.CUT_SHORT
+            raise
+        self._viewer.sending_since = None
+        self._viewer.end()
+
+    async def _send_log(self, read: Awaitable[bytes]) -> bool:
+        """Send a chunk of the log, and give others a turn. Returns whether it was the last, with the end of the
+        body."""
         chunk = await read
         if chunk:
             self._viewer.sending_since = self._loop.time()
-            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if self._at_once and self._ends_body(chunk):
+                await self._send_last(chunk)
+                return True
+            await self._inside({"type": "http.response.body", "body": chunk, "more_body": True})
             self._viewer.sending_since = None
         await asyncio.sleep(0)
+        return False
 
     async def _finish_send(self) -> None:
         """Wait for the rest of a `send` that was begun outside of the task, or raise what it raised."""
@@ -125,7 +169,7 @@ class ChunkSender:
             try:
                 chunk = self._viewer.newest(FAIR_BYTES)
                 if chunk is not None:
-                    send = self._send
+                    send = self._inside
                     steps = send({"type": "http.response.body", "body": chunk, "more_body": True}).__await__()
                     for found in steps:  # as far as it goes without waiting, which is to its end, nearly always
                         self._rest = RestOfSend(steps, found)

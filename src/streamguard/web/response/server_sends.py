@@ -24,8 +24,7 @@ _SERVERS: Final = ("uvicorn.protocols.http.",)
 
 
 def is_servers_own(send: Send, exchange: Exchange) -> bool:
-    """Whether messages that `send` is given go to the server as they are."""
-    send = inside_passing(send)
+    """Whether messages that `send`, without the wrappers of `inside_passing`, is given go to the server as they are."""
     if exchange.sends is not None and send == exchange.sends.inner:
         send = inside_passing(exchange.sends.outer)
     return type(getattr(send, "__self__", None)).__module__.startswith(_SERVERS)

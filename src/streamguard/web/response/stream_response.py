@@ -26,6 +26,7 @@ from ..middleware.exchange import Exchange, Placement, ResponseState, exchange_o
 from .chunk_sender import ChunkSender
 from .disconnect_watch import DisconnectWatch
 from .interruption import Interruption
+from .passing_sends import inside_passing
 from .server_sends import is_servers_own
 from .timed_viewer import TimedViewer
 
@@ -161,13 +162,16 @@ class StreamResponse(Response):
                 times = event_times()
                 source = viewer if times is None else TimedViewer(viewer, times)
                 try:
-                    at_once = not viewer.all_there and is_servers_own(send, exchange)
-                    send = await ChunkSender(source, send, at_once=at_once, loop=exchange.loop).run(start)
+                    inside = inside_passing(send)
+                    at_once = is_servers_own(inside, exchange)
+                    sender = ChunkSender(source, send, inside=inside, at_once=at_once, exchange=exchange)
+                    body_ended = await sender.run(start)
                     viewer.on_drop = None
                     viewer.close()
                     exchange.response = state = ResponseState.WHOLE
                     watch.end()  # a server also says that the client left when it needs nothing more
-                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+                    if not body_ended:
+                        await inside({"type": "http.response.body", "body": b"", "more_body": False})
                 except ViewerCutError as exc:
                     state = await self._cut_short(viewer, exc, send)
                 except OSError:  # ASGI 2.4: how `send` tells that the client left

@@ -19,11 +19,16 @@ class ChunkSource(Protocol):
     @property
     def drained(self) -> bool: ...
 
+    @property
+    def at_end(self) -> bool: ...
+
     def listen(self, on_news: Callable[[], None]) -> None: ...
 
     def poll(self) -> bytes | Awaitable[bytes] | None: ...
 
     def newest(self, most: int) -> bytes | None: ...
+
+    def end(self) -> None: ...
 
 
 class TimedViewer:
@@ -57,6 +62,15 @@ class TimedViewer:
     def drained(self) -> bool:
         """As the viewer's."""
         return self._viewer.drained
+
+    @property
+    def at_end(self) -> bool:
+        """As the viewer's."""
+        return self._viewer.at_end
+
+    def end(self) -> None:
+        """As the viewer's."""
+        self._viewer.end()
 
     @property
     def sending_since(self) -> float | None:
