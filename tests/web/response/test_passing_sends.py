@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial, wraps
+from types import FunctionType, MethodType
 
 import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware, cors
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -133,6 +136,58 @@ async def test_what_does_anything_else_is_not_skipped() -> None:
         assert inside_passing(wrapper) is wrapper
     bound = Sent().send
     assert inside_passing(bound) is bound
+
+
+async def through_cors(middleware: type[CORSMiddleware]) -> tuple[Send, Send]:
+    """What an application inside of it is given to send with, and what it sends to."""
+    inner, outer = Inner(), []
+
+    async def outermost(scope: Scope, receive: Receive, send: Send) -> None:
+        outer.append(send)
+        await middleware(inner, allow_origins=["*"])(scope, receive, send)
+
+    sent = await post(outermost)
+    assert (b"access-control-allow-origin", b"*") in sent[0]["headers"]
+    return inner.send, outer[0]
+
+
+async def test_the_wrapper_of_starlettes_cors_is_known() -> None:
+    """Otherwise it changed: see whether it still passes the messages of a body on as they are."""
+    inner, outer = await through_cors(CORSMiddleware)
+    assert inner is not outer
+    assert inside_passing(inner) is outer
+
+
+class Noting(CORSMiddleware):
+    """A host's own."""
+
+    async def send(self, message: Message, send: Send, request_headers: Headers) -> None:
+        await super().send(message, send, request_headers)
+
+
+async def test_a_wrapper_of_cors_that_a_host_changed_gets_every_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    inner, _ = await through_cors(Noting)
+    assert inside_passing(inner) is inner
+    own = CORSMiddleware.send
+
+    @wraps(own)
+    async def traced(self: CORSMiddleware, message: Message, send: Send, request_headers: Headers) -> None:
+        await own(self, message, send, request_headers)
+
+    monkeypatch.setattr(CORSMiddleware, "send", traced)
+    inner, _ = await through_cors(CORSMiddleware)
+    assert inside_passing(inner) is inner
+
+
+@pytest.mark.parametrize(("statement", "skipped"), [("pass", True), ("self.allow_origins", False)])
+async def test_a_method_of_cors_that_does_more_gets_every_message(statement: str, skipped: bool) -> None:
+    """As that of a later Starlette might: these are made in the place of its own."""
+    made: dict[str, FunctionType] = {}
+    source = f"async def send(self, message, send, request_headers):\n    {statement}\n    await send(message)\n"
+    exec(source, vars(cors), made)
+    sent = Sent()
+    wrapper = partial(MethodType(made["send"], object()), send=sent.send, request_headers=Headers())
+    assert inside_passing(wrapper) == (sent.send if skipped else wrapper)
 
 
 def in_starlette(guard: StreamGuard, middleware: list[Middleware]) -> ASGIApp:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -110,6 +111,13 @@ async def test_an_event_is_written_where_it_is_shown(
     http: Literal["h11", "httptools"], read: asyncio.Semaphore, at_once: list[bool]
 ) -> None:
     async with serving(application(make_guard(), read), http=http) as port:
+        await asked(read, port)
+    assert at_once[: EVENTS - 1] == [False] * (EVENTS - 1), "of each event after the first"
+
+
+async def test_also_through_the_wrapper_of_starlettes_cors(read: asyncio.Semaphore, at_once: list[bool]) -> None:
+    middleware = [Middleware(CORSMiddleware, allow_origins=["*"])]
+    async with serving(application(make_guard(), read, middleware=middleware)) as port:
         await asked(read, port)
     assert at_once[: EVENTS - 1] == [False] * (EVENTS - 1), "of each event after the first"
 
