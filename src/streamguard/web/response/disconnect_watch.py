@@ -20,12 +20,29 @@ class DisconnectWatch:
         receive: the request's.
         on_left: called when the client left, or when `receive` failed. Not after `end`.
         enter: calls it, in this turn of the event loop or in one of the next: many clients may leave at once.
+        loop: the running event loop.
     """
 
-    __slots__ = ("_begin", "_enter", "_here", "_on_left", "_over", "_receive", "_task", "client_left", "failure")
+    __slots__ = (
+        "_begin",
+        "_enter",
+        "_here",
+        "_loop",
+        "_on_left",
+        "_over",
+        "_receive",
+        "_task",
+        "client_left",
+        "failure",
+    )
 
     def __init__(
-        self, receive: Receive, *, on_left: Callable[[], None], enter: Callable[[Callable[[], None]], None]
+        self,
+        receive: Receive,
+        *,
+        on_left: Callable[[], None],
+        enter: Callable[[Callable[[], None]], None],
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.client_left: bool = False
         self.failure: Exception | None = None
@@ -33,6 +50,7 @@ class DisconnectWatch:
         self._receive = receive
         self._on_left = on_left
         self._enter = enter
+        self._loop = loop
         self._over = False
         self._here: Interruption | None = None
         """Ends the watch of a task in `until_left`; None while there is none."""
@@ -42,21 +60,28 @@ class DisconnectWatch:
     async def until_left(self) -> None:
         """Watch in the present task, until the client left or `end` was called. Never raises what `receive` raises."""
         if not self._over:
-            self._here = Interruption()
+            self._here = Interruption(self._loop)
             with self._here:
                 await self._watch()
 
-    def begin_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+    def begin_soon(self) -> None:
         """Watch in a task of its own, from the next turn of the event loop on: what is sent before that needs none."""
-        self._begin = loop.call_soon(self._start)
+        self._begin = self._loop.call_soon(self._start)
 
-    def end(self) -> None:
-        """Watch no longer: what the server says from here on means nothing. Repeats change nothing."""
+    def end(self, *, answered: bool = False) -> None:
+        """Watch no longer: what the server says from here on means nothing. Repeats change nothing.
+
+        `answered`: the server was just given the end of the answer. It then tells whoever waits for a message of a
+        disconnect, and the watch is broken off only if it does not: a cancellation goes through seven coroutines.
+        """
         if self._over:
             return
         self._over = True
         if self._here is not None:
-            self._here.request()
+            if answered:
+                self._loop.call_soon(self._here.request)
+            else:
+                self._here.request()
         if self._begin is not None:
             self._begin.cancel()
         if self._task is not None:
@@ -66,13 +91,13 @@ class DisconnectWatch:
         """Wait until nothing reads the messages any more."""
         task = self._task
         if task is not None and not task.done():
-            gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            gone: asyncio.Future[None] = self._loop.create_future()
             task.add_done_callback(lambda _: None if gone.done() else gone.set_result(None))
             await gone
         self._task = None  # its cancellation refers back here, and would keep all of the answer in a cycle
 
     def _start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._watch(), name="streamguard-disconnect")
+        self._task = self._loop.create_task(self._watch(), name="streamguard-disconnect")
 
     async def _watch(self) -> None:
         try:

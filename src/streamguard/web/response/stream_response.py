@@ -119,13 +119,14 @@ class StreamResponse(Response):
             viewer.cut(LEFT)  # also for a `send` of the host's that keeps its cancellation to itself
             sending.request()
 
-        watch = DisconnectWatch(receive, on_left=leave, enter=self._runtime.viewer_registry.throttle.enter)
+        enter = self._runtime.viewer_registry.throttle.enter
+        watch = DisconnectWatch(receive, on_left=leave, enter=enter, loop=exchange.loop)
         viewer.on_drop = sending.request
         call = exchange.call
         if call is not None:
             call.on_detach(leave)
         if viewer.all_there:
-            watch.begin_soon(exchange.loop)
+            watch.begin_soon()
             try:
                 state = await self._deliver(viewer, exchange, send, sending, watch)
             finally:
@@ -169,7 +170,7 @@ class StreamResponse(Response):
                     viewer.on_drop = None
                     viewer.close()
                     exchange.response = state = ResponseState.WHOLE
-                    watch.end()  # a server also says that the client left when it needs nothing more
+                    watch.end(answered=body_ended)  # a server also says that the client left when it has the whole body
                     if not body_ended:
                         await inside({"type": "http.response.body", "body": b"", "more_body": False})
                 except ViewerCutError as exc:
