@@ -35,6 +35,7 @@ PUBLIC = (
     "streamguard.testing",
 )
 WITHOUT_A_LIFE = {
+    "AllAppended": "one commit's",
     "Answer": "one answer's",
     "AppendCache": "one stream's",
     "EndpointStoreSuite": "tests",
