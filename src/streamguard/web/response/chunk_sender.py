@@ -90,7 +90,7 @@ class ChunkSender:
                 if not found:
                     return False
                 viewer.sending_since = clock()  # the watchdog measures how long that takes
-                if at_once and self._ends_body(found):
+                if at_once and len(found) < FAIR_BYTES and viewer.at_end:
                     await self._send_last(found)
                     return True
                 await send({"type": "http.response.body", "body": found, "more_body": True})
@@ -114,10 +114,6 @@ class ChunkSender:
             if self._rest is not None or self._failure is not None:
                 await self._finish_send()
 
-    def _ends_body(self, chunk: bytes) -> bool:
-        """Whether the chunk that was taken just now goes out together with the end of the body."""
-        return len(chunk) < FAIR_BYTES and self._viewer.at_end
-
     async def _send_last(self, chunk: bytes) -> None:
         """Send the stream's last chunk and the end of the body."""
         exchange = self._exchange
@@ -136,7 +132,7 @@ class ChunkSender:
         chunk = await read
         if chunk:
             self._viewer.sending_since = self._loop.time()
-            if self._at_once and self._ends_body(chunk):
+            if self._at_once and len(chunk) < FAIR_BYTES and self._viewer.at_end:
                 await self._send_last(chunk)
                 return True
             await self._inside({"type": "http.response.body", "body": chunk, "more_body": True})
