@@ -232,18 +232,22 @@ async def calls_per_event(kind: Kind, url: str, *, size: int, groups: int, strea
 
 
 class _Cycle:
-    """Has the `send` of a uvicorn, which is known by the module of its class."""
+    """Has the `send` of a uvicorn, which is known by the module of its class, and as a uvicorn tells of a disconnect
+    once it has the whole answer: it sets `over`."""
 
     __module__ = "uvicorn.protocols.http.counted"
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, over: asyncio.Event) -> None:
         self._source = source
+        self._over = over
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             assert message["status"] == 200
         elif MARK in (body := message["body"]):
             self._source.arrived(body.count(MARK))
+        if message.get("more_body") is False:
+            self._over.set()
 
 
 async def ask(app: ASGIApp, source: Source, user: str, *, of_server: bool = False) -> None:
@@ -258,7 +262,7 @@ async def ask(app: ASGIApp, source: Source, user: str, *, of_server: bool = Fals
         await left.wait()
         return {"type": "http.disconnect"}
 
-    servers = _Cycle(source)
+    servers = _Cycle(source, left)
 
     async def send(message: Message) -> None:
         await servers.send(message)

@@ -59,12 +59,12 @@ async def costs_per_stream(kind: Kind, url: str, *, streams: int) -> tuple[Strea
     app, guard = application(kind, url, source)
     async with guard:
         for number in range(WARM):
-            await ask(app, source, f"user-{number}")
+            await ask(app, source, f"user-{number}", of_server=kind is Kind.UVICORN)
         before = _carried_out(url)
         count.begin()
         try:
             for number in range(streams):
-                await ask(app, source, f"user-{number}")
+                await ask(app, source, f"user-{number}", of_server=kind is Kind.UVICORN)
         finally:
             sys.setprofile(None)
         after = _carried_out(url)
