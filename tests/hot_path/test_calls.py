@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from starlette.types import Message, Send
+from starlette.types import Message
 
 from streamguard.runtime.producing.backlog import Backlog
 from streamguard.web.response.chunk_sender import ChunkSender
@@ -86,7 +86,7 @@ async def test_one_more_call_per_event_is_found(kind: Kind, monkeypatch: pytest.
 async def test_a_longer_way_for_each_wake_is_found(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     run = ChunkSender.run
 
-    async def run_deeper(self: ChunkSender, start: Message) -> Send:
+    async def run_deeper(self: ChunkSender, start: Message) -> bool:
         return await run(self, start)
 
     case = Case(kind, on_redis=False, load=Load.MANY)

@@ -123,4 +123,4 @@ def test_a_route_that_is_added_or_replaced_counts_from_then_on() -> None:
 def test_an_endpoint_that_was_routed_already_is_taken() -> None:
     lookup = EndpointLookup(APPLICATIONS["one route"])
     kept = lookup.find(scope_of("POST", "/chat", []))
-    assert lookup.find(scope_of("POST", "/chat", []) | {"endpoint": other}) is not kept
+    assert lookup.find({**scope_of("POST", "/chat", []), "endpoint": other}) is not kept
