@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from streamguard.errors import StoreUnavailableError
+from streamguard.errors import StoreCorruptError, StoreUnavailableError
 from streamguard.observations import Observation, Signal
 from streamguard.retrying import Backoff
 from streamguard.runtime import LiveStream, Runtime, StreamRequest
@@ -81,6 +81,30 @@ async def test_a_writer_that_crashes_for_ever_degrades_its_streams(memory: Memor
     async with working(line, quick(append_deadline_seconds=0.3)) as worker:
         reading = await worker.tell(saying("a"))
         assert (reading.text, reading.ids, reading.over) == ("a", [], True)
+
+
+@pytest.mark.parametrize("accident", ["a stray cancellation", "too few replies", "one by one"])
+async def test_what_a_crashed_commit_carried_is_committed_again(memory: MemoryStore, accident: str) -> None:
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    line = Line(memory)
+    async with working(line) as worker:
+        model = Model("a")
+        stream = await worker.start(model)
+        await wait_until_async(lambda: stream.acked == 1, description="its first event is in the log")
+        if accident == "too few replies":
+            line.answers["append"] = [[]]
+        elif accident == "one by one":
+            line.errors["append"] = [StoreCorruptError("damaged", operation="append"), ZeroDivisionError("a bug")]
+        else:
+            line.before["append"] = cancelled
+        model.say("b")
+        await wait_until_async(lambda: stream.acked == 2, description="the second one is, too")
+        assert [seen.fields["task"] for seen in worker.signals(Signal.TASK_RESTARTED)] == ["writer"]
+        model.end()
+        assert (await worker.watch(stream)).text == "ab"
+        assert not stream.degraded
 
 
 async def test_one_streams_accident_in_the_writer_is_no_others(memory: MemoryStore) -> None:

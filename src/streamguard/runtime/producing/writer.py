@@ -209,18 +209,22 @@ class Writer:
         if self._tally is not None:
             sizes = self._tally.sent(backlogs, batch, now)
         try:
-            replies = await self._store.append(batch)
-            self._breaker.answered()
+            try:
+                replies = await self._store.append(batch)
+            except StoreCorruptError:
+                replies = await self._one_by_one(batch)
+            else:
+                self._breaker.answered()
+            if type(replies) is not AllAppended and len(replies) != len(batch):
+                raise RuntimeError(f"append: {len(replies)} replies to {len(batch)} requests")
         except StoreUnavailableError as exc:
             self._breaker.stumbled(exc)
             self._failed(backlogs, exc)
             await self._retries.pause()
             return
-        except StoreCorruptError:
-            replies = await self._one_by_one(batch)
         except BaseException as exc:
-            # Otherwise the streams would wait without end. The supervisor tells what it was.
-            if not passes(exc):
+            # Otherwise the streams would wait without end. The supervisor tells what it was, also a stray cancellation.
+            if isinstance(exc, asyncio.CancelledError) or not passes(exc):
                 self._failed(backlogs, StoreUnavailableError(f"append: {type(exc).__name__}", operation="append"))
             raise
         # Before the clients of lone events are written to, as these are shown: that is no time of the store's.
