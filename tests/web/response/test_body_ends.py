@@ -14,7 +14,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http import h11_impl, httptools_impl
 
 from streamguard import StreamGuard
@@ -196,6 +196,35 @@ async def test_a_hosts_middleware_gets_the_end_of_the_body_by_itself(
         *again, _ = await whole(port, "/api/chat/s/stream", "GET", **{"Last-Event-ID": first})
         assert again == data[1:], "from the log"
         assert bool(server.bodies[-1][0]) is (middleware is None)
+
+
+@pytest.mark.parametrize(("how", "reason"), [("leaves", "left"), ("is dropped", "slow")])
+async def test_a_viewer_of_a_log_that_misses_the_last_chunk_has_not_seen_the_end(how: str, reason: str) -> None:
+    gate = Gate()
+    guard, app = gated(gate)
+    app.router.lifespan_context = guard.lifespan
+    gate.open()
+    viewers: list[Viewer] = []
+
+    async def missing(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            if message.get("body"):
+                viewers.extend(guard._running().viewer_registry.viewers)
+                if how == "leaves":
+                    raise OSError("the client left")
+                viewers[0].drop("slow")
+                await asyncio.Event().wait()
+            await send(message)
+
+        await app(scope, receive, sending if scope.get("method") == "GET" else send)
+
+    async with serving(missing) as port:
+        *_, first = await whole(port, "/chat")
+        headers = {**USER, "Last-Event-ID": first}
+        async with open_sse(port, "/api/chat/s/stream", method="GET", headers=headers) as client:
+            await client.read_rest()
+            assert client.ending is Ending.CUT
+        assert [viewer.left_reason for viewer in viewers] == [reason]
 
 
 @asynccontextmanager

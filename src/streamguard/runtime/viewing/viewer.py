@@ -329,8 +329,8 @@ class Viewer:
 
     @property
     def left_reason(self) -> str:
-        """Why it views no longer, once that is so: `ended`, why it was cut, or `left`."""
-        return "ended" if self._over else self.cut_reason or "left"
+        """Why it views no longer, once that is so: why it was cut, `ended`, or `left`."""
+        return self.cut_reason or ("ended" if self._over else "left")  # of a log, the end may have been read only
 
     def cut(self, reason: str) -> None:
         """Make `poll` raise `ViewerCutError(reason)`. For use from another task."""

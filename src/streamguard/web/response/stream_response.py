@@ -176,6 +176,7 @@ class StreamResponse(Response):
                 except ViewerCutError as exc:
                     state = await self._cut_short(viewer, exc, send)
                 except OSError:  # ASGI 2.4: how `send` tells that the client left
+                    viewer.cut(LEFT)
                     state = ResponseState.CLIENT_LEFT
         finally:
             watch.end()
