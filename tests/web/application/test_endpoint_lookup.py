@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Host, Mount, Route
@@ -32,6 +33,14 @@ async def other() -> AsyncIterator[str]:
 
 async def page(request: Request) -> Response:
     return Response()
+
+
+class Answers(HTTPEndpoint):
+    """For any method, as its route says."""
+
+    @GUARD.stream(protocol="plain", binding="answers")
+    async def post(self, request: Request) -> AsyncIterator[str]:
+        yield "c"
 
 
 class BetaRoute(Route):
@@ -69,10 +78,17 @@ APPLICATIONS = {
     "a host first": Starlette(routes=[Host("b.test", Starlette(routes=[OTHER])), CHAT]),
     "a class of the host's first": Starlette(routes=[BetaRoute("/chat", other, methods=["POST"]), CHAT]),
     "a page of another method": Starlette(routes=[Route("/chat", page), CHAT]),
+    "a page of another method before a class of the host's": Starlette(
+        routes=[Route("/chat", page), BetaRoute("/chat", other, methods=["POST"]), CHAT]
+    ),
+    "a page of another method before hosts": Starlette(
+        routes=[Route("/chat", page), Mount("/", routes=[Host("b.test", Starlette(routes=[OTHER])), CHAT])]
+    ),
+    "a class of Starlette's": Starlette(routes=[Route("/chat", Answers)]),
 }
 REQUESTS = [
     (method, path, headers, root)
-    for method in ("POST", "GET", "OPTIONS")
+    for method in ("POST", "GET", "OPTIONS", "pOST")
     for path in ("/chat", "/chat/", "/chat/s/stream", "/other")
     for headers in ([], [(b"host", b"b.test")], [(b"x-beta", b"1")])
     for root in ("", "/chat")
@@ -104,6 +120,16 @@ def test_a_path_that_is_spelled_out_is_kept(name: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(Route, "matches", None)
     assert before is not None
     assert lookup.find(scope_of("POST", "/chat", [])) is before
+
+
+def test_a_method_that_a_client_invents_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    lookup = EndpointLookup(APPLICATIONS["a class of Starlette's"])
+    kept = lookup.find(scope_of("POST", "/chat", []))
+    assert lookup.find(scope_of("pOST", "/chat", [])) is kept is not None
+    monkeypatch.setattr(Route, "matches", None)
+    assert lookup.find(scope_of("POST", "/chat", [])) is kept
+    with pytest.raises(TypeError):
+        lookup.find(scope_of("pOST", "/chat", []))
 
 
 def test_a_route_that_is_added_or_replaced_counts_from_then_on() -> None:
