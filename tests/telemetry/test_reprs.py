@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import pytest
+from sentry_sdk.serializer import serialize
 
 import streamguard
 
@@ -73,3 +74,11 @@ def test_there_are_some() -> None:
 @pytest.mark.parametrize("record", TELLING, ids=lambda record: f"{record.__module__}.{record.__name__}")
 def test_a_record_does_not_show_whose_it_is_or_what_it_holds(record: type) -> None:
     assert CANARY not in repr(made(record)), f"{telling(record)}: field(repr=False)"
+
+
+@pytest.mark.parametrize("record", TELLING, ids=lambda record: f"{record.__module__}.{record.__name__}")
+def test_sentry_sends_no_more_of_it(record: type) -> None:
+    """It sends a tuple's items, whatever its `repr` shows."""
+    assert CANARY not in str(serialize({"here": made(record)}, is_vars=True)), (
+        f"{telling(record)}: no named tuple, or __sentry_repr__"
+    )

@@ -305,6 +305,9 @@ class Close(NamedTuple):
     def __repr__(self) -> str:
         return f"Close({self.ref!r}, epoch={self.epoch})"  # without content
 
+    def __sentry_repr__(self) -> str:  # Sentry sends other tuples item by item
+        return repr(self)
+
 
 class LostLog(NamedTuple):
     """Declares a stream's log lost, creating its record if need be, and keeps or ends it.

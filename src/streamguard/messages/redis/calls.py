@@ -52,6 +52,9 @@ class Record(NamedTuple):
     def __repr__(self) -> str:
         return f"Record(position={self.position})"  # without content
 
+    def __sentry_repr__(self) -> str:  # Sentry sends other tuples item by item
+        return repr(self)
+
 
 class OpenAnswer(NamedTuple):
     """See `Open`."""

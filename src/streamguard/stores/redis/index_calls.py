@@ -153,6 +153,9 @@ class OutboxAnswer(NamedTuple):
     def __repr__(self) -> str:
         return f"OutboxAnswer(state={self.state!r}, attempts={self.attempts!r})"  # without content
 
+    def __sentry_repr__(self) -> str:  # Sentry sends other tuples item by item
+        return repr(self)
+
 
 class OutboxState(MetaCall[OutboxAnswer], script="outbox_state"):
     """What a stream's record says it owes."""

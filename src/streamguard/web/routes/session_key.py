@@ -28,6 +28,9 @@ class OwnedSession(NamedTuple):
     def __repr__(self) -> str:
         return f"OwnedSession({self.key!r})"
 
+    def __sentry_repr__(self) -> str:  # Sentry sends other tuples item by item
+        return repr(self)
+
 
 async def session_of(context: GuardContext, target: RouteTarget, request: Request, ids: ResponseIds) -> OwnedSession:
     """The session of a request. `ids` get its id.
