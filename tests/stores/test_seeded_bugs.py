@@ -111,8 +111,8 @@ BUGS = {
     ),
     "a sealed stream is sealed again as it is closed": Bug(
         "close",
-        "if state ~= 'o' or lost ~= '0' or",
-        "if lost ~= '0' or",
+        "if state ~= 'o' or lost ~= '0' then",
+        "if lost ~= '0' then",
         frozenset({"seal", "slots", "I5"}),
         (Rules.seal, Rules.end_in_one_step),
     ),
