@@ -10,7 +10,6 @@ from typing import Literal
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -176,7 +175,20 @@ class Passing(BaseHTTPMiddleware):
         return await call_next(request)
 
 
-@pytest.mark.parametrize("middleware", [None, Passing, GZipMiddleware], ids=["none", "base-http", "gzip"])
+class Wrapping:
+    """Wraps `send`, as `GZipMiddleware` does for every client from some Starlette on."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def wrapped(message: Message) -> None:
+            await send(message)
+
+        await self.app(scope, receive, wrapped)
+
+
+@pytest.mark.parametrize("middleware", [None, Passing, Wrapping], ids=["none", "base-http", "a wrapper"])
 async def test_a_hosts_middleware_gets_the_end_of_the_body_by_itself(
     middleware: Callable[..., ASGIApp] | None, server: Server
 ) -> None:
