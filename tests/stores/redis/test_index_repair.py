@@ -197,3 +197,20 @@ async def test_an_account_without_scan_is_asked_once(own_redis: Callable[..., Re
     finally:
         server.command("ACL", "SETUSER", "default", "+scan")
         await store.aclose()
+
+
+async def test_a_server_that_takes_no_commands_at_present_is_asked_again(own_redis: Callable[..., RedisServer]) -> None:
+    """That it refuses now says nothing of the account."""
+    server = own_redis(config={"replica-serve-stale-data": "no"})
+    store = RedisStore(server.url, command_seconds=5)
+    try:
+        ref = await begin(store, lease=SHORT_SECONDS)
+        assert server.command("ZREM", KEYS.lease_shard(ref), KEYS.stream(ref).member) == 1
+        await overdue(store)
+        server.command("REPLICAOF", "127.0.0.1", 1)
+        await store.repair_indexes()
+        server.command("REPLICAOF", "NO", "ONE")
+        await store.repair_indexes()
+        assert await store.expired_leases(limit=10) == [ref]
+    finally:
+        await store.aclose()

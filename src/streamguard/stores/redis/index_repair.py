@@ -21,6 +21,7 @@ from .driver import Command, CommandError, Reply
 from .index_calls import RenewEntries
 from .lifetimes import INDEX_TTL_MS
 from .namespace import RedisNamespace
+from .permissions import is_refusal
 from .pipeline import Server
 from .record_fields import RECORD_FIELDS
 
@@ -79,8 +80,8 @@ class IndexRepair:
                     self._cursors[server.name] = cursor
                     if cursor == b"0":
                         return
-                case CommandError():
-                    self._refused = True
+                case CommandError() as refusal:
+                    self._refused |= is_refusal(str(refusal))  # a server that is busy or loading refuses it to all
                     return
                 case _:
                     return

@@ -23,7 +23,7 @@ from .pipeline import Connections, Server
 from .scripts import Scripts
 from .stream_calls import TryCommands
 
-__all__ = ["DIRECT", "OPTIONAL", "SCRIPTED", "Permissions", "probe_key"]
+__all__ = ["DIRECT", "OPTIONAL", "SCRIPTED", "Permissions", "is_refusal", "probe_key"]
 
 SCRIPTED: Final = (
     ("SET", "@", "1", "PX", "@ttl"),
@@ -209,7 +209,7 @@ def _lacking(operation: str, replies: Sequence[tuple[str, Reply | str]]) -> list
         if not isinstance(reply, (str, CommandError)):
             continue
         text = str(reply)
-        if _is_refusal(text):
+        if is_refusal(text):
             found.append("channels" if "channel" in text else "keys" if "key" in text else name)
         elif isinstance(reply, CommandError):
             checked(operation, [reply])
@@ -219,5 +219,6 @@ def _lacking(operation: str, replies: Sequence[tuple[str, Reply | str]]) -> list
     return found
 
 
-def _is_refusal(text: str) -> bool:
+def is_refusal(text: str) -> bool:
+    """Whether an error reply says that this account may not run the command, or that the server has no such one."""
     return _REFUSED.search(text) is not None
