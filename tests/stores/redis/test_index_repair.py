@@ -25,10 +25,11 @@ from streamguard.testing._stream_store.steps import (
     seal,
     try_register,
 )
-from streamguard.values import Persisted, StreamRef
+from streamguard.values import Persisted, QuotaState, StreamRef
 
 from ...harness.redis import RedisServer
 from ...harness.redis_cluster import RedisCluster
+from ...harness.waiting import wait_until_async
 from ..leases import SHORT_SECONDS, overdue
 
 pytestmark = pytest.mark.anyio
@@ -86,7 +87,6 @@ async def test_a_stream_whose_entry_is_lost_is_found(place: Place) -> None:
 async def test_a_stream_that_is_renewed_or_closed_gets_no_entry(place: Place) -> None:
     running, closed = await begin(place.writer, lease=60), await begin(place.writer, lease=SHORT_SECONDS)
     await end(place.writer, closed)
-    await place.writer.update_meta(closed, persisted=Persisted.YES)
     place.lose(KEYS.lease_shard(running), running)
     await overdue(place.finder)
     await place.finder.repair_indexes()
@@ -122,6 +122,18 @@ async def test_a_dead_letter_whose_entry_is_lost_is_listed_again(place: Place) -
     await place.finder.repair_indexes()
     assert await place.finder.claim_due(limit=10, claim_seconds=60) == []
     assert {owed.ref for owed in await place.finder.outbox_entries(dead=True, limit=10)} == {ref, kept}
+
+
+async def test_work_that_was_given_up_is_not_entered_again(place: Place) -> None:
+    """Its record may go on to say that a settlement is pending: an outbox that is empty must not seem to fill."""
+    ref = await owing(place.writer)
+    assert await place.writer.dead_letter(ref, reason="too_often", ttl_seconds=60) is Status.OK
+    assert await place.writer.update_meta(ref, quota=QuotaState.PENDING) is Status.OK
+    assert await place.writer.complete(ref, persisted=Persisted.NO, retention_seconds=60) is Status.OK
+    await wait_until_async(lambda: not place.listed(KEYS.outbox_shard(ref), ref), description="its entry is removed")
+    await place.finder.repair_indexes()
+    assert not place.listed(KEYS.outbox_shard(ref), ref)
+    assert (await place.finder.depths()).outbox == 0
 
 
 async def test_work_that_waits_stays_where_it_is(place: Place) -> None:

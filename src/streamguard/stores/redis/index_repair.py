@@ -16,9 +16,11 @@ from typing import Final
 
 from ...decoding import DAMAGE, read_text
 from ...errors import StoreUnavailableError
+from ...lua import read_reply
 from ...values import FORMAT_VERSION, Persisted, QuotaState, SessionKey, StreamRef
 from .driver import Command, CommandError, Reply
-from .index_calls import RenewEntries
+from .index_calls import OutboxAnswer, OutboxState, RenewEntries
+from .keys import StreamKeys
 from .lifetimes import INDEX_TTL_MS
 from .namespace import RedisNamespace
 from .permissions import is_refusal
@@ -32,6 +34,8 @@ PAGES: Final = 8
 PAGE: Final = 500
 """SCAN goes over about so many keys for one page. Measured, a third of them records: that holds Redis up for 0.6 ms,
 and the page costs 1.5 ms of Redis's CPU and 2 ms of the worker's."""
+
+_NOTHING_OWED: Final = frozenset({b"gone", b"open", b"newer"})
 
 _FIELDS: Final = [
     RECORD_FIELDS[name]
@@ -99,13 +103,24 @@ class IndexRepair:
             case _:
                 return
         entries: dict[bytes, list[bytes]] = {}
+        owing: list[tuple[bytes, StreamKeys]] = []
         for name, reply in zip(records, replies, strict=True):
             try:
-                shard, member = self._entry_of(name, reply, now_ms)
+                found = self._to_look_at(name, reply, now_ms)
             except DAMAGE:
                 continue
-            if shard:
-                entries.setdefault(shard, []).append(member)
+            if found is None:
+                continue
+            ref, closed = found
+            keys = self._redis.keys.stream(ref)
+            if keys.meta != name:
+                continue
+            if closed:
+                owing.append((self._redis.keys.outbox_shard(ref), keys))
+            else:
+                entries.setdefault(keys.lease_shard, []).append(keys.member)
+        for shard, keys in await self._lost_work(owing):
+            entries.setdefault(shard, []).append(keys.member)
         entering = [
             RenewEntries(shard_key=shard, mode="NX", from_now_ms=0, ttl_ms=INDEX_TTL_MS, members=members)
             for shard, members in entries.items()
@@ -113,21 +128,43 @@ class IndexRepair:
         if entering:
             await self._redis.ask("repair_indexes", *map(self._redis.command, entering), partly=True)
 
-    def _entry_of(self, name: bytes, reply: Reply, now_ms: int) -> tuple[bytes, bytes]:
-        """The index, and the name in it, of a stream that a worker has to look at; of any other, two empty texts.
+    async def _lost_work(self, owing: Sequence[tuple[bytes, StreamKeys]]) -> list[tuple[bytes, StreamKeys]]:
+        """Those without an entry that owe something. What a record says of its save and its settlement may stay
+        `pending` after the work is given up, and of a lost log no worker is to see to it: without a payload there is
+        none."""
+        if not owing:
+            return []
+        asking = [Command.on(shard, "ZSCORE", keys.member)._replace(on_index=shard) for shard, keys in owing]
+        scores = await self._redis.ask("repair_indexes", *asking, partly=True)
+        without = [one for one, score in zip(owing, scores, strict=True) if score is None]
+        reading = [self._redis.command(OutboxState(meta_key=keys.meta)) for _, keys in without]
+        states = await self._redis.connections.run("repair_indexes", reading) if reading else []
+        return [one for one, state in zip(without, states, strict=True) if _owes(state)]
+
+    @staticmethod
+    def _to_look_at(name: bytes, reply: Reply, now_ms: int) -> tuple[StreamRef, bool] | None:
+        """Which one it is, and whether it is closed, of a stream that a worker may have to look at; None of any other.
         Workers compare with the record, and correct an entry that is wrong: so this need not be exact."""
         if not isinstance(reply, list):
-            return b"", b""
+            return None
         version, state, lease_until, persisted, quota, dead, owner, session = reply
         if version is None or int(read_text(version)) > FORMAT_VERSION:
-            return b"", b""
-        ref = StreamRef(SessionKey(read_text(owner), read_text(session)), name[-24:].decode())
-        keys = self._redis.keys.stream(ref)
-        if keys.meta != name:
-            return b"", b""
-        if state != b"c":
-            return (keys.lease_shard, keys.member) if int(read_text(lease_until)) < now_ms else (b"", b"")
-        owes = (
-            persisted == Persisted.PENDING.value.encode() or quota == QuotaState.PENDING.value.encode() or dead == b"1"
-        )
-        return (self._redis.keys.outbox_shard(ref), keys.member) if owes else (b"", b"")
+            return None
+        closed = state == b"c"
+        if closed:
+            pending = persisted == Persisted.PENDING.value.encode() or quota == QuotaState.PENDING.value.encode()
+            wanted = pending or dead == b"1"
+        else:
+            wanted = int(read_text(lease_until)) < now_ms
+        if not wanted:
+            return None
+        return StreamRef(SessionKey(read_text(owner), read_text(session)), name[-24:].decode()), closed
+
+
+def _owes(reply: Reply) -> bool:
+    """Whether a record says of its stream that a worker, or an operator, has to see to what it owes."""
+    try:
+        answer: OutboxAnswer = read_reply(OutboxAnswer, reply)
+    except DAMAGE:
+        return False
+    return answer.state not in _NOTHING_OWED
