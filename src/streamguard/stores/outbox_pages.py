@@ -33,6 +33,11 @@ class OutboxPlace(NamedTuple):
     same: int = 0
     """How many entries of just that time are before it: it goes on among them."""
 
+    def passed(self, times_ms: Sequence[int]) -> int:
+        """How many entries are before this place, of those whose times are given: all from its time on. Those of just
+        that time may be gone since, and then nothing later is passed over in their stead."""
+        return min(self.same, sum(1 for at in times_ms if at == self.at_ms))
+
     def past(self, times_ms: Sequence[int]) -> OutboxPlace:
         """The place behind further entries, whose times are given in order."""
         if not times_ms:

@@ -39,13 +39,14 @@ class MemoryInspection(Inspection):
         now, begin = self._tables.begin(), OutboxPlace.read(after)
         times = {ref: max(0, round(at * 1000)) for ref, at in (self._tables.dead if dead else self._tables.due).items()}
         there = [ref for ref, at in times.items() if at >= begin.at_ms]
-        waiting = heapq.nsmallest(limit + begin.same, there, key=lambda ref: (times[ref], ref.stream_id))[begin.same :]
+        passed = begin.passed([times[ref] for ref in there])
+        waiting = heapq.nsmallest(limit + passed, there, key=lambda ref: (times[ref], ref.stream_id))[passed:]
         entries = []
         for ref in waiting:
             entry = self._entry(ref, dead=dead, now=now)
             if entry is not None:
                 entries.append(entry)
-        left = max(0, len(there) - begin.same - len(waiting))
+        left = max(0, len(there) - passed - len(waiting))
         end = begin.past([times[ref] for ref in waiting])
         return OutboxPage(entries, end.text if left else None, left)
 

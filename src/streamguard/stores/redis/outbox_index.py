@@ -147,9 +147,11 @@ class OutboxIndex(ShardedIndex):
             entries += self.entries(shard, names, operation)
             there += number if isinstance(number, int) else 0
         entries.sort(key=lambda entry: abs(entry.score))  # stable
-        taken = entries[begin.same : most]
-        end = begin.past([max(lowest, abs(entry.score)) for entry in taken])  # a score that is no number is read as 0
-        return taken, end, max(0, there - begin.same - len(taken)) if len(entries) > begin.same else 0
+        times = [max(lowest, abs(entry.score)) for entry in entries]  # a score that is no number is read as 0
+        passed = begin.passed(times)
+        taken = entries[passed : passed + count]
+        end = begin.past(times[passed : passed + count])
+        return taken, end, max(0, there - passed - len(taken)) if len(entries) > passed else 0
 
     async def entry(self, operation: str, ref: StreamRef) -> Entry | None:
         """The entry of a stream."""

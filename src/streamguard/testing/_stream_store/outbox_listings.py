@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ...stores.records import OutboxEntry, Status
 from ...stores.store import StreamStore
-from ...values import Persisted, QuotaState
+from ...values import Persisted, QuotaState, StreamRef
 from .clauses import Clauses
 from .outbox import PAYLOAD, PLENTY, claimed, enqueued, listed
 from .steps import (
@@ -184,6 +184,20 @@ class OutboxListingClauses(Clauses):
                 assert times == sorted(times)
             assert {owed.dead for owed in found} == {kind}
         assert not dead & {owed.ref for owed in await store.outbox_entries(dead=False, limit=PLENTY)}
+
+    async def test_an_entry_that_goes_between_two_pages_hides_no_other(self, store: StreamStore) -> None:
+        waiting = {await enqueued(store, due=LONG_SECONDS * (number + 1)) for number in range(5)}
+        found: list[StreamRef] = []
+        after: str | None = None
+        while True:
+            page = await store.outbox_page(dead=False, limit=2, after=after)
+            found += [owed.ref for owed in page.entries]
+            after = page.next
+            if after is None:
+                break
+            if found[-1:] and found[-1] in waiting:  # where the next page begins
+                assert await store.complete(found[-1], retention_seconds=60) is Status.OK
+        assert waiting <= set(found)
 
     async def test_an_entry_is_found_by_its_streams_id(self, store: StreamStore) -> None:
         living, dead, closed = await enqueued(store), await enqueued(store), await begin(store)
