@@ -13,7 +13,7 @@ from types import ModuleType, SimpleNamespace
 import httpx
 import pytest
 
-from ..contrib.provider_chats import KEYS, pointed_at
+from ..contrib.provider_chats import KEYS, NOISE_OF_LIBRARIES, pointed_at
 from ..contrib.upstream import provider
 from ..examples.live import chat_body
 from .samples import ROOT, blocks, run_page, serving
@@ -69,6 +69,7 @@ def test_the_test_that_a_page_shows_passes(page: str, tmp_path: Path) -> None:
     assert "1 passed" in ran.stdout
 
 
+@pytest.mark.filterwarnings(*NOISE_OF_LIBRARIES)  # that of the process's first use of a library
 @pytest.mark.parametrize("page", [*PAGES, "providers/any-other"])
 def test_the_first_program_saves_question_and_answer(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
