@@ -14,14 +14,39 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.routing import Route
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamguard import Settings, StreamGuard
 from tests.harness.waiting import wait_until_async
 
-__all__ = ["USER", "Gate", "calling", "gated", "gated_by", "make_guard", "request_scope", "serving", "user_of"]
+__all__ = [
+    "USER",
+    "Gate",
+    "WrappedSends",
+    "calling",
+    "gated",
+    "gated_by",
+    "make_guard",
+    "request_scope",
+    "serving",
+    "user_of",
+]
 
 USER = {"X-User": "ann"}
+
+
+class WrappedSends:
+    """A host's middleware that wraps `send` and does nothing else, as `GZipMiddleware` does for every client from some
+    Starlette on."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def wrapped(message: Message) -> None:
+            await send(message)
+
+        await self._app(scope, receive, wrapped)
 
 
 def request_scope(path: str, method: str = "POST") -> Scope:

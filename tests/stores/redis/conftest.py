@@ -13,6 +13,15 @@ from .plain_writer import Make
 
 
 @pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[RedisStore]:
+    """A store straight on Redis, as a worker has one."""
+    store = RedisStore(redis_url, command_seconds=5)  # this machine may be busy
+    assert await store.start() == []
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
 async def make(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
     monkeypatch.setattr(append_gate, "LONGEST_SECONDS", 60.0)  # this machine may be busy
     stores = []

@@ -16,7 +16,6 @@ from streamguard.stores.redis.keys import Keys
 from streamguard.testing._stream_store.outbox import enqueued
 from streamguard.testing._stream_store.steps import (
     begin,
-    closing,
     end,
     fresh_key,
     new_stream,
@@ -95,17 +94,8 @@ async def test_a_stream_that_is_renewed_or_closed_gets_no_entry(place: Place) ->
         assert not place.listed(KEYS.outbox_shard(ref), ref)
 
 
-async def owing(store: RedisStore) -> StreamRef:
-    """A stream that has ended, and whose save is owed."""
-    ref = await begin(store)
-    await store.enqueue(ref, due_seconds=60)
-    await seal(store, ref)
-    assert (await store.close(closing(ref, owed=b"a save"))).status is Status.OK
-    return ref
-
-
 async def test_work_whose_entry_is_lost_is_found(place: Place) -> None:
-    ref = await owing(place.writer)
+    ref = await enqueued(place.writer, due=60)
     place.lose(KEYS.outbox_shard(ref), ref)
     assert await place.finder.claim_due(limit=10, claim_seconds=60) == []
     await place.finder.repair_indexes()
@@ -115,7 +105,7 @@ async def test_work_whose_entry_is_lost_is_found(place: Place) -> None:
 
 
 async def test_a_dead_letter_whose_entry_is_lost_is_listed_again(place: Place) -> None:
-    ref, kept = await owing(place.writer), await owing(place.writer)
+    ref, kept = await enqueued(place.writer, due=60), await enqueued(place.writer, due=60)
     for one in (ref, kept):
         assert await place.writer.dead_letter(one, reason="too_often", ttl_seconds=60) is Status.OK
     place.lose(KEYS.outbox_shard(ref), ref)
@@ -126,7 +116,7 @@ async def test_a_dead_letter_whose_entry_is_lost_is_listed_again(place: Place) -
 
 async def test_work_that_was_given_up_is_not_entered_again(place: Place) -> None:
     """Its record may go on to say that a settlement is pending: an outbox that is empty must not seem to fill."""
-    ref = await owing(place.writer)
+    ref = await enqueued(place.writer, due=60)
     assert await place.writer.dead_letter(ref, reason="too_often", ttl_seconds=60) is Status.OK
     assert await place.writer.update_meta(ref, quota=QuotaState.PENDING) is Status.OK
     assert await place.writer.complete(ref, persisted=Persisted.NO, retention_seconds=60) is Status.OK

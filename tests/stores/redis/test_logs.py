@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 
@@ -31,14 +31,6 @@ from ...harness.redis import RedisServer
 from ..leases import SHORT_SECONDS, overdue
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def store(redis_url: str) -> AsyncIterator[RedisStore]:
-    store = RedisStore(redis_url, command_seconds=5)  # this machine may be busy
-    assert await store.start() == []
-    yield store
-    await store.aclose()
 
 
 async def test_an_evicted_log_is_never_recreated(

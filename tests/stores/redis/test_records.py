@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 from hypothesis import given
@@ -133,14 +133,6 @@ def test_a_script_that_answers_something_else_is_reported(reply: Reply) -> None:
         read_answer("seal", sealing, reply)
     with pytest.raises(StoreCorruptError, match="unexpected"):
         decode_text(reply)
-
-
-@pytest.fixture
-async def store(redis_url: str) -> AsyncIterator[RedisStore]:
-    store = RedisStore(redis_url, command_seconds=5)  # this machine may be busy
-    await store.start()
-    yield store
-    await store.aclose()
 
 
 @pytest.mark.anyio

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -31,14 +30,6 @@ from ...harness.redis import RedisServer
 pytestmark = pytest.mark.anyio
 
 KEYS = Keys("streamguard")
-
-
-@pytest.fixture
-async def store(redis_url: str) -> AsyncIterator[RedisStore]:
-    store = RedisStore(redis_url, command_seconds=10)  # this machine may be busy
-    await store.start()
-    yield store
-    await store.aclose()
 
 
 @pytest.fixture

@@ -16,15 +16,14 @@ from streamguard.stores.records import Status
 from streamguard.stores.redis import RedisStore, removed_entries
 from streamguard.stores.redis.keys import Keys
 from streamguard.stores.store import StreamStore
+from streamguard.testing._stream_store.outbox import enqueued
 from streamguard.testing._stream_store.steps import (
     begin,
-    closing,
     end,
     is_due,
     losing,
     new_stream,
     put,
-    seal,
     tombstone,
     try_register,
 )
@@ -157,21 +156,12 @@ async def test_a_stream_that_stays_closed_gets_no_entry(redis_cluster: RedisClus
     assert redis_cluster.master_of(keys.lease_shard).command("ZSCORE", keys.lease_shard, keys.member) is None
 
 
-async def owing(store: StreamStore) -> StreamRef:
-    """A stream that has ended, and owes a save."""
-    ref = await begin(store)
-    await store.enqueue(ref, due_seconds=0)
-    await seal(store, ref)
-    assert (await store.close(closing(ref, owed=b"a save"))).status is Status.OK
-    return ref
-
-
 async def claimed(store: StreamStore) -> list[StreamRef]:
     return [owed.ref for owed in await store.claim_due(limit=100, claim_seconds=60)]
 
 
 async def test_work_whose_completion_a_cluster_lost_is_found(redis_cluster: RedisCluster, clusters: RedisStore) -> None:
-    ref = await owing(clusters)
+    ref = await enqueued(clusters)
     assert await claimed(clusters) == [ref]
     shard, member = KEYS.outbox_shard(ref), KEYS.stream(ref).member
     put_back = kept(redis_cluster.master_of(KEYS.stream(ref).meta), ref)
@@ -182,7 +172,7 @@ async def test_work_whose_completion_a_cluster_lost_is_found(redis_cluster: Redi
 
 
 async def test_work_whose_entry_a_cluster_lost_is_found(redis_cluster: RedisCluster, clusters: RedisStore) -> None:
-    ref = await owing(clusters)
+    ref = await enqueued(clusters)
     shard, member = KEYS.outbox_shard(ref), KEYS.stream(ref).member
     assert redis_cluster.master_of(shard).command("ZREM", shard, member) == 1
     assert await claimed(clusters) == [ref]
@@ -191,7 +181,7 @@ async def test_work_whose_entry_a_cluster_lost_is_found(redis_cluster: RedisClus
 async def test_work_that_is_done_or_claimed_gets_no_other_entry(
     redis_cluster: RedisCluster, clusters: RedisStore
 ) -> None:
-    ref = await owing(clusters)
+    ref = await enqueued(clusters)
     assert await claimed(clusters) == [ref]
     assert await claimed(clusters) == [], "its claim stands"
     assert await clusters.complete(ref, persisted=Persisted.YES, retention_seconds=60) is Status.OK

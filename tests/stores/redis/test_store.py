@@ -47,14 +47,6 @@ from ..leases import SHORT_SECONDS, overdue
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def store(redis_url: str) -> AsyncIterator[RedisStore]:
-    store = RedisStore(redis_url, command_seconds=5)  # this machine may be busy
-    assert await store.start() == []
-    yield store
-    await store.aclose()
-
-
 class TestRedisStore(StreamStoreSuite):
     short_seconds = 0.2
 

@@ -24,15 +24,6 @@ EMPTY = Hint(0, (), False)
 
 
 @pytest.fixture
-async def store(redis_url: str) -> AsyncIterator[RedisStore]:
-    """The writer: straight to Redis."""
-    store = RedisStore(redis_url, command_seconds=5)  # this machine may be busy
-    await store.start()
-    yield store
-    await store.aclose()
-
-
-@pytest.fixture
 async def remote(proxy: FaultProxy, redis_database: int) -> AsyncIterator[RedisStore]:
     """Another process, behind the proxy."""
     store = RedisStore(proxy.redis_url(redis_database), command_seconds=2)

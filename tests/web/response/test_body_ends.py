@@ -26,7 +26,7 @@ from streamguard.wire.plain import PlainProtocol
 
 from ...harness.sse import Ending, SseConnection, open_sse
 from ...harness.waiting import wait_until_async
-from ..serving import USER, Gate, gated, make_guard, serving
+from ..serving import USER, Gate, WrappedSends, gated, make_guard, serving
 from .deliveries import Client, Window, delivering, hangs
 
 pytestmark = pytest.mark.anyio
@@ -175,20 +175,7 @@ class Passing(BaseHTTPMiddleware):
         return await call_next(request)
 
 
-class Wrapping:
-    """Wraps `send`, as `GZipMiddleware` does for every client from some Starlette on."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def wrapped(message: Message) -> None:
-            await send(message)
-
-        await self.app(scope, receive, wrapped)
-
-
-@pytest.mark.parametrize("middleware", [None, Passing, Wrapping], ids=["none", "base-http", "a wrapper"])
+@pytest.mark.parametrize("middleware", [None, Passing, WrappedSends], ids=["none", "base-http", "a wrapper"])
 async def test_a_hosts_middleware_gets_the_end_of_the_body_by_itself(
     middleware: Callable[..., ASGIApp] | None, server: Server
 ) -> None:

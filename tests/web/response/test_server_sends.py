@@ -14,30 +14,17 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.routing import Mount, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from streamguard import StreamGuard
 from streamguard.web.response.chunk_sender import ChunkSender
 
 from ...harness.waiting import wait_until_async
-from ..serving import USER, make_guard, serving
+from ..serving import USER, WrappedSends, make_guard, serving
 
 pytestmark = pytest.mark.anyio
 
 EVENTS = 30
-
-
-class Renaming:
-    """A host's middleware that wraps `send`."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def renaming(message: Message) -> None:
-            await send(message)
-
-        await self.app(scope, receive, renaming)
 
 
 def application(
@@ -126,11 +113,11 @@ Wrapped = Callable[[StreamGuard, asyncio.Semaphore], ASGIApp]
 
 
 def renamed(guard: StreamGuard, read: asyncio.Semaphore) -> ASGIApp:
-    return application(guard, read, middleware=[Middleware(Renaming)])
+    return application(guard, read, middleware=[Middleware(WrappedSends)])
 
 
 def outside(guard: StreamGuard, read: asyncio.Semaphore) -> ASGIApp:
-    return Renaming(application(guard, read))
+    return WrappedSends(application(guard, read))
 
 
 @pytest.mark.parametrize("wrapped", [renamed, outside])
