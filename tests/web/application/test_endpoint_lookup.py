@@ -122,6 +122,16 @@ def test_a_path_that_is_spelled_out_is_kept(name: str, monkeypatch: pytest.Monke
     assert lookup.find(scope_of("POST", "/chat", [])) is before
 
 
+def test_that_an_endpoint_is_not_guarded_is_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    lookup = EndpointLookup(Starlette(routes=[Route("/page", page), CHAT]))
+    assert lookup.find(scope_of("GET", "/page", [])) is None
+    assert lookup.find(scope_of("GET", "/elsewhere", [])) is None
+    monkeypatch.setattr(Route, "matches", None)
+    assert lookup.find(scope_of("GET", "/page", [])) is None
+    with pytest.raises(TypeError):
+        lookup.find(scope_of("GET", "/elsewhere", []))
+
+
 def test_a_method_that_a_client_invents_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     lookup = EndpointLookup(APPLICATIONS["a class of Starlette's"])
     kept = lookup.find(scope_of("POST", "/chat", []))

@@ -92,8 +92,8 @@ class EndpointLookup:
         """Those for which the others hold."""
         self._places: frozenset[tuple[str, str]] = frozenset()
         """Methods and paths for which nothing else of a request decides what is found."""
-        self._found: dict[tuple[str, str], Guarded] = {}
-        """By method and path."""
+        self._found: dict[tuple[str, str], Guarded | None] = {}
+        """By method and path; None for the endpoints that are not guarded."""
 
     def find(self, scope: Scope) -> Guarded | None:
         """The guarded endpoint that `scope` is for; None for every other request."""
@@ -104,11 +104,12 @@ class EndpointLookup:
         if routes != self._routes:  # nearly always the very same ones, which takes no call for each
             self._routes, self._places, self._found = list(routes), _spelled_out(routes), {}
         place = scope["method"], scope["path"]
-        found = self._found.get(place)
-        if found is None:
+        try:
+            return self._found[place]
+        except KeyError:
             found = guarded_endpoint(scope, application)
-            if found is not None and place in self._places:
-                self._found[place] = found
+        if place in self._places:
+            self._found[place] = found
         return found
 
 
