@@ -80,21 +80,28 @@ class _Pieces:
     def __init__(self, receive: Receive, limit_bytes: int) -> None:
         self._receive = receive
         self._limit = limit_bytes
-        self._kept: deque[Message] = deque()
+        self._kept: deque[Message] | None = None
+        """None while there are none: an empty deque takes 760 bytes, for as long as the stream is open."""
         self._kept_bytes = 0
 
     async def receive(self) -> Message:
         """See `KeptBody.receive`."""
-        if self._kept:
-            if is_cancelled():
-                await anyio.lowlevel.checkpoint()  # where the cancellation arrives
-            return self._kept.popleft()
-        return await self._receive()
+        kept = self._kept
+        if kept is None:
+            return await self._receive()
+        if is_cancelled():
+            await anyio.lowlevel.checkpoint()  # where the cancellation arrives
+        message = kept.popleft()
+        if not kept:
+            self._kept = None
+        return message
 
     async def receive_and_keep(self) -> Message:
         """The next message, which `receive` gives again."""
         message = await self._receive()
         if message["type"] == "http.request":
+            if self._kept is None:
+                self._kept = deque()
             self._kept.append(message)  # also the piece that is too much: it is the application's
             self._kept_bytes += len(message.get("body", b""))
             if self._kept_bytes > self._limit:
