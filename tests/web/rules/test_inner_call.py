@@ -62,6 +62,58 @@ async def test_a_captured_response_is_iterated_to_its_end() -> None:
     assert calling.ended == "returned"
 
 
+@pytest.mark.parametrize("turns", [0, 3])
+@pytest.mark.parametrize("taken", [True, False], ids=["what is here is taken first", "iterated"])
+async def test_what_is_here_at_once_is_what_would_be_iterated(turns: int, taken: bool) -> None:
+    sent = [b"1", b"2", b"", b"3"]
+
+    async def act(send: Send) -> None:
+        await send(START)
+        for body in sent:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await send(piece(body))
+        await send(piece(b"end", more=False))
+
+    calling = Calling(act)
+    await calling.call.head()
+    calling.call.capture()
+    got: list[bytes] = []
+    while taken and (body := calling.call.at_once()) is not None:
+        got.append(body)
+    assert got == ([b"1", b"2"] if taken and not turns else [])
+    got += [part async for part in calling.call]
+    assert (got, calling.call.at_once()) == ([b"1", b"2", b"3", b"end"], None)
+
+
+@pytest.mark.parametrize("last", [piece(b"x", more=False), {"type": "http.response.pathsend", "path": __file__}])
+async def test_the_last_piece_is_iterated_also_if_it_is_here(last: Message) -> None:
+    async def act(send: Send) -> None:
+        await send(START)
+        await send(last)
+
+    calling = Calling(act)
+    await calling.call.head()
+    calling.call.capture()
+    assert calling.call.at_once() is None
+    assert len([part async for part in calling.call]) == 1
+
+
+async def test_an_application_goes_on_when_what_was_here_is_taken() -> None:
+    async def act(send: Send) -> None:
+        await send(START)
+        for _ in range(4):
+            await send(piece(b"x" * BUFFERED_BYTES))
+        await send(piece(b"", more=False))
+
+    calling = Calling(act)
+    await calling.call.head()
+    calling.call.capture()
+    total = len(calling.call.at_once() or b"")
+    assert calling.call.at_once() is None
+    assert total + sum([len(part) async for part in calling.call]) == 4 * BUFFERED_BYTES
+
+
 async def test_what_the_application_raises_is_raised_to_the_iterator_after_what_it_said() -> None:
     async def act(send: Send) -> None:
         await send(START)

@@ -39,7 +39,6 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
         encode = stream.speaking.encoder.encode
         return encode(item)
 
-    lone_payload: Callable[[object], bytes] = _not_yet
     count, turn = 0, 1
 
     def take(item: object) -> bool:
@@ -48,12 +47,8 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
         if stream.early_end is not None:
             return False
         activity.items = count = count + 1
-        payload = lone_payload(item)
-        if payload:
+        for payload in encode(item):
             add(payload)
-        else:
-            for payload in encode(item):
-                add(payload)
         return count < turn and not backlog.full
 
     part: AsyncIterator[object] | None
@@ -71,17 +66,14 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
                     if stream.early_end is not None:  # the endpoint swallowed its cancellation
                         break
                     activity.items = count = count + 1
-                    payload = lone_payload(item)
-                    if payload:  # nearly always
-                        add(payload)
-                    elif payloads := encode(item) if type(item) is not Usage else _count(stream, item):
+                    payloads = encode(item) if type(item) is not Usage else _count(stream, item)
+                    if payloads:
                         if silent:
                             stream.begin()
                         for payload in payloads:
                             add(payload)
                         if silent:
                             silent = False
-                            lone_payload = stream.speaking.encoder.lone_payload
                             stream.item_emitted()
                     if count >= turn:
                         turn = count + YIELD_EVERY
@@ -116,11 +108,6 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
     if stream.early_end.outcome is Outcome.STOPPED:
         stream.begin()  # the endpoint ran, so the request counts as answered
     return stream.early_end
-
-
-def _not_yet(_: object) -> bytes:
-    """The `lone_payload` of a stream without an event: its first one begins it."""
-    return b""
 
 
 def _rest_of(part: AsyncIterator[object]) -> AsyncIterator[object] | None:

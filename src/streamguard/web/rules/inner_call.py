@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Final, Self
@@ -62,7 +61,8 @@ class InnerCall(DivertedItems):
         self._scope = scope
         self._receive = receive
         self._loop = loop
-        self._waiting: deque[Message] = deque()
+        self._waiting: list[Message] = []
+        """A list, since an empty deque takes 760 bytes, for as long as the stream is open; `MAX_BUFFERED` are few."""
         self._size = 0
         self._work: Contained[None] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -124,6 +124,19 @@ class InnerCall(DivertedItems):
         """See `DivertedItems.divert`."""
         self._diverting = take
 
+    def at_once(self) -> bytes | None:
+        """The next piece of the body, if it is here and is not the last; None to iterate for it."""
+        while self._waiting:
+            message = self._waiting[0]
+            if message["type"] in (_BODY, _FILE):
+                body: bytes | None = message.get("body") if message.get("more_body") else None
+                if body:
+                    self._pop()
+                    return body
+                break
+            self._pop()
+        return None
+
     def __aiter__(self) -> Self:
         return self
 
@@ -147,11 +160,7 @@ class InnerCall(DivertedItems):
                 self._take = self._diverting
                 await self._next()
                 continue
-            message = self._waiting.popleft()
-            if not self._waiting:
-                self._size = 0
-                if self._room is not None:
-                    self._open_room()
+            message = self._pop()
             if message["type"] == _BODY:
                 self._whole = not message.get("more_body", False)
                 body: bytes = message.get("body", b"")
@@ -197,7 +206,7 @@ class InnerCall(DivertedItems):
             raise RuntimeError("the application was not called")
         try:
             while self._waiting:
-                await send(self._waiting.popleft())
+                await send(self._waiting.pop(0))
         except Exception as exc:  # noqa: BLE001 -- the application's to handle: its next `send` raises it
             self._waiting.clear()
             self._send_on = _raising(exc)
@@ -260,6 +269,15 @@ class InnerCall(DivertedItems):
             await self._arrived
         finally:
             self._take = None
+
+    def _pop(self) -> Message:
+        """The message that has waited longest. The application may send more once nothing waits."""
+        message = self._waiting.pop(0)
+        if not self._waiting:
+            self._size = 0
+            if self._room is not None:
+                self._open_room()
+        return message
 
     def _wake(self, _: asyncio.Task[None] | None = None) -> None:
         self._take = None

@@ -122,21 +122,31 @@ class RuleCall:
         Raises:
             FaultError: `provider_timeout`.
         """
-        limit = Deadline.after(self._first_item_seconds).limit()
-        try:
-            async with limit:
-                beginning = await anext(self._call, b"")
-                if not stream.speaking.undecided:
-                    return beginning
-                ui_message = UI_MESSAGE_HEADER in headers
-                protocol = recognise(media_type, ui_message, beginning)
-                while protocol is None and len(beginning) < MOST_BYTES and (more := await anext(self._call, b"")):
-                    beginning += more
-                    protocol = recognise(media_type, ui_message, beginning)
-        except TimeoutError:
-            if not limit.expired:
-                raise
-            raise FaultError(Fault.of(FaultCode.PROVIDER_TIMEOUT, reason="first_item_seconds")) from None
+        undecided = stream.speaking.undecided
+        recognised = partial(recognise, media_type, UI_MESSAGE_HEADER in headers)
+        beginning = self._call.at_once()  # what is here needs no timer: measured, that is 1 % of a short stream
+        protocol = recognised(beginning) if undecided and beginning is not None else None
+        if beginning is None or (undecided and protocol is None):
+            limit = Deadline.after(self._first_item_seconds).limit()
+            try:
+                async with limit:
+                    if beginning is None:
+                        beginning = await anext(self._call, b"")
+                        protocol = recognised(beginning) if undecided else None
+                    while (
+                        undecided
+                        and protocol is None
+                        and len(beginning) < MOST_BYTES
+                        and (more := await anext(self._call, b""))
+                    ):
+                        beginning += more
+                        protocol = recognised(beginning)
+            except TimeoutError:
+                if not limit.expired:
+                    raise
+                raise FaultError(Fault.of(FaultCode.PROVIDER_TIMEOUT, reason="first_item_seconds")) from None
+        if not undecided:
+            return beginning
         protocol = protocol or protocol_named("opaque")
         stream.speak(protocol, protocol.message_id_in(beginning))
         return beginning
@@ -168,7 +178,9 @@ def _inner_scope(scope: Scope) -> Scope:
     _have_litestar_read_them(scope)
     asgi = {**scope.get("asgi", {})}
     if asgi.get("spec_version", "2.0") > _SPEC_VERSION:
-        # From 2.4 on Starlette takes every OSError, also one of the body, for a client that left.
+        # From 2.4 on Starlette takes every OSError, also one of the body, for a client that left. And it watches for no
+        # such client: a response that is passed on would notice with its next piece only, and its background task would
+        # not run. Measured, 2.4 would save an eighth of a stream of one event: a task group, and two turns of the loop.
         asgi["spec_version"] = _SPEC_VERSION
     return {**scope, "headers": headers, "asgi": asgi}
 
