@@ -10,8 +10,6 @@ from streamguard.faults import Fault, FaultCode
 from streamguard.values import Event, EventKind, Outcome
 from streamguard.wire import Encoder, UIMessage, WireProtocol
 
-from .encoding import encoded
-
 __all__ = ["STREAM", "Logged", "cut", "folded", "logged"]
 
 STREAM: Final = "0123456789abcdef01234567"
@@ -54,7 +52,7 @@ def logged(protocol: WireProtocol, chunks: Iterable[bytes], *, message_id: str =
     encoder = protocol.encoder(message_id=message_id, max_event_bytes=1_048_576)
     data = [*encoder.begin()]
     for chunk in chunks:
-        data += encoded(encoder, chunk)
+        data += encoder.encode(chunk)
     data += encoder.finish()
     return Logged(protocol, encoder, data, list(encoder.held))
 
