@@ -105,20 +105,20 @@ class Play:
         waits, first = feed.emitted > backlog.acked, backlog.acked + 1
         events = list(feed.payloads(first, feed.emitted)) if waits else []
         refresh = self.now >= backlog.refresh_at
-        append = backlog.lone_append(self.now, USUAL_SECONDS)
-        short = append is not None
-        if append is None and (append := backlog.next_append(self.now)) is not None:
-            append.within_seconds = 0.5 if backlog.failing_since is not None else USUAL_SECONDS
-        assert (append is None) == (not waits or backlog.closed)
-        if append is None:
+        short = not Backlog.ask_for_lone([backlog], self.now, USUAL_SECONDS)
+        asks = short or backlog.ask(self.now)
+        assert asks == (waits and not backlog.closed)
+        if not asks:
             return
+        if not short:
+            backlog.within_seconds = 0.5 if backlog.failing_since is not None else USUAL_SECONDS
         self.under_way = True
-        assert (append.first_seq, list(append.events), append.refresh) == (first, events, refresh)
-        same = Append(append.ref, append.epoch, first, events, refresh, math.inf, append.decided)
-        assert append.lone == same.lone
+        assert (backlog.first_seq, list(backlog.events), backlog.refresh) == (first, events, refresh)
+        same = Append(backlog.ref, backlog.epoch, first, events, refresh, math.inf, backlog.decided)
+        assert backlog.lone == same.lone
         if short:
-            assert append.lone is not None
-            assert append.within_seconds == USUAL_SECONDS
+            assert backlog.lone is not None
+            assert backlog.within_seconds == USUAL_SECONDS
             assert backlog.failing_since is None
             assert not backlog.urgent
 
@@ -136,7 +136,7 @@ class Play:
             assert backlog.first_commit is None
             assert backlog._waiting == 0
             assert backlog.state is not BacklogState.CLOSED
-            assert not backlog._append.refresh
+            assert not backlog.refresh
 
 
 async def play(seed: int) -> None:

@@ -221,7 +221,7 @@ async def test_a_closed_backlog_stays_closed(memory: MemoryStore) -> None:
         backlog.flush()
         backlog.resubmit()
         assert backlog.state is BacklogState.CLOSED
-        assert (backlog.next_append(0.0), backlog.pending_bytes, backlog.over_capacity) == (None, 0, False)
+        assert (backlog.ask(0.0), backlog.pending_bytes, backlog.over_capacity) == (False, 0, False)
         await backlog.wait_until_sent()
         stream.stop()
         await stream.ended()

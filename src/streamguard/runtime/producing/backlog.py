@@ -13,8 +13,7 @@ from typing import Final, TypeVar
 from ...deadlines import Interruption, Timer
 from ...stores.appends import LateDecision
 from ...stores.budget import Budget
-from ...stores.records import UNTOLD
-from ...values import EventKind, StreamRef
+from ...values import EventKind
 from ..viewing.feed import EVENT_BYTES, Feed
 from .bounds import Bounds
 from .log_owner import LogOwner
@@ -52,15 +51,14 @@ _CLOSED: Final = BacklogState.CLOSED
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Backlog:
-    """One stream's events that wait for their append.
+class Backlog(ReusedAppend):
+    """One stream's events that wait for their append, and the request for it.
 
     Invariants: `acked <= feed.emitted`; `feed.visible` never passes `acked` before the backlog is closed. Only the
     writer moves `acked` while the backlog is open.
     """
 
     feed: Feed
-    ref: StreamRef
     owner: LogOwner
     bounds: Bounds
     budget: Budget
@@ -90,8 +88,6 @@ class Backlog:
     task waits for it. Whoever changes one of these sets it to false, and whoever tells the writer of it twice; an
     acknowledgement finds out anew."""
     _shown_told: bool = False
-    _append: ReusedAppend = field(init=False)
-    """Filled in anew for each commit."""
     _acked_bytes: int = 0
     """What the log has of the feed's `emitted_bytes`."""
     _in_flight_bytes: int = 0
@@ -108,18 +104,15 @@ class Backlog:
     _until_closed: Interruption | None = None
     """The work in `unless_closed`, if any."""
 
-    def __post_init__(self) -> None:
-        self._append = ReusedAppend(self.ref, UNTOLD)
-
     def begin_epoch(self, epoch: int) -> None:
         """Append under this epoch from now on. Nothing was appended yet, so nothing is kept of an append either."""
-        self._append.epoch = epoch
+        self.epoch = epoch
         if self.state is not _CLOSED and self.feed.emitted_bytes == 0:
             self._free_bytes = min(self.bounds.first_bytes, BACKLOG_BYTES)
 
     def decide(self, decided: LateDecision) -> None:
         """Let the stream's record learn this with its first event."""
-        self._append.decided = decided
+        self.decided = decided
 
     # -- the producer's side -------------------------------------------------------------------------------------------
 
@@ -139,8 +132,7 @@ class Backlog:
         feed.data.append(payload)
         if self.state is _IDLE:
             self.state = _PENDING
-            append = self._append
-            append.lone, append.lone_bytes = payload, emitted
+            self.lone, self.lone_bytes = payload, emitted
             submit = self.submit  # measured: a slot's function that is called as a method is searched for each time
             submit(self)
 
@@ -255,40 +247,43 @@ class Backlog:
 
     # -- the writer's side ---------------------------------------------------------------------------------------------
 
-    def lone_append(self, now: float, within_seconds: float) -> ReusedAppend | None:
-        """Hot path: what the next commit should carry for this stream, if that is one event of data and nothing else;
-        otherwise None, and `next_append` knows more."""
-        append, emitted = self._append, self.feed.emitted_bytes
-        if emitted != append.lone_bytes or not self.undisturbed or now >= self.refresh_at:
-            return None
-        append.first_seq = self._in_flight_seq = self.acked + 1
-        append.within_seconds = within_seconds
-        self._in_flight_bytes = emitted
-        return append
+    @staticmethod
+    def ask_for_lone(backlogs: Sequence[Backlog], now: float, within_seconds: float) -> list[Backlog]:
+        """Hot path: have those that have one event of data and nothing else ask the next commit for that. Returns the
+        others, which `ask` knows more of."""
+        others = []
+        for backlog in backlogs:
+            emitted = backlog.feed.emitted_bytes
+            if emitted != backlog.lone_bytes or not backlog.undisturbed or now >= backlog.refresh_at:
+                others.append(backlog)
+                continue
+            backlog.first_seq = backlog._in_flight_seq = backlog.acked + 1  # noqa: SLF001 -- its own class
+            backlog.within_seconds = within_seconds
+            backlog._in_flight_bytes = emitted  # noqa: SLF001
+        return others
 
-    def next_append(self, now: float) -> ReusedAppend | None:
-        """What the next commit should carry for this stream; None when nothing waits."""
+    def ask(self, now: float) -> bool:
+        """Ask the next commit for what it should carry for this stream. Returns whether anything waits."""
         feed, acked = self.feed, self.acked
         last = feed.base + len(feed.data)
         if self.state is _CLOSED:
-            return None
+            return False
         if last == acked:
             self.state = _IDLE
-            return None
+            return False
         self._in_flight_bytes, self._in_flight_seq = feed.emitted_bytes, last
         events = feed.payloads(acked + 1, last)
         if self._in_flight_bytes - self._acked_bytes > COMMIT_BYTES:
             events = self._within_commit(events)
-        append = self._append
-        append.first_seq, append.several, append.lone = acked + 1, events, None
-        append.refresh = now >= self.refresh_at
-        if append.refresh:
+        self.first_seq, self.several, self.lone = acked + 1, events, None
+        self.refresh = now >= self.refresh_at
+        if self.refresh:
             self.undisturbed, self.refresh_at = False, now + REFRESH_SECONDS
-        elif last == acked + 1 and (acked or append.decided is None) and events[0][0] is _DATA:
-            append.lone = events[0][1]
+        elif last == acked + 1 and (acked or self.decided is None) and events[0][0] is _DATA:
+            self.lone = events[0][1]
         if self._waiting and self._in_flight_seq == last:
             self._sent.wake()
-        return append
+        return True
 
     def _within_commit(self, events: Sequence[tuple[EventKind, bytes]]) -> Sequence[tuple[EventKind, bytes]]:
         """The first of the events that wait, up to `COMMIT_BYTES` and the event that passes them."""
@@ -323,7 +318,7 @@ class Backlog:
         if self.state is _CLOSED:
             return False
         self.urgent, self.failing_since = False, None
-        self._append.lone_bytes = 0  # a writer that was told twice asks again, and nothing waits
+        self.lone_bytes = 0  # a writer that was told twice asks again, and nothing waits
         self.acked, self._acked_bytes = self._in_flight_seq, self._in_flight_bytes
         pending = self.feed.emitted_bytes != self._acked_bytes
         self.state = _PENDING if pending else _IDLE
@@ -338,7 +333,7 @@ class Backlog:
 
     @property
     def _disturbed(self) -> bool:
-        if self._waiting or self.urgent or self._append.refresh or self.acked < self.feed.visible:
+        if self._waiting or self.urgent or self.refresh or self.acked < self.feed.visible:
             return True
         return self.failing_since is not None or self.first_commit is not None or self.state is _CLOSED
 

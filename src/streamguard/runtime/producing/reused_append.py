@@ -1,4 +1,4 @@
-"""The one append request of a running stream."""
+"""The append request of a running stream, filled in anew for each commit."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ...stores.appends import AppendCache, LateDecision
+from ...stores.records import UNTOLD
 from ...values import EventKind, StreamRef
 
 __all__ = ["ReusedAppend"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ReusedAppend:
-    """An `AppendRequest` that its stream fills in anew for each commit.
+    """What a backlog is to a store: its `AppendRequest`.
 
-    Hot path: one object per stream instead of one per commit, and a store keeps the beginning of its command in
-    `cache`. Stores see it read-only; whoever keeps one beyond `append` keeps a copy.
+    Hot path: nothing is made for a commit, and a store keeps the beginning of its command in `cache`. Stores see it
+    read-only; whoever keeps one beyond `append` keeps a copy.
     """
 
     ref: StreamRef
-    epoch: int
+    epoch: int = UNTOLD
     first_seq: int = 1
     several: Sequence[tuple[EventKind, bytes]] = ()
     """The events, unless there is a lone one."""
@@ -32,7 +33,7 @@ class ReusedAppend:
     refresh: bool = False
     within_seconds: float = math.inf
     decided: LateDecision | None = None
-    cache: AppendCache = field(default_factory=AppendCache, compare=False, repr=False)
+    cache: AppendCache = field(default_factory=AppendCache, repr=False)
 
     @property
     def events(self) -> Sequence[tuple[EventKind, bytes]]:

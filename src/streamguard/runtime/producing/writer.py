@@ -13,6 +13,7 @@ The writer knows streams by their backlogs. A backlog is dirty while events of i
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -180,22 +181,20 @@ class Writer:
 
     async def _commit(self) -> None:
         now = self._clock()
-        backlogs: list[Backlog] = []
-        batch: list[AppendRequest] = []
-        more, within = 0, self._within
         dirty = iter(self._dirty)
-        for backlog in islice(dirty, COMMIT_STREAMS):
-            append = backlog.lone_append(now, within)
-            if append is None:
-                append = backlog.next_append(now)
-                if append is None:
-                    continue
-                append.within_seconds = self._left(backlog)
-                more += len(append.events) - 1
-                if self._tally is not None and backlog.failing_since is not None:
-                    self._tally.retries += 1
-            backlogs.append(backlog)
-            batch.append(append)
+        backlogs = list(islice(dirty, COMMIT_STREAMS))
+        idle, more = set(), 0
+        for backlog in Backlog.ask_for_lone(backlogs, now, self._within):
+            if not backlog.ask(now):
+                idle.add(backlog)
+                continue
+            backlog.within_seconds = self._left(backlog)
+            more += len(backlog.events) - 1
+            if self._tally is not None and backlog.failing_since is not None:
+                self._tally.retries += 1
+        if idle:
+            backlogs = [backlog for backlog in backlogs if backlog not in idle]
+        batch: Sequence[AppendRequest] = backlogs  # each is the request for its own events
         events = len(batch) + more
         self._dirty = dict.fromkeys(dirty)
         self._urgent = bool(self._dirty)
@@ -258,7 +257,7 @@ class Writer:
         if refused:
             await self._retries.pause()
 
-    async def _one_by_one(self, batch: list[AppendRequest]) -> list[AppendReply]:
+    async def _one_by_one(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
         """Append again what one stream's record kept from being answered: a store that answers for each stream
         (`Status.CORRUPT`) never needs it."""
         replies: list[AppendReply] = []

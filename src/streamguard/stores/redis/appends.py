@@ -86,8 +86,10 @@ class Appends:
             line = _LINES[seq] if seq < KEPT_NUMBERS else b"%d\r\n" % seq
             if len(line) != kept.add_line:  # the number has a digit more
                 self._lengthen(kept, item, line)
-            size = len(data)
-            head = _DATA_SIZES[size] if size < KEPT_NUMBERS else b"%b$%d\r\n" % (KINDS[_DATA], size)
+            try:
+                head = _DATA_SIZES[len(data)]
+            except IndexError:
+                head = b"%b$%d\r\n" % (KINDS[_DATA], len(data))
             packed += (kept.add, line, head, data, _END)
             kept.next_seq = seq + 1
         return packed, others
