@@ -15,7 +15,9 @@ __all__ = ["Facts", "commit", "facts", "steal_seconds"]
 
 Facts = dict[str, str]
 
-_PACKAGES: Final = ("streamguard", "starlette", "uvicorn", "uvloop", "httptools", "anyio", "redis", "hiredis")
+_PACKAGES: Final = ("streamguard-asgi", "starlette", "uvicorn", "uvloop", "httptools", "anyio", "redis", "hiredis")
+_ROOT: Final = Path(__file__).resolve().parent.parent
+_MEASURED: Final = ("src", "benchmarks", "pyproject.toml")
 
 
 def facts() -> Facts:
@@ -50,17 +52,24 @@ def _version(name: str) -> str:
         return "(none)"
 
 
-def commit() -> str:
-    """The commit of the code that runs."""
+def commit(root: Path = _ROOT) -> str:
+    """The last commit that changed what is measured or what measures it, as its short hash; `-dirty` after it when
+    files of either have changed since. Commits of documentation, records of earlier cells among them, do not count."""
     try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        last = _git(root, "log", "-1", "--format=%h", "--", *_MEASURED)
+        changed = _git(root, "status", "--porcelain", "--", *_MEASURED)
     except (OSError, subprocess.SubprocessError):
         return "(unknown)"
+    return f"{last}-dirty" if changed else last
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
+    )
     return done.stdout.strip()
