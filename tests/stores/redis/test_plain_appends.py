@@ -13,6 +13,7 @@ from streamguard.errors import StoreUnavailableError
 from streamguard.stores.appends import AppendReply
 from streamguard.stores.records import Status
 from streamguard.stores.redis import RedisStore, driver
+from streamguard.stores.redis.append_calls import KEPT_NUMBERS
 from streamguard.stores.redis.driver import Connection, RawConnection
 from streamguard.stores.redis.scripts import Scripts
 from streamguard.testing._stream_store.steps import (
@@ -55,6 +56,18 @@ async def test_lone_events_need_no_script(make: Make, own_redis: Callable[..., R
         "cmdstat_watch",
         "cmdstat_exists",
     }
+
+
+async def test_events_of_every_size_need_no_script(make: Make, own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis()
+    store = await make(server.url)
+    writer = await PlainWriter.begin(store)
+    server.client().config_resetstat()
+    sizes = [0, 1, 9, 10, KEPT_NUMBERS - 1, KEPT_NUMBERS, KEPT_NUMBERS + 1, 100_000]
+    for size in sizes:
+        assert (await writer.add(b"x" * size)).status is Status.OK
+    assert scripts_called(server.client()) == 0
+    assert [len(payload) for payload in payloads(await log(store, writer.ref))[3:]] == sizes
 
 
 async def test_several_events_at_once_are_one_script_and_lone_ones_beside_them_are_not(
