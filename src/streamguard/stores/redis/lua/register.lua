@@ -27,7 +27,9 @@
 local now = now_us()
 local at = math.floor(now / 1000)
 local has_log = false
-if redis.call('EXISTS', meta_key, withdrawn_key, log_key) > 0 then -- nearly always nothing of it is there
+local watch_note, erased, stopped
+-- Nearly always nothing of it is there, and no note about it or its session: one command says both.
+if redis.call('EXISTS', meta_key, withdrawn_key, log_key, watch_note_key, erased_key, stopped_key) > 0 then
   local known_version = redis.call('HGET', meta_key, @version@)
   if known_version then
     if is_newer(known_version) then return {'newer'} end
@@ -36,12 +38,12 @@ if redis.call('EXISTS', meta_key, withdrawn_key, log_key) > 0 then -- nearly alw
   end
   if redis.call('EXISTS', withdrawn_key) == 1 then return {'withdrawn'} end
   has_log = redis.call('EXISTS', log_key) == 1
+  -- To MGET a key of another type is a missing one.
+  watch_note, erased, stopped = unpack(redis.call('MGET', watch_note_key, erased_key, stopped_key))
 end
 local function meta_of(id) return string.sub(meta_key, 1, -1 - #stream_id) .. id end
 local function log_of(id) return string.sub(log_key, 1, -1 - #stream_id) .. id end
 -- Whatever may be damaged is looked at before the first write: Redis takes back nothing of a script that fails.
--- To MGET a key of another type is a missing one.
-local watch_note, erased, stopped = unpack(redis.call('MGET', watch_note_key, erased_key, stopped_key))
 local watched_until = watch_note and tonumber(watch_note) and watch_note or '0'
 local reset = {}
 local found = fields(session_key, 'v', 'active', 'ordinal', 'last', 'created', 'i:' .. stream_id, 'm:' .. message_id)
