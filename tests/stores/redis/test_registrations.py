@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,6 +12,7 @@ import redis
 from streamguard.stores.records import Status
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys
+from streamguard.stores.redis.record_fields import RECORD_FIELDS
 from streamguard.testing._stream_store.steps import (
     a_seal,
     begin,
@@ -77,6 +79,33 @@ async def test_a_log_that_outlived_its_record_is_told(store: RedisStore, client:
     client.delete(KEYS.stream(new.ref).meta)
     again = registered(await try_register(store, new))
     assert again.last_seq == 2
+
+
+async def test_a_note_of_a_subscriber_that_came_before_the_stream_is_heeded(
+    store: RedisStore, client: redis.Redis
+) -> None:
+    unwatched, watched = new_stream(), new_stream()
+    until = round(time.time() * 1000) + 60_000
+    client.set(KEYS.stream(watched.ref).watch_note, until, ex=60)
+    for new, watched_until in ((unwatched, 0), (watched, until)):
+        registered(await try_register(store, new))
+        stored = client.hget(KEYS.stream(new.ref).meta, RECORD_FIELDS["watched_until"])
+        assert stored == str(watched_until).encode()
+
+
+async def test_an_erasure_mark_ahead_of_the_clock_is_heeded_without_any_other_note(
+    store: RedisStore, client: redis.Redis
+) -> None:
+    new = new_stream()
+    mark_us = round(time.time() * 1_000_000) + 60_000_000
+    client.set(KEYS.session(new.ref.key).erased, mark_us, ex=60)
+    assert registered(await try_register(store, new)).created_at > mark_us / 1_000_000
+
+
+async def test_a_stop_is_heeded_without_any_other_note(store: RedisStore) -> None:
+    new = new_stream()
+    assert await store.stop_pending_requests(new.ref.key, seconds=60.0, limit=10)
+    assert registered(await try_register(store, new, arrived=30.0)).stop_requested
 
 
 async def test_only_streams_that_expired_leave_their_sessions_list(store: RedisStore, client: redis.Redis) -> None:
