@@ -139,11 +139,14 @@ def expose(headers: RawHeaders) -> RawHeaders:
 def merge_headers(ours: RawHeaders, hosts: RawHeaders, *, own_type: bool = False) -> RawHeaders:
     """The host's headers added to ours, which win. With `own_type` the host's content type wins, and gets the charset
     that it lacks."""
-    if own_type and any(name == b"content-type" for name, _ in hosts):
+    if own_type := own_type and b"content-type" in dict(hosts):
         ours = [line for line in ours if line[0] != b"content-type"]
-        hosts = [(name, _with_charset(value) if name == b"content-type" else value) for name, value in hosts]
-    taken = {name for name, _ in ours if name != b"set-cookie"} | _FRAMING
-    return ours + [line for line in hosts if line[0] not in taken]
+    taken = {*dict(ours), *_FRAMING}
+    taken.discard(b"set-cookie")
+    added = [line for line in hosts if line[0] not in taken]
+    if own_type:
+        added = [(name, _with_charset(value) if name == b"content-type" else value) for name, value in added]
+    return ours + added
 
 
 def add_headers(ours: RawHeaders, hosts: RawHeaders) -> RawHeaders:
@@ -154,6 +157,7 @@ def add_headers(ours: RawHeaders, hosts: RawHeaders) -> RawHeaders:
     return expose(kept + [line for line in ours if line[0] not in taken])
 
 
+@lru_cache(maxsize=64)
 def _with_charset(content_type: bytes) -> bytes:
     if _EVENT_STREAM.match(content_type) and not _NAMES_CHARSET.search(content_type):
         return content_type + _CHARSET

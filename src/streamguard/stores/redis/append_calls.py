@@ -28,9 +28,9 @@ class KeptStream:
 
     __slots__ = ("add", "add_line", "checked", "next_seq", "start")
 
-    def __init__(self, start: bytes) -> None:
-        self.start: bytes = start
-        """The beginning of the script's call with one event."""
+    def __init__(self) -> None:
+        self.start: bytes = b""
+        """The beginning of the script's call with one event; empty until the first of them."""
         self.add: bytes = b""
         """The beginning of an XADD, up to the event's number."""
         self.add_line: int = 0
@@ -59,14 +59,22 @@ class AppendCalls:
                 size = SIZES[len(data)]
             except IndexError:
                 seq, size = pack_argument(b"%d" % item.first_seq), b"$%d\r\n" % len(data)
-            return b"".join((self.kept(item).start, pack_argument(until_ms), seq, KINDS[kind], size, data, b"\r\n"))
-        if item.cache.owner is not self:
-            self.kept(item)
+            kept = self.kept(item)
+            if not kept.start:
+                keys = self._keys.stream(item.ref)
+                kept.start = self._connections.script_start("append", (keys.meta, keys.log), (item.epoch,), more=4)
+            return b"".join((kept.start, pack_argument(until_ms), seq, KINDS[kind], size, data, b"\r\n"))
+        self.kept(item)
         keys = self._keys.stream(item.ref)
+        named: tuple[bytes, ...] = (keys.meta, keys.log)
+        if item.refresh:
+            named = (keys.meta, keys.log, keys.session, keys.streams)
+        elif decided is not None:
+            named = (keys.meta, keys.log, keys.session)
         packed = [
             self._connections.script_start(
                 "append",
-                (keys.meta, keys.log, keys.session, keys.streams) if item.refresh or decided else (keys.meta, keys.log),
+                named,
                 (
                     item.epoch,
                     until_ms,
@@ -86,9 +94,7 @@ class AppendCalls:
         """What is kept of the stream: the request has it."""
         cache = item.cache
         if cache.owner is not self:
-            keys = self._keys.stream(item.ref)
-            start = self._connections.script_start("append", (keys.meta, keys.log), (item.epoch,), more=4)
-            cache.value, cache.owner = KeptStream(start), self
+            cache.value, cache.owner = KeptStream(), self
         kept: KeptStream = cache.value
         return kept
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import lru_cache
 from typing import Final, NamedTuple, cast
 
 from starlette.background import BackgroundTask
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 UI_MESSAGE_HEADER: Final = "x-vercel-ai-ui-message-stream"
+_UI_MESSAGE_NAME: Final = UI_MESSAGE_HEADER.encode()
 Chunks = AsyncIterator[object]
 
 
@@ -72,14 +74,14 @@ class ReturnedStream(NamedTuple):
     @classmethod
     def of(cls, response: Response, head: ResponseHead, chunks: Chunks) -> ReturnedStream:
         """The stream of a response with this head and body."""
-        headers = Headers(raw=head.raw_headers)
-        encoding = headers.get("content-encoding", "").strip().lower()
+        lines = dict(reversed(head.raw_headers))  # of several lines the first counts; Starlette's `Headers` takes longer
+        encoding = lines.get(b"content-encoding", b"").decode("latin-1").strip().lower()
         return cls(
             type(response).__name__,
             head,
             chunks,
-            media_type_of(headers),
-            UI_MESSAGE_HEADER in headers,
+            _media_type(lines.get(b"content-type", b"")),
+            _UI_MESSAGE_NAME in lines,
             "" if encoding == "identity" else encoding,
         )
 
@@ -109,6 +111,12 @@ async def stream_of(response: Response, request: Request, *, endpoint: str) -> R
 def media_type_of(headers: Headers) -> str:
     """The media type of a response, without parameters, in lower case."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+@lru_cache(maxsize=64)
+def _media_type(value: bytes) -> str:
+    """As `media_type_of`, of the header's value."""
+    return value.decode("latin-1").partition(";")[0].strip().lower()
 
 
 def _is_streamed(media_type: str) -> bool:

@@ -1,8 +1,7 @@
 -- Adds events to an open stream's log.
--- KEYS: meta, log [, session, streams: to renew the TTLs as well]
+-- KEYS: meta, log [, session: for what event 1 decided [, streams: to renew the TTLs as well]]
 -- ARGV: epoch, until when this may be carried out (ms on this server's clock, or ''), number of the first event [, '=',
---       protocol, client version, message id, stream id: what event 1 decided, with all four keys], then kind and payload
---       of each event
+--       protocol, client version, message id, stream id: what event 1 decided], then kind and payload of each event
 -- Reply: the last event: all was added, and until something shuts the log its writer may add what follows by plain XADDs;
 --        otherwise {status, last event, stop flag}, and the time (ms) where this came too late
 -- Its writer no longer counts on an append past its time, and has shown those events as not logged.
@@ -92,7 +91,7 @@ if last > before then
 elseif last > 0 and call('EXISTS', log_key) == 0 then
   return {GONE, 0, stop}
 end
-if session_key then
+if streams_key then
   call('PEXPIRE', meta_key, ttl_ms)
   call('PEXPIRE', log_key, ttl_ms)
   extend_ttl(session_key, ttl_ms)
