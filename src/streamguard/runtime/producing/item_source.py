@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 __all__ = ["DivertedItems", "ItemSource"]
 
@@ -31,13 +31,15 @@ class ItemSource(AsyncIterator[object]):
         first: gives the first part; it calls `hand_over` before it ends, unless nothing follows.
     """
 
-    def __init__(self, first: Callable[[ItemSource], AsyncGenerator[object, None]]) -> None:
+    def __init__(self, first: Callable[[ItemSource], AsyncIterator[object]]) -> None:
         self._closes: list[object] = []
         self.rest: AsyncIterator[object] | None = None
         """The iterator that all further items come from. Set when the first part has ended."""
-        self._first = first(self)
+        self._first: AsyncIterator[object] | None = first(self)
 
     def __anext__(self) -> Awaitable[object]:
+        if self._first is None:
+            raise StopAsyncIteration
         return self._first.__anext__()
 
     def close_later(self, iterator: object) -> None:
@@ -49,17 +51,16 @@ class ItemSource(AsyncIterator[object]):
         self.rest = rest
 
     async def aclose(self) -> None:
-        """End the first part, and close what it opened."""
-        try:
-            await self._first.aclose()
-        finally:
-            await self._close_others()
-
-    async def _close_others(self) -> None:
+        """End the first part, and close what it opened. The first part may know this source: it is let go of, so that
+        no cycle keeps either in memory."""
+        first, self._first = self._first, None
+        if first is not None:
+            self._closes.append(first)
         while self._closes:
             close = getattr(self._closes.pop(), "aclose", None)
             if close is not None:
                 try:
                     await close()
-                finally:
-                    await self._close_others()
+                except BaseException:
+                    await self.aclose()
+                    raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import typing
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from typing import Final, cast
 
@@ -23,7 +23,7 @@ from ...wire.recognition import LINES, SSE
 from ...wire.server_sent import is_event_class
 from ..access.sync_streams import SyncSlot, SyncStreams
 from ..application.guarded_endpoint import ItemWriter
-from .recognised_items import first_items, items_of_iterator, items_of_response
+from .recognised_items import FirstItems, items_of_iterator, items_of_response
 from .response_items import items_of
 from .returned_response import ResponseHead, ReturnedStream, aclose_if_possible, stream_of
 from .run import Run
@@ -151,7 +151,8 @@ class EndpointCall:
             case _:
                 result = EndpointResult()
                 runtime.launch(
-                    stream, lambda: ItemSource(lambda source: self._first_items(stream, run, result, source))
+                    stream,
+                    lambda: ItemSource(lambda source: _CalledItems(partial(self._called, stream, run, result, source))),
                 )
                 return result
 
@@ -162,27 +163,27 @@ class EndpointCall:
         written = _written(make, self._write_item)
         return items_of_iterator(written, self._signature.name, stream) if stream.speaking.undecided else written
 
-    async def _first_items(
+    async def _called(
         self, stream: LiveStream, run: Run | None, result: EndpointResult, source: ItemSource
-    ) -> AsyncGenerator[object, None]:
-        """Call the endpoint, and give the items by which its stream's protocol is decided; `source` is handed the
-        others."""
-        undecided = stream.speaking.undecided
+    ) -> FirstItems | None:
+        """Call the endpoint. Returns the items by which its stream's protocol is decided, if there are such: `source`
+        is handed the others."""
         try:
             items = await self._items_of(await self._returned_by(run), stream, result, source)
+        except StopAsyncIteration as exc:  # which would end the items
+            raise RuntimeError(f"{self._signature.name} raised StopAsyncIteration") from exc
         finally:
             result.resolve(None)
         if items is None:
             # A whole response: there is nothing to log, and nothing failed either.
             stream.cancel(Ending(Outcome.FAILED, None, status=result.status))
             await asyncio.sleep(0)  # where the cancellation arrives
-            return
+            return None
+        if isinstance(items, FirstItems):
+            return items
         source.close_later(items)
-        if not undecided:
-            source.hand_over(items)
-            return
-        async for item in items:
-            yield item
+        source.hand_over(items)
+        return None
 
     async def _returned_by(self, run: Run | None) -> object:
         if self._signature.kind is EndpointKind.FUNCTION:
@@ -229,7 +230,7 @@ class EndpointCall:
         if not stream.speaking.undecided:
             return items
         source.close_later(items)
-        return first_items(items, "", name, stream, source)
+        return FirstItems(items, "", name, stream, source)
 
     def _check_readable(self, body: ReturnedStream) -> None:
         name = self._signature.name
@@ -248,6 +249,26 @@ class EndpointCall:
                 "recognised by themselves: set media_type='text/event-stream' (and annotate the return type as "
                 "StreamingResponse), or name protocol= in @guard.stream"
             )
+
+
+class _CalledItems(AsyncIterator[object]):
+    """Calls an endpoint when its first item is asked for, and gives the items that this comes to.
+
+    Hot path: no async generator, for the reason that `FirstItems` is none.
+    """
+
+    __slots__ = ("_call", "_items")
+
+    def __init__(self, call: Callable[[], Awaitable[AsyncIterator[object] | None]]) -> None:
+        self._call = call
+        self._items: AsyncIterator[object] | None = None
+
+    async def __anext__(self) -> object:
+        if self._items is None:
+            self._items = await self._call()
+            if self._items is None:
+                raise StopAsyncIteration
+        return await self._items.__anext__()
 
 
 async def _written(make: Callable[[], AsyncIterator[object]], write: ItemWriter) -> AsyncIterator[object]:

@@ -74,7 +74,9 @@ class ReturnedStream(NamedTuple):
     @classmethod
     def of(cls, response: Response, head: ResponseHead, chunks: Chunks) -> ReturnedStream:
         """The stream of a response with this head and body."""
-        lines = dict(reversed(head.raw_headers))  # of several lines the first counts; Starlette's `Headers` takes longer
+        lines = dict(
+            reversed(head.raw_headers)
+        )  # of several lines the first counts; Starlette's `Headers` takes longer
         encoding = lines.get(b"content-encoding", b"").decode("latin-1").strip().lower()
         return cls(
             type(response).__name__,
