@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from streamguard.errors import StoreUnavailableError
-from streamguard.stores.appends import Append, AppendReply
+from streamguard.stores.appends import Append, AppendReply, LateDecision
 from streamguard.stores.records import Close, Status
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys, encode_member
@@ -74,6 +74,11 @@ async def test_every_key_has_a_ttl_after_each_step(store: RedisStore, check: Cal
         check("append")
     await put(store, ref, 2, b"b", refresh=True)
     check("append that refreshes")
+    undecided = registered(await try_register(store, new_stream())).ref
+    decided = LateDecision("plain", "", "another")
+    append = Append(undecided, epoch_of(undecided), 1, [(EventKind.DATA, b"a")], refresh=False, decided=decided)
+    assert (await store.append([append]))[0].status is Status.OK
+    check("append that decides")
     await beat(store, ref)
     check("heartbeat")
     await take(store, ref, lease=5, force=True)

@@ -59,6 +59,18 @@ async def test_a_coroutine_that_fails_does_too() -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "provider_timeout")
 
 
+async def test_a_coroutine_that_raises_what_ends_an_iteration_has_failed() -> None:
+    guard = make_guard()
+
+    @guard.stream()
+    async def chat(request: Request) -> StreamingResponse:
+        raise StopAsyncIteration
+
+    async with calling(app_of(guard, chat), guard) as client:
+        answer = await client.post("/chat")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
+
+
 async def test_a_late_first_item_fails_in_band() -> None:
     guard = make_guard(headers_after_seconds=0.01)
     gate, headed = Gate(), asyncio.Event()

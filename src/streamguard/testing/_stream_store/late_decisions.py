@@ -60,10 +60,10 @@ class LateDecisionClauses(Clauses):
     """What `AppendRequest.decided` promises."""
 
     async def test_the_first_event_can_decide_what_its_stream_speaks(self, store: StreamStore) -> None:
-        for said in ([b"a"], [b"a", b"b"]):
+        for said, refresh in (([b"a"], False), ([b"a", b"b"], False), ([b"a"], True)):
             ref = await undecided(store)
             assert decision(await meta(store, ref)) == LateDecision("auto", "", "asked")
-            assert await decide(store, ref, OTHER, *said) == AppendReply(Status.OK, len(said), False)
+            assert await decide(store, ref, OTHER, *said, refresh=refresh) == AppendReply(Status.OK, len(said), False)
             assert decision(await meta(store, ref)) == OTHER
             assert payloads(await log(store, ref)) == said
 
