@@ -14,6 +14,7 @@ from streamguard.values import Event, EventKind, Outcome
 from streamguard.wire.plain import PlainProtocol
 
 from .chunking import chunked, independent_events
+from .encoding import encoded
 
 PROTOCOL = PlainProtocol()
 CURSOR = "1.0123456789abcdef01234567.7.5"
@@ -23,7 +24,7 @@ def payloads(*items: object) -> list[bytes]:
     enc = PROTOCOL.encoder(message_id="m", max_event_bytes=1000)
     out = [*enc.begin()]
     for item in items:
-        out += enc.encode(item)
+        out += encoded(enc, item)
     out += enc.finish()
     assert enc.held == []
     return out

@@ -15,6 +15,7 @@ from streamguard.wire.sse import BOM, Block, BlockSplitter
 from streamguard.wire.upstream import UpstreamProtocol
 
 from .chunking import chunked, cuts, event_stream_bytes
+from .encoding import encoded
 from .transcripts import TRANSCRIPTS
 from .upstreams import STREAM, logged
 
@@ -40,7 +41,7 @@ def check_chunking(name: str, chunks: list[bytes], at: list[int], limit: int) ->
         encoder = protocol_named(name).encoder(message_id="m", max_event_bytes=limit, on_left_out=left_out.append)
         news: list[object] = []
         encoder.on_tool = news.append
-        payloads = [payload for chunk in cut for payload in encoder.encode(chunk)]
+        payloads = [payload for chunk in cut for payload in encoded(encoder, chunk)]
         payloads += encoder.finish()
         found.append((payloads, encoder.held, encoder.usage, encoder.failure, len(left_out), news))
     assert found[0] == found[2]

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from streamguard.wire.ui_message import UIMessageEncoder, UIMessageProtocol
 
+from .encoding import encoded
+
 __all__ = ["LIMIT", "PROTOCOL", "encoder", "parsed", "sent", "types"]
 
 PROTOCOL = UIMessageProtocol()
@@ -26,7 +28,7 @@ def sent(*items: object) -> tuple[list[dict[str, object]], list[dict[str, object
     enc = encoder()
     out = [*enc.begin()]
     for item in items:
-        out += enc.encode(item)
+        out += encoded(enc, item)
     out += enc.finish()
     return parsed(out), parsed(enc.held)
 

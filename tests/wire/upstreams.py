@@ -10,6 +10,8 @@ from streamguard.faults import Fault, FaultCode
 from streamguard.values import Event, EventKind, Outcome
 from streamguard.wire import Encoder, UIMessage, WireProtocol
 
+from .encoding import encoded
+
 __all__ = ["STREAM", "Logged", "cut", "folded", "logged"]
 
 STREAM: Final = "0123456789abcdef01234567"
@@ -52,7 +54,7 @@ def logged(protocol: WireProtocol, chunks: Iterable[bytes], *, message_id: str =
     encoder = protocol.encoder(message_id=message_id, max_event_bytes=1_048_576)
     data = [*encoder.begin()]
     for chunk in chunks:
-        data += encoder.encode(chunk)
+        data += encoded(encoder, chunk)
     data += encoder.finish()
     return Logged(protocol, encoder, data, list(encoder.held))
 

@@ -43,14 +43,20 @@ class PlainEncoder(Encoder):
     def __init__(self, *, max_event_bytes: int) -> None:
         self.held: list[bytes] = []
         self._max_bytes = max_event_bytes
+        self._lone_bytes = 0
+        """Up to this length the next delta may be one payload: 0 while its form depends on the last one (`_half` or
+        `_after_cr` is set), and while `_raw_sse` looks at it."""
         self._after_cr = False
         self._half = ""
-        self._carries = False
-        """Whether the next delta's form depends on the last one: `_half` or `_after_cr` is set."""
         self._raw_sse: RawSseCheck | None = RawSseCheck(PROTOCOL)  # for the first texts only
 
     def begin(self) -> Sequence[bytes]:
         return ()
+
+    def lone_payload(self, item: object) -> bytes:
+        if type(item) is str and len(item) <= self._lone_bytes and item.isascii() and "\r" not in item:
+            return item.encode()
+        return b""
 
     def encode(self, item: object) -> Sequence[bytes]:
         if self._raw_sse is not None and isinstance(item, str) and item:
@@ -58,10 +64,7 @@ class PlainEncoder(Encoder):
             if passed is None:
                 return ()
             self._raw_sse, item = None, passed
-        if type(item) is str and item.isascii() and "\r" not in item and not self._carries:
-            if item and len(item) <= self._max_bytes:  # nearly always
-                return (item.encode(),)
-        elif not isinstance(item, str):
+        if not isinstance(item, str):
             otherwise = "; server-sent events of your own need protocol='opaque' in @guard.stream"
             raise refusal(item, PROTOCOL, "a plain endpoint yields str", otherwise)
         text = self._half + item if self._half else item
@@ -78,12 +81,12 @@ class PlainEncoder(Encoder):
             if "\r" in text:
                 text = text.replace("\r\n", "\n").replace("\r", "\n")
         self._half, self._after_cr = half, after_cr
-        self._carries = bool(half) or after_cr
+        self._lone_bytes = 0 if half or after_cr else self._max_bytes
         return fitting(valid_text(text), str.encode, self._max_bytes) if text else ()
 
     def finish(self) -> Sequence[bytes]:
         kept = () if self._raw_sse is None else self._kept_text(self._raw_sse)
-        half, self._half, self._carries = self._half, "", self._after_cr
+        half, self._half = self._half, ""
         return (*kept, encode_text(half)) if half else kept
 
     def _kept_text(self, check: RawSseCheck) -> Sequence[bytes]:

@@ -39,6 +39,7 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
         encode = stream.speaking.encoder.encode
         return encode(item)
 
+    lone_payload: Callable[[object], bytes] = _not_yet
     count, turn = 0, 1
 
     def take(item: object) -> bool:
@@ -47,8 +48,12 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
         if stream.early_end is not None:
             return False
         activity.items = count = count + 1
-        for payload in encode(item):
+        payload = lone_payload(item)
+        if payload:
             add(payload)
+        else:
+            for payload in encode(item):
+                add(payload)
         return count < turn and not backlog.full
 
     part: AsyncIterator[object] | None
@@ -66,14 +71,17 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
                     if stream.early_end is not None:  # the endpoint swallowed its cancellation
                         break
                     activity.items = count = count + 1
-                    payloads = encode(item) if type(item) is not Usage else _count(stream, item)
-                    if payloads:
+                    payload = lone_payload(item)
+                    if payload:  # nearly always
+                        add(payload)
+                    elif payloads := encode(item) if type(item) is not Usage else _count(stream, item):
                         if silent:
                             stream.begin()
                         for payload in payloads:
                             add(payload)
                         if silent:
                             silent = False
+                            lone_payload = stream.speaking.encoder.lone_payload
                             stream.item_emitted()
                     if count >= turn:
                         turn = count + YIELD_EVERY
@@ -108,6 +116,11 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
     if stream.early_end.outcome is Outcome.STOPPED:
         stream.begin()  # the endpoint ran, so the request counts as answered
     return stream.early_end
+
+
+def _not_yet(_: object) -> bytes:
+    """The `lone_payload` of a stream without an event: its first one begins it."""
+    return b""
 
 
 def _rest_of(part: AsyncIterator[object]) -> AsyncIterator[object] | None:

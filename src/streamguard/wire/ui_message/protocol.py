@@ -96,6 +96,16 @@ class UIMessageEncoder(Encoder):
     def begin(self) -> Sequence[bytes]:
         return (encode_part({"type": "start", "messageId": self._message_id}),)
 
+    def lone_payload(self, item: object) -> bytes:
+        if type(item) is not str or self._text_key is None or self._closing or not (item and self._step.spoke):
+            return b""
+        try:
+            quoted = encode_basestring(item)
+            payload = self._text_prefix + (quoted if quoted.isascii() else on_one_line(quoted)).encode() + b"}"
+        except UnicodeEncodeError:
+            return b""
+        return payload if len(payload) <= self._max_bytes and not self._halves.waiting else b""
+
     def encode(self, item: object) -> Sequence[bytes]:
         if isinstance(item, str):
             return self._encode_text(item)
@@ -192,26 +202,14 @@ class UIMessageEncoder(Encoder):
             self._raw_sse, text = None, passed
         if not (self._step.spoke or self._closing):
             self._step.note("text-delta", {"delta": text})
-        prefix = self._text_prefix if self._text_key is not None else self._next_prefix()
-        try:
-            quoted = encode_basestring(text)
-            payload = prefix + (quoted if quoted.isascii() else on_one_line(quoted)).encode() + b"}"
-        except UnicodeEncodeError:
-            payload = b""
-        if not payload or self._halves.waiting or len(payload) > self._max_bytes:
-            key = self._text_key or ("text", self._next_id())
-            text = self._halves.complete(key, text)
-            payloads = fitting(text, lambda piece: prefix + _quoted(piece) + b"}", self._max_bytes)
-            if not text:
-                payloads = []
-        elif self._text_key is not None and not self._closing:
-            return (payload,)  # nearly always
-        else:
-            payloads = [payload]
+        key, prefix = self._text_key, self._text_prefix
+        if key is None:
+            key, prefix = ("text", self._next_id()), self._next_prefix()
+        text = self._halves.complete(key, text)
+        payloads = fitting(text, lambda piece: prefix + _quoted(piece) + b"}", self._max_bytes) if text else []
         if self._text_key is None:
-            self._text_key = ("text", self._next_id())
-            self._text_prefix = prefix
-            self._open[self._text_key] = None
+            self._text_key, self._text_prefix = key, prefix
+            self._open[key] = None
             payloads.insert(0, _span_part("text-start", self._text_key[1]))
         return self._emit(payloads, "text-delta")
 

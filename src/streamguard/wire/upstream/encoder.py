@@ -71,6 +71,16 @@ class UpstreamEncoder(Encoder):
     def begin(self) -> Sequence[bytes]:
         return ()
 
+    def lone_payload(self, item: object) -> bytes:
+        if type(item) is bytes:
+            chunk = item
+        elif type(item) is str:
+            chunk = encode_text(item)
+        else:
+            return b""
+        # Most hosts and providers send a block at a time.
+        return chunk if not self.held and self._splitter.is_whole(chunk) and self._passes(chunk) else b""
+
     def encode(self, item: object) -> Sequence[bytes]:
         if type(item) is bytes:
             chunk = item
@@ -80,8 +90,6 @@ class UpstreamEncoder(Encoder):
             chunk = bytes(item)
         else:
             chunk = self._encode_object(item)
-        if not self.held and self._splitter.is_whole(chunk) and self._passes(chunk):
-            return (chunk,)  # nearly always: most hosts and providers send a block at a time
         return self._take(self._splitter.feed(chunk))
 
     def finish(self) -> Sequence[bytes]:
