@@ -1,0 +1,73 @@
+"""What an end gives the keys of a stream's session to live: the same where one command does it as where two do."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from streamguard.stores.redis import RedisStore
+from streamguard.stores.redis.keys import Keys
+from streamguard.stores.redis.scripts import Scripts
+from streamguard.testing._stream_store.steps import begin, end
+from streamguard.values import StreamRef
+
+from ...harness.redis import RedisServer
+from .plain_writer import Make
+
+pytestmark = pytest.mark.anyio
+
+TTL, LONGER, SHORTER = 600, 3600, 60
+
+ONE_COMMAND = "(redis.REDIS_VERSION_NUM or 0) >= 0x70000"
+"""Whether `PEXPIRE … GT` is tried first."""
+
+
+@pytest.fixture(params=["GT where the server has it", "never GT"])
+async def store(make: Make, redis_url: str, request: pytest.FixtureRequest) -> RedisStore:
+    scripts = Scripts.load()
+    if request.param == "never GT":
+        scripts = scripts.replacing("close", ONE_COMMAND, "false")
+    return await make(redis_url, scripts)
+
+
+@pytest.fixture
+def client(redis_server: RedisServer, redis_database: int) -> redis.Redis:
+    return redis_server.client(redis_database)
+
+
+def session_keys(ref: StreamRef) -> tuple[bytes, bytes]:
+    keys = Keys("streamguard").stream(ref)
+    return keys.session, keys.streams
+
+
+def seconds_left(client: redis.Redis, ref: StreamRef) -> list[float]:
+    return [int(client.pttl(key)) / 1000 for key in session_keys(ref)]
+
+
+async def test_an_end_lets_keys_live_longer(store: RedisStore, client: redis.Redis) -> None:
+    ref = await begin(store, ttl=TTL)
+    assert all(SHORTER < left <= TTL for left in seconds_left(client, ref))
+    await end(store, ref, retention=LONGER)
+    assert all(TTL < left <= LONGER for left in seconds_left(client, ref))
+
+
+async def test_an_end_takes_nothing_from_what_they_have(store: RedisStore, client: redis.Redis) -> None:
+    ref = await begin(store, ttl=TTL)
+    await end(store, ref, retention=SHORTER)
+    assert all(SHORTER < left <= TTL for left in seconds_left(client, ref))
+
+
+async def test_an_end_has_keys_expire_that_would_live_for_ever(store: RedisStore, client: redis.Redis) -> None:
+    """A restored key may have lost its TTL."""
+    ref = await begin(store, ttl=TTL)
+    for key in session_keys(ref):
+        assert client.persist(key)
+    await end(store, ref, retention=LONGER)
+    assert all(TTL < left <= LONGER for left in seconds_left(client, ref))
+
+
+async def test_an_end_makes_no_keys(store: RedisStore, client: redis.Redis) -> None:
+    ref = await begin(store, ttl=TTL)
+    client.delete(*session_keys(ref))
+    await end(store, ref, retention=LONGER)
+    assert not client.exists(*session_keys(ref))
