@@ -14,10 +14,12 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.routing import Mount, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message
 
 from streamguard import StreamGuard
+from streamguard.web.middleware.exchange import Exchange, LayerSends
 from streamguard.web.response.chunk_sender import ChunkSender
+from streamguard.web.response.server_sends import past_layer
 
 from ...harness.waiting import wait_until_async
 from ..serving import USER, WrappedSends, make_guard, serving
@@ -158,3 +160,16 @@ async def test_a_client_that_reads_slowly_gets_everything(read: asyncio.Semaphor
         writer.close()
     assert received.rstrip().endswith(b"0"), "the last chunk of the body"
     assert received.count(b"\ndata: ") == len(other.result()) == events + 1
+
+
+async def test_the_way_past_the_layer_is_closed_once_it_sends_nothing() -> None:
+    async def inner(message: Message) -> None: ...
+
+    async def outer(message: Message) -> None: ...
+
+    exchange = Exchange()
+    exchange.sends = LayerSends(inner, outer)
+    assert past_layer(inner, exchange) is outer
+    assert past_layer(outer, exchange) is outer, "what a host put around it is called"
+    exchange.sends = None
+    assert past_layer(inner, exchange) is inner

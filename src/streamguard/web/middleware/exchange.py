@@ -56,7 +56,7 @@ class AnswerIds(Protocol):
 
 class LayerSends(NamedTuple):
     """The `send` that the outermost layer gives the application, and the one that it was given. A message that has more
-    to follow passes from one to the other as it is, unless the connection is gone."""
+    to follow passes from one to the other as it is."""
 
     inner: Send
     outer: Send

@@ -167,7 +167,7 @@ class _LayeredExchange:
         elif message["type"] == "http.response.start":
             too_large = self._too_large
             if too_large is not None and (too_large.sent or not self._endpoint_answers()):
-                self._forward = _discard
+                self._forward, exchange.sends = _discard, None
                 return too_large.send(message.get("headers", ()))
             self._started = True
             if exchange.ids is not None:
@@ -179,7 +179,7 @@ class _LayeredExchange:
 
     def silence(self) -> None:
         """Send nothing any more: the connection is gone."""
-        self._silent, self._forward = True, _discard
+        self._silent, self._forward, self._exchange.sends = True, _discard, None
 
     def _limit(self) -> int | None:
         endpoint = self.endpoint()

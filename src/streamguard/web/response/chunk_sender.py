@@ -9,7 +9,7 @@ from typing import Final
 from starlette.types import Message, Send
 
 from ..middleware.exchange import Exchange, ResponseState
-from .server_sends import RestOfSend
+from .server_sends import RestOfSend, past_layer
 from .timed_viewer import ChunkSource
 
 __all__ = ["FAIR_BYTES", "ChunkSender"]
@@ -33,6 +33,7 @@ class ChunkSender:
 
     __slots__ = (
         "_at_once",
+        "_direct",
         "_exchange",
         "_failure",
         "_inside",
@@ -61,6 +62,8 @@ class ChunkSender:
         self._send = send
         self._inside = inside
         self._at_once = at_once
+        self._direct: Send | None = None
+        """What sends an event where it is shown: the server's own `send`, once the response has started. Else None."""
         self._news = False
         """Something happened since the last `poll`."""
         self._woken: asyncio.Future[None] | None = None
@@ -82,6 +85,8 @@ class ChunkSender:
         clock, create_future, at_once = self._loop.time, self._loop.create_future, self._at_once
         await self._send(start)
         send = self._inside
+        if at_once:
+            self._direct = past_layer(send, self._exchange)
         viewer.listen(self._wake)
         while True:
             self._news = False
@@ -160,12 +165,11 @@ class ChunkSender:
         if woken is None:
             self._news = True
             return
-        self._woken = None
-        if self._at_once and not woken.done():
+        self._woken, send = None, self._direct
+        if send is not None and not woken.done():
             try:
                 chunk = self._viewer.newest(FAIR_BYTES)
                 if chunk is not None:
-                    send = self._inside
                     steps = send({"type": "http.response.body", "body": chunk, "more_body": True}).__await__()
                     for found in steps:  # as far as it goes without waiting, which is to its end, nearly always
                         self._rest = RestOfSend(steps, found)

@@ -17,7 +17,7 @@ from starlette.types import Send
 from ..middleware.exchange import Exchange
 from .passing_sends import inside_passing
 
-__all__ = ["RestOfSend", "is_servers_own"]
+__all__ = ["RestOfSend", "is_servers_own", "past_layer"]
 
 _SERVERS: Final = ("uvicorn.protocols.http.",)
 """Where the classes are of which `send` is known to do no more."""
@@ -25,9 +25,18 @@ _SERVERS: Final = ("uvicorn.protocols.http.",)
 
 def is_servers_own(send: Send, exchange: Exchange) -> bool:
     """Whether messages that `send`, without the wrappers of `inside_passing`, is given go to the server as they are."""
-    if exchange.sends is not None and send == exchange.sends.inner:
-        send = inside_passing(exchange.sends.outer)
-    return type(getattr(send, "__self__", None)).__module__.startswith(_SERVERS)
+    return type(getattr(past_layer(send, exchange), "__self__", None)).__module__.startswith(_SERVERS)
+
+
+def past_layer(send: Send, exchange: Exchange) -> Send:
+    """Where our own outermost layer passes on what `send` is given of a response that has more to follow; `send` itself
+    if that is not the layer's, or the layer sends nothing.
+
+    Once the connection is gone, the layer sends nothing any more: the viewer is cut in the same step (see
+    `ApplicationCall.detach`).
+    """
+    sends = exchange.sends
+    return inside_passing(sends.outer) if sends is not None and send == sends.inner else send
 
 
 class RestOfSend:
