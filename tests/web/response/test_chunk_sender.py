@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextvars import ContextVar
 
 import anyio
@@ -189,6 +189,12 @@ class Unwritable(PlainProtocol):
         if payload == b"odd":
             raise ValueError("no form")
         return super().block(seq, kind, payload, id_prefix)
+
+    def blocks(
+        self, first_seq: int, kinds: Sequence[EventKind], payloads: Sequence[bytes], id_prefix: bytes | None
+    ) -> list[bytes]:
+        events = enumerate(zip(kinds, payloads, strict=True), first_seq)
+        return [self.block(seq, kind, payload, id_prefix) for seq, (kind, payload) in events]
 
 
 @pytest.mark.parametrize("at_once", [False, True])

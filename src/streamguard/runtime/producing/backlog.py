@@ -301,16 +301,12 @@ class Backlog(ReusedAppend):
         if not self.undisturbed:
             return self._acknowledge_anyway()
         feed = self.feed
-        self.acked = feed.visible = self._in_flight_seq  # as `Feed.show`, without the call
+        self.acked = acked = self._in_flight_seq
         self._acked_bytes = acked_bytes = self._in_flight_bytes
-        emitted_bytes = feed.emitted_bytes
-        pending = emitted_bytes != acked_bytes
+        pending = feed.emitted_bytes != acked_bytes
         if not pending:
             self.state = _IDLE
-        if emitted_bytes > feed.trim_over:
-            feed.trim()
-        for tell in feed.listeners:
-            tell()
+        feed.show(acked)
         return pending
 
     def _acknowledge_anyway(self) -> bool:

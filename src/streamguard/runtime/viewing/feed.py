@@ -33,6 +33,10 @@ EVENT_BYTES: Final = 64
 """The memory an event takes besides its payload: its place in a list and its bytes object, rounded up."""
 
 
+NEWEST_BYTES: Final = 8_192
+"""A larger event's frame is not kept at hand: other tasks get a turn after it, so it is sent by the viewer's task."""
+
+
 class FeedMode(Enum):
     """Which events a feed keeps at hand."""
 
@@ -68,9 +72,6 @@ class Feed:
         "_large",
         "_limit",
         "_line_prefix",
-        "_newest",
-        "_newest_ids",
-        "_newest_seq",
         "_simple",
         "_taken",
         "_writers",
@@ -85,6 +86,7 @@ class Feed:
         "last_id",
         "listeners",
         "mode",
+        "newest",
         "protocol",
         "stream_id",
         "trim_over",
@@ -102,6 +104,10 @@ class Feed:
         """Number of the last event before the window."""
         self.visible: int = start.seq
         """Number of the last event that may be shown: it is in the log, or the stream runs without a log."""
+        self.newest: bytes = b""
+        """Hot path: the frame of the last visible event, made once for all viewers with the protocol's own `ids` who
+        have all before it. Empty if the event was not shown alone, or its frame depends on its place, or is over
+        `NEWEST_BYTES`, or the feed ended, or nobody listened: `take` knows what to do."""
         self.kinds: dict[int, EventKind] = {}
         """The kinds of the window's events that are not data, by number."""
         self.data: list[bytes] = []
@@ -134,31 +140,27 @@ class Feed:
         first entry is the event that the feed starts after."""
         self._id_prefix = self._id_prefix_of(start.epoch)
         self._simple: bool | None = protocol.ids_by_default
-        """The `ids` of most viewers: `newest` and `take` keep the last frames they made for these. None once ids are
-        lost, or the window has events of several epochs: then an event's frame depends on its place."""
-        self._newest_ids: bool | None = self._simple
-        """The same until the feed has ended: then `newest` gives nothing."""
+        """The `ids` of most viewers: `newest` is for these, and `take` keeps the last chunk it made for them. None once
+        ids are lost, or the window has events of several epochs: then an event's frame depends on its place."""
         self._large: dict[int, int] = {}
         """Sizes of the window's events that are over the limit by themselves, by number. Only `push` adds one."""
-        self._newest = b""
-        """The frame that `newest` returned last."""
-        self._newest_seq = 0
-        """The number of that frame's event."""
         self._taken: tuple[int, int, bytes] = (0, 0, b"")
         """The last chunk of `take` that reached the newest visible event: after which event, up to which, the bytes."""
         self._default_id_prefix = self._id_prefix if protocol.ids_by_default else None
-        self._block = protocol.block
-        self._line_prefix = self._line_prefix_now()
-        """The prefix of an event's id, if most viewers get ids and data events in the form of `DataLineProtocol`."""
+        self._block: Callable[[int, EventKind, bytes, bytes | None], bytes] | None = None
+        """The protocol's `block`, while `newest` may be made; otherwise None."""
+        self._line_prefix: bytes | None = None
+        """The prefix of an event's id, if the next `newest` is for viewers that get ids, and a data event in the form
+        of `DataLineProtocol`; otherwise None."""
+        self._find_form()
 
     def speak(self, protocol: WireProtocol) -> None:
         """Its events are of this protocol. It has none yet, or all that it has were of an undecided one."""
-        self.protocol, self._block = protocol, protocol.block
+        self.protocol, self.newest = protocol, b""
         if self._simple is not None:
             self._simple = protocol.ids_by_default
-            self._newest_ids = None if self.ended else self._simple
         self._default_id_prefix = self._id_prefix if protocol.ids_by_default else None
-        self._line_prefix = self._line_prefix_now()
+        self._find_form()
         for viewer in self.viewers:
             viewer.protocol_decided(protocol)
 
@@ -190,11 +192,11 @@ class Feed:
         self.epoch = epoch
         self._writers.append((self.emitted + 1, epoch))
         if self.data:
-            self._simple = self._newest_ids = None
+            self._simple = None
         else:
             self._id_prefix = self._id_prefix_of(epoch)
             self._default_id_prefix = self._id_prefix if self.protocol.ids_by_default else None
-            self._line_prefix = self._line_prefix_now()
+        self._find_form()
 
     def position(self, seq: int) -> Position:
         """The position of event `seq`: its number, and the epoch that wrote it. The event was in the window once, or
@@ -206,8 +208,10 @@ class Feed:
         events from before the window once it has read them."""
         return after.seq < self.base or (after.seq <= self.emitted and self.position(after.seq) == after)
 
-    def _line_prefix_now(self) -> bytes | None:
-        return self._default_id_prefix if type(self.protocol).block is DataLineProtocol.block else None
+    def _find_form(self) -> None:
+        self._block = None if self._simple is None or self.ended else self.protocol.block
+        lines = self._block and not self.kinds and type(self.protocol).block is DataLineProtocol.block
+        self._line_prefix = self._default_id_prefix if lines else None
 
     def _id_prefix_of(self, epoch: int) -> bytes:
         """An id line up to the event's number."""
@@ -219,7 +223,7 @@ class Feed:
         self.emitted_bytes += len(data) + EVENT_BYTES
         seq = self.base + len(self.data)
         if kind is not _DATA:
-            self.kinds[seq] = kind
+            self.kinds[seq], self._line_prefix = kind, None
         if len(data) > self._limit:
             self._large[seq] = len(data)
         return seq
@@ -231,22 +235,41 @@ class Feed:
         self._large = {at + (at >= seq): size for at, size in self._large.items()}
         self.data.insert(self.visible - self.base, data)
         self.emitted_bytes += len(data) + EVENT_BYTES
-        self.kinds[seq] = kind
+        self.kinds[seq], self._line_prefix = kind, None
 
     def show(self, up_to: int) -> None:
-        """Make events up to number `up_to` visible, if they are not, and tell every listener."""
-        if up_to > self.visible:
+        """Make events up to number `up_to` visible, if they are not, and tell every listener. Hot path: nearly always
+        that is one event, with a simple frame."""
+        listeners = self.listeners
+        if up_to == self.visible + 1 and listeners:
             self.visible = up_to
+            payload, prefix = self.data[up_to - self.base - 1], self._line_prefix
+            if prefix is not None and LF not in payload:  # as `block`, without the call
+                number = DIGITS[up_to] if up_to < KEPT_DIGITS else b"%d" % up_to
+                frame = b"".join((prefix, number, b"\ndata: ", payload, b"\n\n"))
+            elif self._block is None:
+                frame = b""
+            else:
+                try:
+                    frame = self._block(up_to, self.kinds.get(up_to, _DATA), payload, self._default_id_prefix)
+                except Exception:  # noqa: BLE001 -- `take` raises it again, where the event is delivered
+                    frame = b""
+            self.newest = frame if len(frame) <= NEWEST_BYTES else b""
             if self.emitted_bytes > self.trim_over:
                 self.trim()
-        for tell in self.listeners:
+        elif up_to > self.visible:
+            self.visible, self.newest = up_to, b""
+            if self.emitted_bytes > self.trim_over:
+                self.trim()
+        for tell in listeners:
             tell()
 
     def lose_ids(self) -> None:
         """Give no ids to the events shown from now on: they are not in the log. Idempotent."""
         if self.last_id is None:
             self.last_id = self.visible
-            self._simple = self._newest_ids = None
+            self._simple, self.newest = None, b""
+            self._find_form()
 
     def drop_hidden(self) -> None:
         """Forget the events that were never shown: their writer lost the stream."""
@@ -255,6 +278,7 @@ class Feed:
             self.emitted_bytes -= size + EVENT_BYTES
             self.kinds.pop(seq, None)
             self._large.pop(seq, None)
+        self._find_form()
 
     def end(self, *, complete: bool, fault: Fault | None = None) -> None:
         """End the feed: no event will follow. Idempotent: the first end stands.
@@ -263,9 +287,8 @@ class Feed:
         knows its last chunk when it takes that.
         """
         if not self.ended:
-            self.ended, self._newest_ids = True, None
-            self.complete = complete
-            self.end_fault = fault
+            self.ended, self.newest, self._block, self._line_prefix = True, b"", None, None
+            self.complete, self.end_fault = complete, fault
         self.show(self.emitted if complete else self.visible)
 
     def wake(self) -> None:
@@ -310,26 +333,6 @@ class Feed:
         kind, data = self.kinds.get(seq, _DATA), self.data[seq - self.base - 1]
         named = ids and (self.last_id is None or seq <= self.last_id)
         return self.protocol.block(seq, kind, data, self._id_prefix_of(self.position(seq).epoch) if named else None)
-
-    def newest(self, seq: int, ids: bool) -> bytes | None:
-        """Hot path: the frame of event `seq`, if it is the last visible one, and simple, and more may follow; otherwise
-        None, and `take` knows what to do. Empty for an event without a wire form."""
-        if seq != self.visible or ids is not self._newest_ids:
-            return None
-        index = seq - self.base - 1
-        if index < 0:  # it has left the window
-            return None
-        if seq == self._newest_seq:
-            return self._newest
-        payload = self.data[index]
-        prefix = self._line_prefix
-        if prefix is None or LF in payload or self.kinds:
-            frame = self._block(seq, self.kinds.get(seq, _DATA), payload, self._default_id_prefix)
-        else:  # as `block`, without the call
-            number = DIGITS[seq] if seq < KEPT_DIGITS else b"%d" % seq
-            frame = b"".join((prefix, number, b"\ndata: ", payload, b"\n\n"))
-        self._newest_seq, self._newest = seq, frame
-        return frame
 
     def take(self, after: int, *, ids: bool) -> tuple[bytes, int]:
         """The next visible events after number `after` (inside the window) as one chunk of whole frames, and the
@@ -385,8 +388,11 @@ class Feed:
             drop += 1
         del self.data[:drop]
         self.base += drop
-        for seq in [seq for seq in self.kinds if seq <= self.base]:
-            del self.kinds[seq]
+        if self.kinds:
+            self.kinds = {seq: kind for seq, kind in self.kinds.items() if seq > self.base}
+            self._find_form()
+        if self.base == self.visible:
+            self.newest = b""  # it has left the window
         for seq in [seq for seq in self._large if seq <= self.base]:
             del self._large[seq]
         self._dropped_bytes = self.emitted_bytes - size

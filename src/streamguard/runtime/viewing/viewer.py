@@ -133,17 +133,23 @@ class Viewer:
         self._keep_alive_due = False
         self._rest: memoryview | None = None
         """The unsent rest of a chunk that is too large for one write. Nothing else may be sent before it."""
-        self._live_feed: Feed | None = feed
-        """The feed, while nothing keeps its newest event from being the next chunk: no cut, and no rest."""
+        self._live_feed: Feed | None = None
+        """The feed, while its `newest` may be the next chunk: no cut, no rest, and the protocol's own `ids`."""
         self._on_news: Callable[[], None] | None = None
         if feed is not None:
             feed.viewers.add(self)
+            self._find_live_feed()
 
     def protocol_decided(self, protocol: WireProtocol) -> None:
         """See `FeedViewer`."""
         self.protocol = protocol
         if self._ids_wanted is None:
             self.ids = protocol.ids_by_default
+        self._find_live_feed()
+
+    def _find_live_feed(self) -> None:
+        usual = self._rest is None and self.cut_reason is None and self.ids is self.protocol.ids_by_default
+        self._live_feed = self.feed if usual else None
 
     def listen(self, on_news: Callable[[], None]) -> None:
         """Call `on_news` whenever `poll` may have something to send, until `close`. It must not raise."""
@@ -176,15 +182,14 @@ class Viewer:
         """The last chunk was delivered, unless the viewer was cut meanwhile: see `at_end`."""
         self._over = self.cut_reason is None
 
-    def newest(self, most: int = WRITE_BYTES) -> bytes | None:
-        """Hot path: the one event that was just shown, if that is all there is until `on_news`, in up to `most` bytes;
+    def newest(self) -> bytes | None:
+        """Hot path: the one event that was just shown, if that is all there is until `on_news` and it is small;
         otherwise None, and `poll` knows more. Never empty, and never the stream's end."""
         feed = self._live_feed
         if feed is None:
             return None
-        seq = self.position + 1
-        chunk = feed.newest(seq, self.ids)
-        if not chunk or len(chunk) > most:
+        chunk, seq = feed.newest, self.position + 1
+        if not chunk or seq != feed.visible:
             return None
         self.position = seq
         return chunk
@@ -266,7 +271,7 @@ class Viewer:
         """The next piece of the rest of a chunk."""
         piece, left = bytes(rest[:CHUNK_BYTES]), rest[CHUNK_BYTES:]
         self._rest = left or None
-        self._live_feed = None if left or self.cut_reason is not None else self.feed
+        self._find_live_feed()
         return piece
 
     def _leave_log(self) -> None:

@@ -168,7 +168,7 @@ class ChunkSender:
         self._woken, send = None, self._direct
         if send is not None and not woken.done():
             try:
-                chunk = self._viewer.newest(FAIR_BYTES)
+                chunk = self._viewer.newest()
                 if chunk is not None:
                     steps = send({"type": "http.response.body", "body": chunk, "more_body": True}).__await__()
                     for found in steps:  # as far as it goes without waiting, which is to its end, nearly always

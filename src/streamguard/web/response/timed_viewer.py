@@ -26,7 +26,7 @@ class ChunkSource(Protocol):
 
     def poll(self) -> bytes | Awaitable[bytes] | None: ...
 
-    def newest(self, most: int) -> bytes | None: ...
+    def newest(self) -> bytes | None: ...
 
     def end(self) -> None: ...
 
@@ -54,7 +54,7 @@ class TimedViewer:
     def poll(self) -> bytes | Awaitable[bytes] | None:
         return self._viewer.poll()
 
-    def newest(self, most: int) -> bytes | None:
+    def newest(self) -> bytes | None:
         """Nothing: each chunk's times are noted by the task that sends it."""
         return None
 
