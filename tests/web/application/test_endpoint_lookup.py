@@ -85,6 +85,9 @@ APPLICATIONS = {
         routes=[Route("/chat", page), Mount("/", routes=[Host("b.test", Starlette(routes=[OTHER])), CHAT])]
     ),
     "a class of Starlette's": Starlette(routes=[Route("/chat", Answers)]),
+    "an application as an endpoint": Starlette(
+        routes=[Route("/chat", Starlette(routes=[Host("b.test", Starlette(routes=[OTHER])), CHAT])), OTHER]
+    ),
 }
 REQUESTS = [
     (method, path, headers, root)
@@ -154,6 +157,14 @@ def test_a_route_that_is_added_or_replaced_counts_from_then_on() -> None:
     assert first is third is not second
     assert second is not None
     assert lookup.find(scope_of("POST", "/chat", [])) is None
+
+
+def test_a_route_that_is_added_to_an_application_that_is_an_endpoint_counts_from_then_on() -> None:
+    inner = Starlette()
+    lookup = EndpointLookup(Starlette(routes=[Route("/chat", inner)]))
+    assert lookup.find(scope_of("POST", "/chat", [])) is None
+    inner.router.routes.append(CHAT)
+    assert lookup.find(scope_of("POST", "/chat", [])) is not None
 
 
 def test_an_endpoint_that_was_routed_already_is_taken() -> None:

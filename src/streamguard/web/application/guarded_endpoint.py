@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from types import FunctionType
+from functools import partial
+from types import FunctionType, MethodType, NoneType
 from typing import Final, Protocol, cast
 
 from starlette.applications import Starlette
@@ -123,6 +124,8 @@ def _spelled_out(routes: Sequence[BaseRoute]) -> frozenset[tuple[str, str]]:
         kind = type(route)
         if kind is not Route and (kind.__module__, kind.__qualname__) not in _OF_PATHS:
             break
+        if not isinstance(getattr(route, "endpoint", None), _LEAVES):
+            break
         path: str = getattr(route, "path", "{")
         if "{" not in path:
             places.update((method, path) for method in getattr(route, "methods", None) or _METHODS)
@@ -133,6 +136,9 @@ _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """Those that count of a route for any method, an `HTTPEndpoint`'s say: a client may invent others."""
 _OF_PATHS: Final = frozenset({("fastapi.routing", "APIRoute"), ("streamguard.web.routes.route", "GuardRoute")})
 """Classes of routes besides Starlette's own that look at nothing but path and method, by module and name."""
+
+_LEAVES: Final = (FunctionType, MethodType, type, partial, NoneType)
+"""Kinds of endpoints that are no application, which might have routes of its own. (A `GuardRoute` has none.)"""
 
 
 def guards_of(endpoint: object, method: str | None = None) -> Iterator[Guarded]:
