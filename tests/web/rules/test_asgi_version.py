@@ -44,7 +44,10 @@ class Watching:
         try:
             await self._app(scope, receive, send)
         except Exception as exc:
-            self._seen.append(type(exc))
+            lone: Exception = exc
+            while isinstance(lone, ExceptionGroup):  # of the tasks of an older Starlette's response
+                [lone] = lone.exceptions
+            self._seen.append(type(lone))
             raise
 
 
