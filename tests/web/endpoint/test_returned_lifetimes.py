@@ -186,3 +186,35 @@ async def test_a_task_beside_it_that_sends_hears_of_its_end() -> None:
     async with asyncio.timeout(20):
         with pytest.raises(anyio.ClosedResourceError):
             await helper
+
+
+class ClosedOnce(AsyncIterator[bytes]):
+    """Cannot be closed again, as some connections cannot."""
+
+    def __init__(self, chunks: list[bytes]) -> None:
+        self.chunks = chunks
+        self.closed = 0
+
+    async def __anext__(self) -> bytes:
+        if not self.chunks:
+            raise StopAsyncIteration
+        return self.chunks.pop(0)
+
+    async def aclose(self) -> None:
+        self.closed += 1
+        if self.closed > 1:
+            raise RuntimeError("closed already")
+
+
+@pytest.mark.parametrize("protocol", [None, "opaque"])
+@pytest.mark.parametrize(("media_type", "chunk"), [(SSE, b"data: one\n\n"), ("application/x-ndjson", b'{"a":1}\n')])
+async def test_an_iterator_is_closed_once(media_type: str, chunk: bytes, protocol: str | None) -> None:
+    guard, chunks = guard_of(), ClosedOnce([chunk])
+
+    @guard.stream(protocol=protocol)
+    async def chat(request: Request) -> Response:
+        return StreamingResponse(chunks, media_type=media_type)
+
+    async with calling(app_of(guard, chat), guard) as client:
+        answer = await client.post("/chat")
+    assert (answer.content, chunks.closed) == (chunk, 1)

@@ -43,8 +43,10 @@ class ItemSource(AsyncIterator[object]):
         return self._first.__anext__()
 
     def close_later(self, iterator: object) -> None:
-        """Close this, if it can be closed, when the source is closed: after what came later."""
-        self._closes.append(iterator)
+        """Close this, if it can be closed, when the source is closed: after what came later. What is named twice in a
+        row, as an iterable and as its own iterator, is closed once."""
+        if not self._closes or self._closes[-1] is not iterator:
+            self._closes.append(iterator)
 
     def hand_over(self, rest: AsyncIterator[object]) -> None:
         """All further items come from there. The last act of the first part."""
