@@ -1,13 +1,15 @@
-"""What an end gives the keys of a stream's session to live: the same where one command does it as where two do."""
+"""How long the keys of a session live: an end gives them the same where one command does it as where two do."""
 
 from __future__ import annotations
 
 import pytest
 import redis
 
+from streamguard.stores.records import Status
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys
 from streamguard.stores.redis.scripts import Scripts
+from streamguard.testing._stream_store.late_decisions import OTHER, decide, undecided
 from streamguard.testing._stream_store.steps import begin, end
 from streamguard.values import StreamRef
 
@@ -71,3 +73,14 @@ async def test_an_end_makes_no_keys(store: RedisStore, client: redis.Redis) -> N
     client.delete(*session_keys(ref))
     await end(store, ref, retention=LONGER)
     assert not client.exists(*session_keys(ref))
+
+
+async def test_a_decision_about_a_session_that_is_gone_leaves_no_key_that_lives_for_ever(
+    store: RedisStore, client: redis.Redis
+) -> None:
+    """Redis evicted it, say; and the worker may die before its next heartbeat, which would give it a TTL."""
+    ref = await undecided(store)
+    session, _ = session_keys(ref)
+    assert client.delete(session)
+    assert (await decide(store, ref, OTHER, b"a")).status is Status.OK
+    assert client.pttl(session) > 0

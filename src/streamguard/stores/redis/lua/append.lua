@@ -41,7 +41,7 @@ if first == 1 and ARGV[4] == '=' then
   events_from = 9
   if last == 0 then
 --@include decide
-    decide(meta_key, session_key, ARGV[5], ARGV[6], ARGV[7], ARGV[8])
+    if decide(meta_key, session_key, ARGV[5], ARGV[6], ARGV[7], ARGV[8]) then extend_ttl(session_key, ttl_ms) end
   end
 end
 local before = last
