@@ -6,7 +6,10 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+import pytest
 from benchmarks.machine import commit, facts
+
+pytestmark = pytest.mark.processes  # git
 
 
 def test_the_facts_name_the_measured_version() -> None:
