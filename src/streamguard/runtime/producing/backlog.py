@@ -112,7 +112,7 @@ class Backlog(ReusedAppend):
 
     def decide(self, decided: LateDecision) -> None:
         """Let the stream's record learn this with its first event."""
-        self.decided = decided
+        self.decided: LateDecision | None = decided
 
     # -- the producer's side -------------------------------------------------------------------------------------------
 
@@ -275,8 +275,10 @@ class Backlog(ReusedAppend):
         events = feed.payloads(acked + 1, last)
         if self._in_flight_bytes - self._acked_bytes > COMMIT_BYTES:
             events = self._within_commit(events)
-        self.first_seq, self.several, self.lone = acked + 1, events, None
-        self.refresh = now >= self.refresh_at
+        self.first_seq: int = acked + 1
+        self.several: Sequence[tuple[EventKind, bytes]] = events
+        self.lone = None
+        self.refresh: bool = now >= self.refresh_at
         if self.refresh:
             self.undisturbed, self.refresh_at = False, now + REFRESH_SECONDS
         elif last == acked + 1 and (acked or self.decided is None) and events[0][0] is _DATA:
@@ -314,7 +316,7 @@ class Backlog(ReusedAppend):
         if self.state is _CLOSED:
             return False
         self.urgent, self.failing_since = False, None
-        self.lone_bytes = 0  # a writer that was told twice asks again, and nothing waits
+        self.lone_bytes: int = 0  # a writer that was told twice asks again, and nothing waits
         self.acked, self._acked_bytes = self._in_flight_seq, self._in_flight_bytes
         pending = self.feed.emitted_bytes != self._acked_bytes
         self.state = _PENDING if pending else _IDLE
