@@ -47,28 +47,20 @@ async def test_a_failure_before_the_first_item_is_an_envelope_with_safe_text() -
     assert error["stream_id"] == answer.headers["x-stream-id"]
 
 
-async def test_a_coroutine_that_fails_does_too() -> None:
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [(TimeoutError, 504, "provider_timeout"), (StopAsyncIteration, 500, "internal")],  # the second ends an iteration
+)
+async def test_a_coroutine_that_fails_does_too(error: type[Exception], status: int, code: str) -> None:
     guard = make_guard()
 
     @guard.stream()
     async def chat(request: Request) -> StreamingResponse:
-        raise TimeoutError
+        raise error
 
     async with calling(app_of(guard, chat), guard) as client:
         answer = await client.post("/chat")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "provider_timeout")
-
-
-async def test_a_coroutine_that_raises_what_ends_an_iteration_has_failed() -> None:
-    guard = make_guard()
-
-    @guard.stream()
-    async def chat(request: Request) -> StreamingResponse:
-        raise StopAsyncIteration
-
-    async with calling(app_of(guard, chat), guard) as client:
-        answer = await client.post("/chat")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
 async def test_a_late_first_item_fails_in_band() -> None:
