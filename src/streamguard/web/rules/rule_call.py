@@ -21,6 +21,7 @@ from ...runtime.producing.item_source import ItemSource
 from ...runtime.request import Ending
 from ...values import Outcome
 from ...wire import protocol_named, recognise
+from ...wire.base import WireProtocol
 from ...wire.recognition import MOST_BYTES
 from ..endpoint.endpoint_call import EndpointResult
 from ..endpoint.returned_response import UI_MESSAGE_HEADER, ResponseHead, media_type_of
@@ -123,32 +124,31 @@ class RuleCall:
             FaultError: `provider_timeout`.
         """
         undecided = stream.speaking.undecided
-        recognised = partial(recognise, media_type, UI_MESSAGE_HEADER in headers)
-        beginning = self._call.at_once()  # what is here needs no timer: measured, that is 1 % of a short stream
-        protocol = recognised(beginning) if undecided and beginning is not None else None
-        if beginning is None or (undecided and protocol is None):
+        ui_message = UI_MESSAGE_HEADER in headers
+
+        def decided(beginning: bytes) -> WireProtocol | None:
+            return recognise(media_type, ui_message, beginning) if undecided else stream.protocol
+
+        beginning = self._call.at_once() or b""  # what is here needs no timer: measured, 1 % of a short stream
+        protocol = decided(beginning) if beginning else None
+        if protocol is None:
             limit = Deadline.after(self._first_item_seconds).limit()
             try:
                 async with limit:
-                    if beginning is None:
-                        beginning = await anext(self._call, b"")
-                        protocol = recognised(beginning) if undecided else None
+                    beginning = beginning or await anext(self._call, b"")
                     while (
-                        undecided
-                        and protocol is None
+                        (protocol := decided(beginning)) is None
                         and len(beginning) < MOST_BYTES
                         and (more := await anext(self._call, b""))
                     ):
                         beginning += more
-                        protocol = recognised(beginning)
             except TimeoutError:
                 if not limit.expired:
                     raise
                 raise FaultError(Fault.of(FaultCode.PROVIDER_TIMEOUT, reason="first_item_seconds")) from None
-        if not undecided:
-            return beginning
-        protocol = protocol or protocol_named("opaque")
-        stream.speak(protocol, protocol.message_id_in(beginning))
+        if undecided:
+            protocol = protocol or protocol_named("opaque")
+            stream.speak(protocol, protocol.message_id_in(beginning))
         return beginning
 
 
