@@ -25,6 +25,7 @@ from .harness.postgres import PostgresServer
 from .harness.proxy import FaultProxy
 from .harness.redis import DATABASES, RedisServer
 from .harness.sentry import leftovers
+from .harness.tls_contexts import share_tls_contexts
 from .tiers import (
     EXAMPLES,
     Tier,
@@ -189,6 +190,14 @@ def _unmeasured(*, processes: bool) -> Iterator[None]:
         sys.settrace(trace)
         if asked is not None:
             os.environ[_MEASURES_PROCESSES] = asked
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_tls_contexts() -> Iterator[None]:
+    """No client of httpx reads the authorities' certificates again."""
+    with pytest.MonkeyPatch.context() as patch:
+        share_tls_contexts(patch)
+        yield
 
 
 @pytest.fixture(scope="session")
