@@ -26,6 +26,14 @@ print("and", file=sys.stderr)
 sys.exit(3)
 """
 
+ENDS = """
+import atexit, sys, threading, time
+atexit.register(print, "last")
+threading.Thread(target=lambda: (threading.main_thread().join(), print("thread"))).start()
+print("first")
+if code := sys.argv[1]: sys.exit(eval(code))
+"""
+
 WAITS = """
 import signal
 print("there", flush=True)
@@ -84,6 +92,32 @@ def test_it_ends_by_the_signal_it_is_sent(tmp_path: Path, env: dict[str, str]) -
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == -signal.SIGTERM
     process.kill()  # it may be gone already
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "said"), [("", 0, b""), ("None", 0, b""), ("7", 7, b""), ("-1", 255, b""), ("'no'", 1, b"no\n")]
+)
+@pytest.mark.parametrize("fresh", [False, True])
+def test_its_threads_and_what_it_does_at_exit_come_to_their_end(
+    tmp_path: Path, env: dict[str, str], ends: str, code: int, said: bytes, fresh: bool
+) -> None:
+    """However short its end is."""
+    with TemporaryFile() as out, TemporaryFile() as err:
+        name, nothing = module(tmp_path, ENDS), subprocess.DEVNULL
+        process = started(name, [ends], env=env, cwd=tmp_path, stdin=nothing, stdout=out, stderr=err, fresh=fresh)
+        assert process.wait(20) == code
+        assert (out.seek(0), out.read()) == (0, b"first\nthread\nlast\n")
+        assert (err.seek(0), err.read()) == (0, said)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_output_that_nobody_takes_is_a_failure(tmp_path: Path, env: dict[str, str], fresh: bool) -> None:
+    with Path("/dev/full").open("wb") as out, TemporaryFile() as err:
+        text = "import sys; sys.stdout = open(1, 'w', closefd=False); print('lost')"  # with a buffer in any case
+        name, nothing = module(tmp_path, text), subprocess.DEVNULL
+        process = started(name, [], env=env, cwd=tmp_path, stdin=nothing, stdout=out, stderr=err, fresh=fresh)
+        assert process.wait(20) == 120
+        assert (err.seek(0), b"No space left on device" in err.read()) == (0, True)
 
 
 def test_what_it_raises_is_said_and_its_code_is_one(tmp_path: Path, env: dict[str, str]) -> None:
