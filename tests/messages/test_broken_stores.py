@@ -20,6 +20,7 @@ async def noticed(clause: str, store: Bench) -> bool:
 
     class Suite(MessageStoreSuite):
         ttl_seconds = TTL_SECONDS
+        _depth = 20_000  # no encoder of Python's goes so deep; 100,000 would take most of the time of these tests
 
         async def advance(self, seconds: float) -> None:
             store.clock.now += seconds
