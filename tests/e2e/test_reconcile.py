@@ -128,7 +128,8 @@ async def test_a_frozen_worker_neither_adds_nor_saves(
     server = own_redis()
     frozen, other = (worker(server.url, app=APP, env=place.env, **SAVING) for _ in range(2))
     session = new_session()
-    async with post(frozen, session, n=10, gate=session, gate_at=5) as local:
+    # The pause between its pieces has the model still speaking when its worker hears that it was fenced.
+    async with post(frozen, session, n=10, gate=session, gate_at=5, gap_ms=200) as local:
         seen = await local.read_events(7)
         stream_id, message_id = local.headers["x-stream-id"], local.headers["x-message-id"]
         async with resume(other.port, session, headers=USER) as remote:
