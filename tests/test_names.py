@@ -121,9 +121,15 @@ def _names(of: Path) -> Iterator[tuple[Path, int, str]]:
                     yield path, node.lineno, name
 
 
-def test_no_old_name_is_left() -> None:
+@pytest.fixture(scope="module")
+def source_names() -> list[tuple[Path, int, str]]:
+    """The package's names. To read all of it takes seconds."""
+    return list(_names(SOURCE))
+
+
+def test_no_old_name_is_left(source_names: list[tuple[Path, int, str]]) -> None:
     left = []
-    for path, line, name in _names(SOURCE):
+    for path, line, name in source_names:
         room = path.relative_to(SOURCE).parts[0]
         word = name.lstrip("_")
         now = RENAMED.get(word) or RENAMED_IN_ROOM.get(room, {}).get(word)
@@ -144,10 +150,10 @@ def test_no_old_name_is_left_in_tests() -> None:
     assert not left, "\n".join(left)
 
 
-def test_only_quotas_are_settled() -> None:
+def test_only_quotas_are_settled(source_names: list[tuple[Path, int, str]]) -> None:
     left = {
         name: f"{path.relative_to(SOURCE)}:{line}"
-        for path, line, name in _names(SOURCE)
+        for path, line, name in source_names
         if "settl" in name.lower()
         and not OF_A_QUOTA.search(name)
         and not path.relative_to(SOURCE).as_posix().startswith(SETTLES)

@@ -111,6 +111,7 @@ class _Beginnings(ast.NodeVisitor):
     def __init__(self, module: str, wanted: frozenset[str]) -> None:
         self.found: set[str] = set()
         self._wanted = wanted
+        self._ends = {name.rpartition(".")[2] for name in wanted}
         self._names = [module]
 
     def _enter(self, node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> None:
@@ -124,7 +125,8 @@ class _Beginnings(ast.NodeVisitor):
         called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
         if called in self._wanted:
             self.found.add(".".join(self._names))
-        if isinstance(node.func, ast.Attribute) and ast.unparse(node.func) in self._wanted:
+        # To write the whole name costs most, so only where its end fits.
+        if isinstance(node.func, ast.Attribute) and called in self._ends and ast.unparse(node.func) in self._wanted:
             self.found.add(".".join(self._names))
         self.generic_visit(node)
 
