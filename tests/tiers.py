@@ -84,10 +84,22 @@ MODULES: Final = frozenset(
 """Modules that import the clients of real providers, which takes each process some seconds."""
 
 REPEATING: Final = frozenset(
-    {"benchmarks", "clients", "docs", "examples", "harness", "hot_path", "lifetimes", "ops", "schedules", "servers"}
+    {
+        "benchmarks",
+        "clients",
+        "docs",
+        "e2e",
+        "examples",
+        "harness",
+        "hot_path",
+        "lifetimes",
+        "ops",
+        "schedules",
+        "servers",
+    }
 )
 """The directories without coverage: their tests are about what stands on the package, about what it runs in, or do once
-more, in another order or counted, what tests of its parts do.
+more, in another order, in processes or counted, what tests of its parts do.
 Coverage makes Python take twice as long, in the servers and commands that they start too."""
 
 EXAMPLES: Final = 20

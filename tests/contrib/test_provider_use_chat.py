@@ -16,7 +16,7 @@ from .upstream import provider
 
 __all__ = ["node"]
 
-pytestmark = pytest.mark.filterwarnings(*NOISE_OF_LIBRARIES)
+pytestmark = [pytest.mark.filterwarnings(*NOISE_OF_LIBRARIES), pytest.mark.repeats]
 
 
 @pytest.fixture

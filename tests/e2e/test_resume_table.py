@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.harness.redis import RedisServer
-from tests.harness.redis_fixtures import KIND_PARAMETERS, RedisOfKind
+from tests.harness.redis_fixtures import KINDS, RedisOfKind
 from tests.harness.sse import Ending, EventReader, SseEvent, resume, ui_text
 from tests.harness.waiting import wait_until
 from tests.harness.workers import Worker
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 SETTINGS = {"replay_after_finish_seconds": 3.0}
 
 
-@pytest.fixture(scope="module", params=["redis", "memory", *KIND_PARAMETERS])
+@pytest.fixture(scope="module", params=["redis", "memory", *KINDS])
 def workers(request: pytest.FixtureRequest) -> Iterator[tuple[Worker, Worker]]:
     """Who produces, and who is asked to resume: two processes on every kind of Redis, the same one on memory."""
     if request.param == "redis":

@@ -9,7 +9,7 @@ import pytest
 from streamguard.stores.redis.scripts import Scripts
 from tests.harness.proxy import FaultProxy
 from tests.harness.redis import RedisServer
-from tests.harness.redis_fixtures import KIND_PARAMETERS, RedisOfKind
+from tests.harness.redis_fixtures import KINDS, RedisOfKind
 from tests.harness.sse import Ending, resume, ui_text
 from tests.harness.waiting import wait_until, wait_until_async
 from tests.harness.workers import Worker
@@ -22,7 +22,7 @@ from .steps import reached, stop_at
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["own_redis", *KIND_PARAMETERS])
+@pytest.fixture(params=["own_redis", *KINDS])
 def any_redis(request: pytest.FixtureRequest) -> RedisOfKind:
     """A Redis of every kind in turn."""
     found: RedisOfKind = request.getfixturevalue(request.param)

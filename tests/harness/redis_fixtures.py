@@ -21,7 +21,7 @@ from .redis_cluster import RedisCluster
 from .redis_kinds import AccountRedisSentinels, AccountRedisServer, TlsRedisCluster, TlsRedisSentinels, TlsRedisServer
 from .redis_sentinel import RedisSentinels
 
-__all__ = ["CLUSTER_KINDS", "KINDS", "KIND_PARAMETERS", "OTHER_KINDS", "RedisOfKind", "RedisPlace"]
+__all__ = ["CLUSTER_KINDS", "KINDS", "OTHER_KINDS", "RedisOfKind", "RedisPlace"]
 
 KINDS: Final = (
     "redis_cluster",
@@ -33,13 +33,6 @@ KINDS: Final = (
     "redis_account",
 )
 """The fixtures of the kinds, each the module's shared one: for reading and writing only, though slots may move."""
-KIND_PARAMETERS: Final = tuple(
-    pytest.param(kind, marks=pytest.mark.repeats)
-    if kind in {"redis_8", "redis_valkey", "redis_tls", "redis_account"}
-    else kind
-    for kind in KINDS
-)
-"""The same as parameters of a fixture, without coverage where the package does what it does with the usual Redis."""
 CLUSTER_KINDS: Final = ("redis_valkey_cluster", "redis_6_2_cluster", "redis_8_cluster", "redis_tls_cluster")
 """Other clusters, likewise: three servers each."""
 OTHER_KINDS: Final = (

@@ -130,12 +130,14 @@ def run(
     )
 
 
+@pytest.mark.repeats
 @pytest.mark.timeout(60 + 3 * EXAMPLES if Phase.shrink not in PHASES else 900)
 def test_memory_and_redis_never_differ(bench_with: Callable[[Bug | None], Bench]) -> None:
     print(f"STREAMGUARD_SEED={SEED} STREAMGUARD_EXAMPLES={EXAMPLES}")
     run(bench_with(None), compares=True, examples=EXAMPLES, chosen=SEED, phases=PHASES)
 
 
+@pytest.mark.repeats
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", BUGS)
 def test_a_changed_line_breaks_a_promise(bench_with: Callable[[Bug | None], Bench], name: str) -> None:

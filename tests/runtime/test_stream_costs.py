@@ -26,7 +26,7 @@ from tests.harness.call_counts import counted_calls
 from tests.harness.redis import RedisServer
 from tests.web.serving import user_of
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.repeats]
 
 GROWTH: Final = 1.1
 """By how much a count of calls may grow."""

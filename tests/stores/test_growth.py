@@ -45,7 +45,7 @@ from tests.harness.redis import RedisServer
 
 from .backlogs import bytes_sent, fill_outbox
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.repeats]
 
 KEY = SessionKey("ann", "chat")
 UNCOUNTED = ("info", "config", "scan", "dbsize", "ping", "script")

@@ -57,6 +57,7 @@ class TestOnSQLite(OnOneDatabase):
         return self.at(on_sqlite)
 
 
+@pytest.mark.repeats
 class TestOnPostgreSQL(OnOneDatabase):
     __test__ = True
 
@@ -65,6 +66,7 @@ class TestOnPostgreSQL(OnOneDatabase):
         return self.at(on_postgres)
 
 
+@pytest.mark.repeats
 class TestOnMariaDB(OnOneDatabase):
     __test__ = True
 

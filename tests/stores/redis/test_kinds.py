@@ -15,13 +15,13 @@ from streamguard.stores.redis import RedisStore
 from streamguard.stores.store import StreamStore
 from streamguard.testing import MessageStoreSuite, QuotaStoreSuite, StreamStoreSuite
 
-from ...harness.redis_fixtures import KIND_PARAMETERS, RedisPlace
+from ...harness.redis_fixtures import KINDS, RedisPlace
 from ...quota.clocks import Clock, DatedClient
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.repeats]
 
 
-@pytest.fixture(params=KIND_PARAMETERS)
+@pytest.fixture(params=KINDS)
 def place(request: pytest.FixtureRequest, redis_of_kind: Callable[[str], RedisPlace]) -> RedisPlace:
     """An empty database of each kind in turn."""
     return redis_of_kind(request.param)

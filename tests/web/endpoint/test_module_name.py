@@ -10,7 +10,7 @@ import pytest
 
 from streamguard.web.endpoint.module_name import module_name
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.repeats]
 
 MAIN = """
 from streamguard.web.endpoint.signature import EndpointSignature

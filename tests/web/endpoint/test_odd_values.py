@@ -30,7 +30,7 @@ from tests.wire.odd_values import odd_texts, odd_values
 from ..serving import USER, user_of
 
 # The application runs beside the test, in a thread of its own: what it draws is not the strategies'.
-pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
+pytestmark = [pytest.mark.filterwarnings("ignore:Do not use the `random` module"), pytest.mark.repeats]
 
 LIMIT: Final = 20_000
 """Some of the values are larger."""

@@ -159,6 +159,7 @@ async def pausing_reader(port: int, path: str, seen: Seen) -> bytes:
 @pytest.mark.parametrize("inside", [False, True], ids=["alone", "around BaseHTTPMiddleware"])
 @pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)
 @pytest.mark.long
+@pytest.mark.repeats
 async def test_nothing_differs_from_a_bare_response(around: Callable[[], Around], inside: bool) -> None:
     guard = make_guard(viewer_backlog_bytes=50_000_000)
 
