@@ -107,6 +107,29 @@ async def test_words_at_reading_speed_wait_for_nothing() -> None:
             await stream.ended()
 
 
+@pytest.mark.parametrize("within", [FOR_GOOD, 0.0], ids=["in a short time", "over a long time"])
+async def test_many_small_commits_gather_if_they_come_fast(within: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred streams whose events never fall together cost a round trip for each otherwise."""
+    monkeypatch.setattr(writer, "STEADY_SECONDS", within)
+    store = Commits()
+    async with working(store) as worker:
+        with anyio.fail_after(10):
+            model = Model("first")
+            stream = await worker.start(model)
+            for said in range(2, writer.STEADY_EVENTS + 2):
+                model.say("word")
+                await wait_until_async(partial(_is, stream, "acked", said), description="it is in the log")
+            model.say("word")
+            last = writer.STEADY_EVENTS + 2
+            if within:
+                await wait_until_async(partial(_is, stream.feed, "emitted", last), description="it waits")
+                assert store.events == [1] * (writer.STEADY_EVENTS + 1), "it gathers"
+            else:
+                await wait_until_async(partial(_is, stream, "acked", last), description="it is in the log")
+            model.end()
+            await stream.ended()
+
+
 async def test_another_streams_first_event_ends_a_pause() -> None:
     store = Commits()
     async with working(store) as worker:

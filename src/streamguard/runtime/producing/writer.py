@@ -1,11 +1,11 @@
 """The process's one writer: it appends the new events of every backlog, in one round trip, over and over.
 
-Group commit: while one commit is under way, events gather for the next. After a commit of more than `BUSY_EVENTS` the
-next one begins no sooner than `PAUSE_SECONDS` after it, because then round trips are most of what an event costs; if it
-had more than `BURST_EVENTS`, which no models at reading speed make, no sooner than `BURST_PAUSE_SECONDS`. A few streams
-at reading speed never pause: no commit of theirs has that many. A lone burst may have as few, but a stream of it has
-several in a commit that follows another within `NEXT_SECONDS`, and then it pauses too. First events, ends, and
-producers that are far ahead of the log end a pause.
+Group commit: while one commit is under way, events gather for the next. After a commit of more than `BUSY_EVENTS`, or
+small ones with more than `STEADY_EVENTS` within `STEADY_SECONDS`, the next one begins no sooner than `PAUSE_SECONDS`
+after it, because then round trips are most of what an event costs; if it had more than `BURST_EVENTS`, which no models
+at reading speed make, no sooner than `BURST_PAUSE_SECONDS`. A few streams at reading speed never pause: they have
+fewer. A lone burst may have as few, but a stream of it has several in a commit that follows another within
+`NEXT_SECONDS`, and then it pauses too. First events, ends, and producers that are far ahead of the log end a pause.
 
 The writer knows streams by their backlogs. A backlog is dirty while events of it wait for a commit.
 """
@@ -35,6 +35,8 @@ from .log_tally import LogTally
 __all__ = ["StoreHealth", "Writer"]
 
 BUSY_EVENTS: Final = 8
+STEADY_EVENTS: Final = 20
+STEADY_SECONDS: Final = 0.004
 NEXT_SECONDS: Final = 0.001
 PAUSE_SECONDS: Final = 0.004
 BURST_EVENTS: Final = 200
@@ -90,6 +92,9 @@ class Writer:
         self._dirty: dict[Backlog, None] = {}
         self._wake: asyncio.Future[None] | None = None
         self._committed_at = -inf
+        self._counted_until = -inf
+        self._counted = 0
+        """Events of the commits begun in the `STEADY_SECONDS` up to `_counted_until`."""
         self._asked_at = 0.0
         """When the last commit was begun, on the clock that judges the store."""
         self._pause = 0.0
@@ -200,7 +205,11 @@ class Writer:
         self._urgent = bool(self._dirty)
         if not batch:
             return
-        busy = events > BUSY_EVENTS or (more > 0 and now - self._committed_at < NEXT_SECONDS)
+        if now >= self._counted_until:
+            self._counted_until, self._counted = now + STEADY_SECONDS, 0
+        self._counted += events
+        busy = events > BUSY_EVENTS or self._counted > STEADY_EVENTS
+        busy = busy or (more > 0 and now - self._committed_at < NEXT_SECONDS)
         self._committed_at, self._pause = now, 0.0
         if busy:
             self._pause = PAUSE_SECONDS if events <= BURST_EVENTS else BURST_PAUSE_SECONDS
