@@ -27,6 +27,8 @@ RIVALS: Final = (
 ALL: Final = (*MAIN, *MEMORY, *UI, *RIVALS)
 """Everything that is compared where other libraries are."""
 IN_PROCESS: Final = ("bare", "plain-memory")
+_LONG_RUN_SECONDS: Final = 5.0
+"""A paced run of this length has as many events as several turns of a short one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Cell:
     gap_seconds: float = 0.0
     stagger_seconds: float = 0.005
     repeats: int = 1
+    turns: int = 1
+    """How many runs a contender has in one round. More of them make a ratio steadier, see `turns.py`."""
     contenders: tuple[str, ...] = MAIN
     elsewhere: bool = False
     """Whether viewers and replays are requested from a second worker. Then the second worker is measured."""
@@ -129,6 +133,7 @@ def cells_of(sizes: Sizes) -> list[Cell]:
             sizes.short_streams,
             1,
             stagger_seconds=0.003,
+            turns=sizes.turns,
             contenders=ALL,
         ),
         viewers,
@@ -139,7 +144,7 @@ def cells_of(sizes: Sizes) -> list[Cell]:
         *(Cell(f"idle-{count}", f"Idle, {count:,} open streams", Kind.IDLE, count, 1) for count in sizes.idle_streams),
         *_growing(sizes),
         *(
-            replace(one, name=f"{one.name}-aof", title=f"{one.title}, append-only file", log=Log.AOF)
+            replace(one, name=f"{one.name}-aof", title=f"{one.title}, append-only file", turns=1, log=Log.AOF)
             for one in (burst, paced[0])
         ),
         Cell(
@@ -200,6 +205,7 @@ def _paced(sizes: Sizes, events: int, phase: Phase) -> Cell:
         events,
         gap_seconds=phase.gap_seconds,
         stagger_seconds=phase.stagger_seconds,
+        turns=sizes.turns if events * phase.gap_seconds < _LONG_RUN_SECONDS else 1,
         count_commands=phase is PHASES[0],
     )
 

@@ -1,4 +1,4 @@
-"""The load process: `python -m benchmarks.load`, one `Load` as JSON on stdin, one `Measured` as JSON on stdout."""
+"""The load process: `python -m benchmarks.load`, one `Load` as JSON on stdin, one `Turn` as JSON on stdout."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from pydantic import TypeAdapter
 
 from .crowds import long_replay, storm
 from .plan import Kind, Load, Measured
+from .turns import Turn
 from .workloads import Workload
 
-__all__ = ["LOAD", "MEASURED", "run"]
+__all__ = ["LOAD", "TURN", "run"]
 
 LOAD: Final = TypeAdapter(Load)
-MEASURED: Final = TypeAdapter(Measured)
+TURN: Final = TypeAdapter(Turn)
 
 
-async def run(load: Load) -> Measured:
+async def run(load: Load) -> Turn:
     """Carry out one `Load`. A server's mistakes are in the result's `problems`; they raise nothing."""
     gc.disable()  # a collection in this process would be measured as the server's latency
     try:
         async with asyncio.timeout(load.timeout_seconds):
             match load.kind:
                 case Kind.STORM:
-                    return await storm(load)
+                    return Turn(await storm(load))
                 case Kind.LONG_REPLAY:
-                    return await long_replay(load)
+                    return Turn(await long_replay(load))
                 case _:
                     return await Workload(load).run()
     except TimeoutError:
-        return Measured(problems=[f"not done within {load.timeout_seconds:.0f} s"])
+        return Turn(Measured(problems=[f"not done within {load.timeout_seconds:.0f} s"]))
     finally:
         gc.enable()
 
 
 def main() -> None:
     load = LOAD.validate_json(sys.stdin.buffer.read())
-    sys.stdout.buffer.write(MEASURED.dump_json(uvloop.run(run(load))))
+    sys.stdout.buffer.write(TURN.dump_json(uvloop.run(run(load))))
 
 
 if __name__ == "__main__":

@@ -88,9 +88,12 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one load process measured. If there are `problems`, the cell is invalid and the figures mean nothing."""
+    """What was measured on a contender, in one run or one round. If there are `problems`, the cell is invalid and the
+    figures mean nothing."""
 
     problems: list[str] = field(default_factory=list)
+    turns: int = 1
+    """How many runs of a load process these figures were put together from: the turns of a round."""
     events: int = 0
     """Events delivered in the measured time, on all connections together."""
     responses: int = 0
@@ -142,6 +145,8 @@ class Sizes:
     """The sizes of a run."""
 
     rounds: int
+    turns: int
+    """Turns of a round, in the cells whose runs are short and whose ratios have floors."""
     burst_events: int
     burst_streams: int
     one_by_one: int
@@ -174,6 +179,7 @@ class Sizes:
 
 FULL: Final = Sizes(
     rounds=5,
+    turns=2,
     burst_events=500,
     burst_streams=100,
     one_by_one=30,
@@ -201,6 +207,7 @@ FULL: Final = Sizes(
 
 QUICK: Final = Sizes(
     rounds=1,
+    turns=1,
     burst_events=500,
     burst_streams=100,
     one_by_one=10,

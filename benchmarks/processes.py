@@ -24,8 +24,9 @@ import redis
 from .contenders import module_of
 from .contenders.contract import Contender, Environment, Store
 from .environments import NODE_MODULES, interpreter
-from .load import LOAD, MEASURED
-from .plan import Load, Log, Measured
+from .load import LOAD, TURN
+from .plan import Load, Log
+from .turns import Turn
 
 __all__ = ["BenchmarkError", "ChildProcess", "RedisProcess", "ServerProcess", "carry_out", "place", "redis_version"]
 
@@ -151,7 +152,7 @@ class ServerProcess(ChildProcess):
         return [program, "-m", "benchmarks.serve", module.__name__]
 
 
-def carry_out(load: Load, servers: Sequence[ServerProcess], *, apart: bool) -> Measured:
+def carry_out(load: Load, servers: Sequence[ServerProcess], *, apart: bool) -> Turn:
     """Run one load process against `servers`.
 
     Args:
@@ -178,7 +179,7 @@ def carry_out(load: Load, servers: Sequence[ServerProcess], *, apart: bool) -> M
             raise
     if child.returncode != 0:
         raise BenchmarkError(f"the load process failed:\n{errors.decode(errors='replace')[-3000:]}")
-    return MEASURED.validate_json(answer)
+    return TURN.validate_json(answer)
 
 
 def place(servers: Iterable[int], others: Iterable[int], *, apart: bool) -> None:

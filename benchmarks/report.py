@@ -57,6 +57,8 @@ def _cell_table(result: CellResult, rows: Sequence[Row], chart: str | None) -> l
         lines += [f"![{result.cell.title}]({chart})", ""]
     if result.doubts:
         lines += [f"*Provisional: {result.doubts}.*", ""]
+    if result.cell.turns > 1:
+        lines += [f"*A round is {result.cell.turns} turns of each contender, taken together.*", ""]
     lines += [f"| | {' | '.join(row.metric for row in rows)} |", "|---" + "|--:" * len(rows) + "|"]
     for name, measured in result.contenders.items():
         cells = ["invalid" if measured.problems else _cell(row, name) for row in rows]

@@ -1,7 +1,8 @@
-"""Runs cells: rounds in which all contenders take turns, bare, plain, response, …, bare, plain, …"""
+"""Runs cells: rounds in which all contenders take one turn or several: bare, plain, response, …, bare, plain, …"""
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -21,6 +22,7 @@ from .passing import measure_passing
 from .plan import Kind, Load, Log, Measured
 from .processes import RedisProcess, ServerProcess, carry_out
 from .telemetry import measure_telemetry
+from .turns import Turn, round_of
 
 __all__ = ["CellResult", "ContenderResult", "run_cells"]
 
@@ -64,7 +66,8 @@ class CellResult:
             found.append(f"the machine did other work (load average {self.load_average:.0f})")
         rounds = max((len(result.rounds) for result in self.contenders.values()), default=0)
         if self.cell.kind is not Kind.COUNTS and rounds < _SLOW_ROUNDS:
-            found.append(f"only {rounds} round{'s' if rounds != 1 else ''}")
+            turns = f" of {self.cell.turns} turns" if self.cell.turns > 1 else ""
+            found.append(f"only {rounds} round{'s' if rounds != 1 else ''}{turns}")
         return ", ".join(found)
 
 
@@ -75,8 +78,8 @@ def run_cells(
     only: Sequence[str],
     say: Callable[[str], None],
 ) -> Iterator[CellResult]:
-    """Run every cell `rounds` times. Each round runs all contenders in turn, so that other load on the machine affects
-    all of them alike.
+    """Run every cell `rounds` times. Each round runs all contenders in turn, as often as the cell says, so that other
+    load on the machine affects all of them alike.
 
     Args:
         only: names of contenders, for every cell; empty: each cell's own.
@@ -101,12 +104,14 @@ def run_cells(
             load = os.getloadavg()[0]
             result = CellResult(cell, {name: ContenderResult() for name in able}, skipped, commit(), load)
             for number in range(_rounds_of(cell, rounds)):
-                for name in result.contenders:
-                    say(f"{cell.name}: round {number + 1}, {name}")
-                    measured = _round(cell, name, park)
-                    result.contenders[name].rounds.append(measured)
-                    for problem in measured.problems:
+                turns: dict[str, list[Turn]] = {name: [] for name in able}
+                for turn, name in itertools.product(range(1, cell.turns + 1), able):
+                    say(f"{cell.name}: round {number + 1}, turn {turn} of {cell.turns}, {name}")
+                    turns[name].append(taken := _turn(cell, name, park))
+                    for problem in taken.measured.problems:
                         say(f"  INVALID: {problem}")
+                for name, found in result.contenders.items():
+                    found.rounds.append(round_of(turns[name]))
             for name, found in result.contenders.items() if cell.count_commands else ():
                 if known[name].store is Store.REDIS:
                     say(f"{cell.name}: counting commands of {name}")
@@ -178,18 +183,18 @@ def _rounds_of(cell: Cell, rounds: int) -> int:
             return rounds
 
 
-def _round(cell: Cell, name: str, park: _Park) -> Measured:
+def _turn(cell: Cell, name: str, park: _Park) -> Turn:
     if cell.kind in _IN_PROCESS:
-        return _in_process(cell, guarded=name != "bare")
+        return Turn(_in_process(cell, guarded=name != "bare"))
     if cell.kind is Kind.IDLE:
         # A fresh server: an old one reuses memory that earlier cells freed, which hides a stream's own.
         with park.fresh(name, cell.log) as fresh:
-            return _run_once(cell, fresh, None)
+            return _run(cell, fresh, None)
     if cell.kind is Kind.BROWSER:
         port = park.server(name, cell).port
-        return measure_browser(port, streams=cell.streams, events=cell.events, gap_seconds=cell.gap_seconds)
+        return Turn(measure_browser(port, streams=cell.streams, events=cell.events, gap_seconds=cell.gap_seconds))
     away = cell.elsewhere and contenders()[name].store is Store.REDIS
-    return _run_once(cell, park.server(name, cell), park.server(name, cell, second=True) if away else None)
+    return _run(cell, park.server(name, cell), park.server(name, cell, second=True) if away else None)
 
 
 _IN_PROCESS = (Kind.PASSING, Kind.TELEMETRY)
@@ -202,6 +207,11 @@ def _in_process(cell: Cell, *, guarded: bool) -> Measured:
 
 
 def _run_once(cell: Cell, server: ServerProcess, view: ServerProcess | None, *, gauged: bool = True) -> Measured:
+    """One turn by itself."""
+    return _run(cell, server, view, gauged=gauged).measured
+
+
+def _run(cell: Cell, server: ServerProcess, view: ServerProcess | None, *, gauged: bool = True) -> Turn:
     redis_port = server.redis.port if server.redis is not None and gauged else None
     return carry_out(
         Load(

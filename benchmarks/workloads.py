@@ -12,6 +12,7 @@ from .client import SETTLE_SECONDS, Client, Connection
 from .clocks import RedisGauge, RedisReading, cpu_ns, resident_bytes
 from .plan import Kind, Load, Measured
 from .transcript import Expected, Reading, Transcript, spread_of
+from .turns import Times, Turn
 
 __all__ = ["Workload"]
 
@@ -34,7 +35,7 @@ class Workload:
         """Connections that are checked like the others, but are not part of the figures."""
         self.server_bytes: float | None = None
 
-    async def run(self) -> Measured:
+    async def run(self) -> Turn:
         """Carry out the load and close what was opened for it."""
         kinds = {
             Kind.TOGETHER: self.together,
@@ -218,12 +219,11 @@ class Workload:
 
     # -- the result ------------------------------------------------------------------------------------------------
 
-    def measured(self) -> Measured:
+    def measured(self) -> Turn:
         if self.load.kind is Kind.IDLE:
             grown = None if self.redis is None else (self.redis[1].used_bytes - self.redis[0].used_bytes)
-            return Measured(
-                server_bytes=self.server_bytes, redis_bytes=None if grown is None else grown / self.load.streams
-            )
+            redis_bytes = None if grown is None else grown / self.load.streams
+            return Turn(Measured(server_bytes=self.server_bytes, redis_bytes=redis_bytes))
         readings: list[Reading] = []
         problems: list[str] = []
         for expected, transcript in (*self.unmeasured, *self.answers):
@@ -233,33 +233,38 @@ class Workload:
             else:
                 readings.append(reading)
         if problems:
-            return Measured(problems=[f"{len(problems)} responses were wrong", *problems[:3]])
+            return Turn(Measured(problems=[f"{len(problems)} responses were wrong", *problems[:3]]))
         readings = readings[len(self.unmeasured) :]
         return self._figures(readings)
 
-    def _figures(self, readings: list[Reading]) -> Measured:
+    def _figures(self, readings: list[Reading]) -> Turn:
         begin, end = self.window_ns
         windowed = self.load.kind is Kind.VIEWERS
-        lags = [
-            arrived - made
-            for reading in readings
-            for made, arrived in zip(reading.made, reading.arrived, strict=True)
-            if not windowed or begin <= arrived < end
-        ]
+        times = Times(
+            first=[reading.arrived[0] - reading.asked for reading in readings],
+            latency=[
+                arrived - made
+                for reading in readings
+                for made, arrived in zip(reading.made, reading.arrived, strict=True)
+                if not windowed or begin <= arrived < end
+            ],
+            whole=[reading.ended - reading.asked for reading in readings],
+        )
+        events = len(times.latency)
         result = Measured(
-            events=len(lags),
+            events=events,
             responses=len(readings),
             seconds=(end - begin) / 1e9,
-            server_cpu_us=self.cpu_us / len(lags),
-            first=spread_of([reading.arrived[0] - reading.asked for reading in readings]),
-            latency=spread_of(lags),
-            whole=spread_of([reading.ended - reading.asked for reading in readings]),
+            server_cpu_us=self.cpu_us / events,
+            first=spread_of(times.first),
+            latency=spread_of(times.latency),
+            whole=spread_of(times.whole),
         )
-        if self.redis is None:
-            return result
-        first, last = self.redis
-        return replace(
-            result,
-            redis_cpu_us=(last.cpu_us - first.cpu_us) / len(lags),
-            redis_bytes=(last.used_bytes - first.used_bytes) / len(lags),
-        )
+        if self.redis is not None:
+            first, last = self.redis
+            result = replace(
+                result,
+                redis_cpu_us=(last.cpu_us - first.cpu_us) / events,
+                redis_bytes=(last.used_bytes - first.used_bytes) / events,
+            )
+        return Turn(result, times)

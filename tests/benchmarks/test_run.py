@@ -17,6 +17,7 @@ pytestmark = pytest.mark.processes
 
 TINY = Sizes(
     rounds=1,
+    turns=3,
     burst_events=40,
     burst_streams=3,
     one_by_one=2,
@@ -59,7 +60,8 @@ def test_a_tiny_run_delivers_every_event_and_reports(tmp_path: Path, capsys: pyt
     assert not [one.problems for found in by_name.values() for one in found.values() if one.problems]
     for name in ("bare", "plain"):
         assert by_name["burst-1"][name].rounds[0].events == 2 * 40
-        assert by_name["paced-10-20-2"][name].rounds[0].events == 4 * 10
+        (paced,) = by_name["paced-10-20-2"][name].rounds
+        assert (paced.turns, paced.events, paced.responses) == (3, 3 * 4 * 10, 3 * 4)
         assert by_name["replay-50"][name].rounds[0].events == 3 * 60
     assert (by_name["burst-1"]["plain"].commands or {}).get("evalsha")
     few, full = (by_name[name]["plain"].keys_per_stream for name in ("counts-2", "counts-2-full"))
