@@ -102,6 +102,9 @@ REPEATING: Final = frozenset(
 more, in another order, in processes or counted, what tests of its parts do.
 Coverage makes Python take twice as long, in the servers and commands that they start too."""
 
+MODELS: Final = ("contrib/", "docs/test_provider_pages.py", "clients/test_histories.py")
+"""How the places of tests begin that import the libraries of several model providers and agents."""
+
 EXAMPLES: Final = 20
 """How many examples a property test of the tier tries, unless it says so itself."""
 
@@ -164,9 +167,11 @@ def slow_first(items: list[pytest.Item], processes: int) -> list[pytest.Item]:
     """The tests in an order in which a share of the slow ones comes first in each process.
 
     `--dist worksteal` cuts the list into as many pieces as there are processes, of which each begins with one. The
-    other tests of a module stay together.
+    other tests of a module stay together, and those that import models' libraries, which together take a process eight
+    seconds, come first: to be in one piece, and begun before others have nothing left and share them.
     """
     slow, others = only(Tier.SLOW, items)
+    others.sort(key=lambda item: not _place(item.path).startswith(MODELS))
     ordered: list[pytest.Item] = []
     for remaining in range(processes, 0, -1):
         size = (len(items) - len(ordered)) // remaining

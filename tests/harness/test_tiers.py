@@ -82,6 +82,17 @@ def test_each_process_begins_with_its_share_of_the_slow(twenty: list[pytest.Item
         assert sum(slow) <= max(1, -(-6 // processes))
 
 
+def test_what_imports_models_libraries_is_in_one_piece(
+    request: pytest.FixtureRequest, twenty: list[pytest.Item]
+) -> None:
+    path = Path(__file__).parents[1] / "contrib" / "test_openai_page.py"
+    module = pytest.Module.from_parent(request.session, path=path)
+    theirs = [pytest.Function.from_parent(module, name=f"test_{n}", callobj=lambda: None) for n in range(3)]
+    ordered = slow_first([*twenty[:5], theirs[0], *twenty[5:11], *theirs[1:], *twenty[11:]], 2)
+    first = ordered[: len(ordered) // 2]
+    assert first[sum(tier_of(item) is Tier.SLOW for item in first) :][: len(theirs)] == theirs
+
+
 def test_the_directory_of_a_test() -> None:
     assert directory_of("tests/web/rules/test_limits.py::Test::test[a/b]") == "tests/web"
     assert directory_of("tests/test_lua.py::test") == "tests/test_lua.py"
