@@ -93,7 +93,7 @@ class Play:
                 self.waiters.append(waiting)
             case "wake" if self.waiters:
                 self.waiters.pop().close()
-            case "rewind" if not self.under_way and not closed:
+            case "rewind" if not closed:
                 backlog.put_back(max(backlog.acked - 2, 0))
             case "a minute":
                 self.now += REFRESH_SECONDS
@@ -126,6 +126,9 @@ class Play:
         backlog = self.backlog
         if backlog.unacked and not (backlog.closed or self.under_way):
             assert self.dirty
+        if not backlog.closed:
+            assert backlog.pending_bytes == self.feed.size(backlog.acked + 1, self.feed.emitted)
+            assert backlog.in_flight_bytes >= 0
         assert backlog.feed.visible <= max(self.visible, backlog.acked)
         assert backlog.feed.visible >= self.visible
         self.visible = backlog.feed.visible
@@ -153,6 +156,22 @@ async def play(seed: int) -> None:
 async def test_the_short_way_asks_for_what_the_long_one_would(seed: int) -> None:
     for each in range(20 * seed, 20 * seed + 20):
         await play(each)
+
+
+async def test_a_commit_under_way_says_nothing_of_what_was_put_back_meanwhile() -> None:
+    """An older snapshot of the log came back while it was under way: all that follows is asked for again."""
+    played = Play(decided=True)
+    for step in ("add", "add", "commit", "acknowledge", "add", "commit"):
+        played.step(step)
+    backlog = played.backlog
+    backlog.put_back(1)
+    assert (backlog.acked, backlog.in_flight_bytes) == (1, 0)
+    played.step("acknowledge")
+    assert backlog.acked == 1
+    assert backlog.state is BacklogState.PENDING
+    assert backlog.pending_bytes == played.feed.size(2, 3)
+    played.step("commit")
+    assert (backlog.first_seq, len(backlog.events)) == (2, 2)
 
 
 async def test_a_stream_at_reading_speed_takes_it() -> None:

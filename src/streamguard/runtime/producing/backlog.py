@@ -362,7 +362,7 @@ class Backlog(ReusedAppend):
             return False
         self._acked_bytes -= self.feed.size(last_seq + 1, self.acked)
         self.acked, self.undisturbed = last_seq, False
-        self._in_flight_seq = last_seq
+        self._in_flight_seq, self._in_flight_bytes = last_seq, self._acked_bytes  # a commit under way says no more
         self._look_ahead()
         return True
 
