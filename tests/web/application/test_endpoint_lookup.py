@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import pytest
 from fastapi import FastAPI
@@ -171,3 +174,34 @@ def test_an_endpoint_that_was_routed_already_is_taken() -> None:
     lookup = EndpointLookup(APPLICATIONS["one route"])
     kept = lookup.find(scope_of("POST", "/chat", []))
     assert lookup.find({**scope_of("POST", "/chat", []), "endpoint": other}) is not kept
+
+
+class Changing:
+    """A route's pattern. Once, while a path is compared with it, something else happens."""
+
+    def __init__(self, pattern: re.Pattern[str], meanwhile: Callable[[], object]) -> None:
+        self._pattern = pattern
+        self._meanwhile: Callable[[], object] | None = meanwhile
+
+    def match(self, path: str) -> re.Match[str] | None:
+        meanwhile, self._meanwhile = self._meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        return self._pattern.match(path)
+
+
+def test_routes_that_change_while_two_threads_look_are_the_ones_that_count_afterwards() -> None:
+    route = Route("/chat", chat, methods=["POST"])
+    app = Starlette(routes=[route])
+    lookup, scope = EndpointLookup(app), scope_of("POST", "/chat", [])
+
+    def change() -> None:
+        app.router.routes[:] = [OTHER]
+        with ThreadPoolExecutor(1) as threads:
+            assert threads.submit(lookup.find, {**scope}).result() is guarded_endpoint({**scope}, app)
+
+    route.path_regex = cast("re.Pattern[str]", Changing(route.path_regex, change))
+    before = lookup.find({**scope})
+    after = lookup.find({**scope})
+    assert after is guarded_endpoint({**scope}, app)
+    assert after is not before
