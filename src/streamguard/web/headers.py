@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
@@ -23,12 +23,15 @@ __all__ = [
     "header_value",
     "id_headers",
     "merge_headers",
+    "plain_lines",
     "request_id_of",
     "stream_headers",
 ]
 
 RawHeaders = list[tuple[bytes, bytes]]
 """Header lines as ASGI has them: lower-case names, latin-1 bytes."""
+
+_BytesLike = bytes | bytearray | memoryview
 
 EXPOSED: Final = (
     "X-Request-Id",
@@ -136,6 +139,11 @@ def expose(headers: RawHeaders) -> RawHeaders:
     return [line for line in headers if line[0] != EXPOSE_NAME] + [(EXPOSE_NAME, value.encode("latin-1"))]
 
 
+def plain_lines(headers: Iterable[tuple[_BytesLike, _BytesLike]]) -> RawHeaders:
+    """A host's header lines as ASGI has them. Servers take lists for lines, and what is like bytes for bytes, too."""
+    return [(bytes(name), bytes(value)) for name, value in headers]
+
+
 def merge_headers(ours: RawHeaders, hosts: RawHeaders, *, own_type: bool = False) -> RawHeaders:
     """The host's headers added to ours, which win. With `own_type` the host's content type wins, and gets the charset
     that it lacks."""
@@ -145,7 +153,7 @@ def merge_headers(ours: RawHeaders, hosts: RawHeaders, *, own_type: bool = False
     taken.discard(b"set-cookie")
     added = [line for line in hosts if line[0] not in taken]
     if own_type:
-        added = [(name, _with_charset(value) if name == b"content-type" else value) for name, value in added]
+        added = [(name, _with_charset(bytes(value)) if name == b"content-type" else value) for name, value in added]
     return ours + added
 
 

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..application.guarded_endpoint import EndpointLookup, Guarded
 from ..application.rule_search import RuleSearch
-from ..headers import EXPOSE_NAME, RawHeaders, expose
+from ..headers import EXPOSE_NAME, RawHeaders, expose, plain_lines
 from ..misuse import Misuse
 from .application_call import ApplicationCall
 from .base_http_middleware import break_connection, runs_in_base_http_middleware
@@ -204,7 +204,8 @@ def _with_ids(headers: RawHeaders, ids: RawHeaders) -> RawHeaders:
     # Nearly always a stream's own response, which exposes its names too: without a loop, and so in a third of the time.
     if headers[-len(ids) :] == ids and next(zip(*headers, strict=True)).count(EXPOSE_NAME) == 1:
         return headers
-    if set(ids).issubset(map(tuple, headers)):
+    headers = plain_lines(headers)
+    if set(ids).issubset(headers):
         return expose(headers)
     present = {name.lower() for name, _ in headers}
     return expose(headers + [line for line in ids if line[0] not in present])
