@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -19,6 +20,9 @@ __all__ = ["PACKAGE", "install_locked", "installed_client", "tsc"]
 
 PACKAGE: Final = ROOT / "clients" / "javascript"
 """The package's sources."""
+
+NPM_SECONDS = 150.0
+"""How long one npm may take."""
 
 _LINK: Final = Path(__file__).parent / "node_modules"
 """Where the other packages of these tests are, and so what the installed one lies in."""
@@ -39,14 +43,19 @@ def installed_client(npm: str) -> Path:
 
 
 def install_locked(npm: str, directory: Path) -> None:
-    """Install what a lock file says, unless it is all there. Without a network it skips; with `CI=true` it fails."""
+    """Install what a lock file says, unless it is all there. Where npm finds no packages, or waits for them too long,
+    it skips; with `CI=true` it fails."""
     with (directory / "package-lock.json").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of the processes that share the tests, one installs
         if not _is_installed(directory):
-            ran = _npm([npm, "ci"], directory)
-            if ran.returncode != 0:
-                command = f"npm ci --prefix {directory.relative_to(ROOT)}"
-                missing(f"the packages could not be installed: `{command}`\n{ran.stderr[-2000:]}")
+            try:
+                ran = _npm([npm, "ci"], directory)
+                failure = "" if ran.returncode == 0 else ran.stderr[-2000:] or f"npm ended with {ran.returncode}"
+            except subprocess.TimeoutExpired as exc:
+                failure = str(exc)
+            if failure:
+                command = f"npm ci --prefix {os.path.relpath(directory, ROOT)}"
+                missing(f"the packages could not be installed: `{command}`\n{failure}")
 
 
 def _is_installed(directory: Path) -> bool:
@@ -89,7 +98,7 @@ def _install(npm: str, place: Path) -> None:
 
 def _npm(command: Sequence[str], directory: Path) -> subprocess.CompletedProcess[str]:
     options = ["--no-audit", "--no-fund"]
-    return subprocess.run([*command, *options], cwd=directory, capture_output=True, text=True, timeout=150)
+    return subprocess.run([*command, *options], cwd=directory, capture_output=True, text=True, timeout=NPM_SECONDS)
 
 
 def _digest() -> str:
