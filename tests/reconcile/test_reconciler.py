@@ -107,7 +107,7 @@ async def test_a_stream_that_was_lost_to_another_worker_meanwhile(memory: Memory
             (treated,) = await OrphanSweep(worker.runtime).run_once()
             assert treated == Treated(ref, Duty.ORPHANS, Result.LEFT, "taken_by_another")
             entry = memory._tables.streams[(ref.key.owner, ref.key.session_id, ref.stream_id)]
-            entry.lease_until = 0.0
+            memory._tables.lease(entry, 0.0)
         assert await OrphanSweep(worker.runtime).sweep() == 1
 
 

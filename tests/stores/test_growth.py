@@ -291,6 +291,37 @@ async def test_no_listing_of_the_outbox_reads_more_because_thousands_are_owed(
         await bench.store.aclose()
 
 
+def backlog_steps(store: StreamStore, *, owing: StreamRef, late: StreamRef) -> dict[str, Step]:
+    """What workers and operators ask of what is owed, and of the leases."""
+    return {
+        **outbox_listings(store, owing),
+        "an entry, by its id alone": lambda: store.outbox_entry(owing.stream_id),
+        "sweep: outbox": lambda: store.claim_due(limit=10, claim_seconds=600.0),
+        "sweep: orphans": lambda: store.expired_leases(limit=10),
+        "ps": lambda: store.active_streams(limit=10),
+        "try again": lambda: store.retry_later(owing, due_seconds=9.0, reason="no", ttl_seconds=600.0),
+        "heartbeat": lambda: store.heartbeat([(late, epoch_of(late))], lease_seconds=-1.0, ttl_seconds=60.0),
+    }
+
+
+@pytest.mark.long
+async def test_no_step_in_memory_costs_more_because_thousands_are_owed_and_run() -> None:
+    """In memory: at first enough are owed, and run, to fill what each step gives."""
+    bench, costs = MemoryBench(), list[dict[str, int]]()
+    store = bench.store
+    for number in (40, 4_000):
+        for _ in range(number):
+            refs = [await begin(store), await begin(store), await begin(store, lease=-1.0)]
+            for ref in refs[:2]:
+                await seal(store, ref)
+                await store.enqueue(ref, due_seconds=-1.0)
+                await store.close(closing(ref, owed=b"{}"))
+            await store.dead_letter(refs[1], reason="no", ttl_seconds=600.0)
+        steps = backlog_steps(store, owing=refs[0], late=refs[2])
+        costs.append({name: await bench.cost(step) for name, step in steps.items()})
+    compare(bench, *costs)
+
+
 LISTING_ROLES: Final = (Inspection, Outbox, ViewerReports, WorkerReports, WorkSharing)
 
 

@@ -23,25 +23,27 @@ class MemoryOutbox(Outbox):
     async def enqueue(self, ref: StreamRef, *, due_seconds: float) -> None:
         due = self._tables.begin() + due_seconds
         if ref not in self._tables.dead:
-            self._tables.due[ref] = max(due, self._tables.due.get(ref, due))
+            known = self._tables.due.time(ref)
+            self._tables.due.put(ref, due if known is None else max(due, known))
 
     async def claim_due(self, *, limit: int, claim_seconds: float) -> list[OutboxEntry]:
         now = self._tables.begin()
-        for ref in [ref for ref, until in self._tables.dead.items() if until <= now]:
-            del self._tables.dead[ref]
+        due, dead = self._tables.due, self._tables.dead
+        while (expired := dead.entry(0, until=now)) is not None:
+            dead.remove(expired)
         claimed: list[OutboxEntry] = []
-        due = self._tables.due
-        for ref in sorted([ref for ref, at in due.items() if at <= now], key=due.__getitem__):
-            if len(claimed) >= limit:
-                break
+        moved: list[StreamRef] = []
+        while len(claimed) < limit and (ref := due.entry(len(moved), until=now)) is not None:
             stream = self._tables.find(ref)
             if stream is None or (stream.state is StreamState.CLOSED and stream.payload is None):
-                del self._tables.due[ref]
+                due.remove(ref)
                 continue
-            self._tables.due[ref] = now + claim_seconds
+            moved.append(ref)
             entry = stream.outbox_entry(claim_seconds)
             if entry is not None:
                 claimed.append(entry)
+        for ref in moved:
+            due.put(ref, now + claim_seconds)
         return claimed
 
     async def retry_later(
@@ -51,7 +53,7 @@ class MemoryOutbox(Outbox):
         stream = self._tables.find(ref)
         if stream is None or stream.retry_later(reason, count=count) is Status.GONE:
             return Status.GONE
-        self._tables.due[ref] = now + due_seconds
+        self._tables.due.put(ref, now + due_seconds)
         self._tables.expire_in(stream, ttl_seconds, now)
         return Status.OK
 
@@ -60,7 +62,7 @@ class MemoryOutbox(Outbox):
         stream = self._tables.find(ref)
         left = None if stream is None else stream.release_claim(reason, now)
         if left is not None:
-            self._tables.due[ref] = now + due_seconds
+            self._tables.due.put(ref, now + due_seconds)
         return left
 
     async def dead_letter(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
@@ -68,8 +70,8 @@ class MemoryOutbox(Outbox):
         stream = self._tables.find(ref)
         if stream is None or stream.dead_letter(reason) is Status.GONE:
             return Status.GONE
-        self._tables.due.pop(ref, None)
-        self._tables.dead[ref] = now + ttl_seconds
+        self._tables.due.remove(ref)
+        self._tables.dead.put(ref, now + ttl_seconds)
         self._tables.expire_in(stream, ttl_seconds, now)
         self._tables.update_finished(stream)
         return Status.OK
@@ -79,8 +81,9 @@ class MemoryOutbox(Outbox):
         stream = self._tables.find(ref)
         if stream is None or stream.requeue(saves=saves) is Status.GONE:
             return Status.GONE
-        self._tables.dead.pop(ref, None)
-        self._tables.due.setdefault(ref, now)
+        self._tables.dead.remove(ref)
+        if ref not in self._tables.due:
+            self._tables.due.put(ref, now)
         self._tables.update_finished(stream)
         return Status.OK
 

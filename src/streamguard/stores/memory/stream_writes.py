@@ -93,7 +93,7 @@ class MemoryWrites(StreamWrites):
             status = Status.SEALED
         else:
             status = Status.OK
-            stream.lease_until = now + lease_seconds
+            self._tables.lease(stream, now + lease_seconds)
             stream.ttl_seconds = ttl_seconds
             if consumed is not None and stream.state is StreamState.OPEN:
                 stream.usage = consumed
@@ -131,7 +131,7 @@ class MemoryWrites(StreamWrites):
             status = Status.OK
             stream.epoch = self._tables.stamp(after=stream.epoch)
             stream.taken = True
-            stream.lease_until = now + lease_seconds
+            self._tables.lease(stream, now + lease_seconds)
             self._subscribers.tell_worker(stream)
             stream.worker = worker
             self._subscribers.tell(stream)
@@ -187,6 +187,7 @@ class MemoryWrites(StreamWrites):
                 if lost.terminal is None:
                     session.active_id = ref.stream_id
             if lost.terminal is None:
+                self._tables.lease(stream, stream.lease_until)
                 self._tables.expire_in(stream, max(lost.retention_seconds, stream.expires_at - now), now)
             else:
                 self._tables.end(stream, lost.retention_seconds, now)

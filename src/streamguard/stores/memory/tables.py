@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
 
@@ -16,6 +16,7 @@ from ...values import SessionKey, StreamRef
 from ..records import StreamMeta
 from .entries import SessionEntry, StreamEntry
 from .expiring import ExpiringTable
+from .ordered_times import OrderedTimes, StreamTimes
 from .standing_claims import StandingClaims
 from .stops import Stops
 
@@ -36,13 +37,13 @@ class MemoryTables:
         self._bytes = 0
         self.sessions: dict[SessionKey, SessionEntry] = {}
         self.streams: dict[_StreamKey, StreamEntry] = {}
-        self.leased: dict[_StreamKey, StreamEntry] = {}
-        """Every stream that is not closed."""
+        self.leased: OrderedTimes[_StreamKey] = OrderedTimes()
+        """Every stream that is not closed, and when its lease ends or ended: see `lease`."""
         self.finished: dict[_StreamKey, StreamEntry] = {}
         """Every closed stream that owes nothing or was given up, in the order that came to be."""
-        self.due: dict[StreamRef, float] = {}
+        self.due: StreamTimes = StreamTimes()
         """The outbox: when each entry is due. What an entry's stream owes stands in its record."""
-        self.dead: dict[StreamRef, float] = {}
+        self.dead: StreamTimes = StreamTimes()
         """The dead letters, and when their records expire."""
         self.claims: StandingClaims = StandingClaims()
         self.stops: Stops = Stops()
@@ -117,10 +118,20 @@ class MemoryTables:
     def add(self, session: SessionEntry, stream: StreamEntry) -> None:
         """Add a new stream, and charge for it."""
         key = _key(stream.ref)
-        session.streams[stream.ref.stream_id] = self.streams[key] = self.leased[key] = stream
+        session.streams[stream.ref.stream_id] = self.streams[key] = stream
+        self.leased.put(key, stream.lease_until)
         if stream.ordinal > 0:
             session.writers.setdefault(stream.new.message_id, []).append(stream)
         self.charge(stream.size_bytes)
+
+    def lease(self, stream: StreamEntry, until: float) -> None:
+        """Lease a stream that is not closed to its worker until then."""
+        stream.lease_until = until
+        self.leased.put(_key(stream.ref), until)
+
+    def leased_until(self, until: float = math.inf) -> Iterator[StreamEntry]:
+        """The streams whose leases end no later, in that order. Nothing may change meanwhile."""
+        return (self.streams[key] for key in self.leased.until(until))
 
     def decide(self, stream: StreamEntry, protocol: str, client_version: str, message_id: str) -> None:
         """Take in what a stream's first item decided."""
@@ -137,7 +148,7 @@ class MemoryTables:
         del session.streams[stream.ref.stream_id], self.streams[key]
         stream.forgotten = True
         _unlist(session, stream)
-        self.leased.pop(key, None)
+        self.leased.remove(key)
         self.finished.pop(key, None)
         self._bytes -= stream.size_bytes
 
@@ -146,7 +157,7 @@ class MemoryTables:
         session = self.session_entry(stream.ref.key)
         if session.active_id == stream.ref.stream_id:
             session.active_id = None
-        del self.leased[_key(stream.ref)]
+        self.leased.remove(_key(stream.ref))
         self.update_finished(stream)
         self.expire_in(stream, retention_seconds, now)
 
@@ -160,8 +171,8 @@ class MemoryTables:
 
     def drop_outbox_entry(self, ref: StreamRef) -> None:
         """Take a stream out of the outbox, due or dead."""
-        self.due.pop(ref, None)
-        self.dead.pop(ref, None)
+        self.due.remove(ref)
+        self.dead.remove(ref)
 
     def charge(self, size_bytes: int) -> None:
         """Count what logs take, and forget finished streams while that is too much."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
+from itertools import islice
 from zlib import crc32
 
 from ...values import StreamRef
@@ -23,13 +23,12 @@ class MemoryWorkSharing(WorkSharing):
 
     async def expired_leases(self, *, limit: int, partition: Partition | None = None) -> list[StreamRef]:
         now = self._tables.begin()
-        late = [
-            stream
-            for stream in self._tables.leased.values()
-            if stream.lease_until <= now
-            and (partition is None or _place_of(stream.ref, partition.of) == partition.place)
-        ]
-        return [stream.ref for stream in heapq.nsmallest(limit, late, key=lambda stream: stream.lease_until)]
+        late = (
+            stream.ref
+            for stream in self._tables.leased_until(now)
+            if partition is None or _place_of(stream.ref, partition.of) == partition.place
+        )
+        return list(islice(late, limit))
 
     async def partition(self, worker: str, *, lease_seconds: float) -> Partition:
         now = self._tables.begin()

@@ -40,11 +40,12 @@ class MemoryWorkerReports(WorkerReports):
 
     async def depths(self) -> Depths:
         now = self._tables.begin()
-        leased, due = self._tables.leased.values(), self._tables.due.values()
-        oldest = min(due, default=now)
+        leased, due = self._tables.leased, self._tables.due
+        first = due.slice(0, 1)
+        oldest = first[0][1] if first else now
         return Depths(
             active=len(leased),
-            expired_leases=sum(1 for stream in leased if stream.lease_until <= now),
+            expired_leases=leased.count_until(now),
             outbox=len(due),
             outbox_oldest_seconds=now - oldest if oldest < now else None,
             dead_letters=len(self._tables.dead),
