@@ -225,8 +225,9 @@ class EndpointCall:
         else:
             items = ThreadedIterator(lambda: iter(returned), self._sync_streams.take(), stream)
         if self._write_item is not None:
-            made = items
-            items = _written(lambda: made, self._write_item)
+            source.close_later(items)  # a generator around it that is never begun would close nothing
+            write, returned_items = self._write_item, items
+            items = (write(item) async for item in returned_items)
         if not stream.speaking.undecided:
             return items
         source.close_later(items)
