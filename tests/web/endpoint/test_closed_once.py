@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
+import sse_starlette
 from fastapi import FastAPI
 
+from streamguard.errors import ConfigurationError
 from streamguard.runtime.request import Ending
 from streamguard.values import Outcome
 
@@ -43,12 +45,12 @@ class Counted(AsyncIterator[str]):
 
 @pytest.mark.parametrize("waits", [True, False], ids=["its first item never comes", "its first item is there"])
 @pytest.mark.parametrize("when", ["before it returns", "by its own task", "in the next turn", "never"])
-@pytest.mark.parametrize("written", [True, False], ids=["as FastAPI's events", "as it is"])
-async def test_a_returned_iterator_is_closed_once(written: bool, when: str, waits: bool) -> None:
+@pytest.mark.parametrize("how", ["as FastAPI's events", "as it is", "in a response of sse-starlette"])
+async def test_what_was_returned_is_closed_once(how: str, when: str, waits: bool) -> None:
     guard, items = make_guard(), Counted(waits=waits and when != "never")
 
-    @guard.stream(lambda request: "s", protocol=None if written else "plain")
-    async def chat() -> AsyncIterator[str]:
+    @guard.stream(lambda request: "s", protocol="plain" if how == "as it is" else None)
+    async def chat():  # type: ignore[no-untyped-def] # FastAPI would make a model of it
         (stream,) = guard._running().streams.values()
         stopped = Ending(Outcome.STOPPED, None)
         if when == "before it returns":
@@ -59,14 +61,30 @@ async def test_a_returned_iterator_is_closed_once(written: bool, when: str, wait
             task.cancel()
         elif when == "in the next turn":
             asyncio.get_running_loop().call_soon(stream.cancel, stopped)
-        return items
+        return sse_starlette.EventSourceResponse(items) if how == "in a response of sse-starlette" else items
 
     app = FastAPI()
-    if written:
+    if how == "as FastAPI's events":
         app.post("/chat", response_class=EventSourceResponse)(chat)
     else:
         app.post("/chat")(chat)
     guard.install(app, "/api/chat")
     async with calling(app, guard) as client:
         await client.post("/chat")
+    assert items.closed == 1
+
+
+async def test_a_response_that_cannot_be_read_is_closed_once() -> None:
+    guard, items = make_guard(), Counted(waits=False)
+
+    @guard.stream(lambda request: "s")
+    async def chat():  # type: ignore[no-untyped-def] # as above
+        return sse_starlette.EventSourceResponse(items, headers={"content-encoding": "br"})
+
+    app = FastAPI()
+    app.post("/chat")(chat)
+    guard.install(app, "/api/chat")
+    async with calling(app, guard) as client:
+        with pytest.raises(ConfigurationError, match="compressed"):
+            await client.post("/chat")
     assert items.closed == 1

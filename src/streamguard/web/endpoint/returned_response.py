@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from functools import lru_cache
 from typing import Final, NamedTuple, cast
 
@@ -104,7 +105,7 @@ async def stream_of(response: Response, request: Request, *, endpoint: str) -> R
         return _stream(response, _one_chunk(response)) if is_sse and response.body else response
     encode = _encoder_of(response)
     if encode is not None:
-        return _stream(response, _encoded_items(response, encode))
+        return _stream(response, _Encoded(response, encode))
     if is_sse or hasattr(response, "body_iterator"):
         return await _called_stream(response, request)
     return response if isinstance(response, FileResponse) else WholeResponse(response, endpoint)
@@ -159,20 +160,38 @@ _SENDING: Final = ("__call__", "_stream_response", "stream_response")
 """The methods with which the versions of sse-starlette send."""
 
 
-async def _encoded_items(response: Response, encode: Callable[[object, str], bytes]) -> Chunks:
+class _Encoded(AsyncIterator[object]):
+    """The encoded items of a response. Closing it closes the response's own iterator too, also if no item was asked
+    for: a generator that was never begun would close nothing."""
+
+    def __init__(self, response: Response, encode: Callable[[object, str], bytes]) -> None:
+        self._items = response.body_iterator  # type: ignore[attr-defined] # sse-starlette's
+        self._encoded = _encoded_items(response, encode)
+
+    def __anext__(self) -> Awaitable[object]:
+        return self._encoded.__anext__()
+
+    async def aclose(self) -> None:
+        try:
+            await self._encoded.aclose()
+        finally:
+            await aclose_if_possible(self._items)
+
+
+async def _encoded_items(response: Response, encode: Callable[[object, str], bytes]) -> AsyncGenerator[bytes, None]:
     sender = cast("Callable[[], Awaitable[None]] | None", getattr(response, "data_sender_callable", None))
     separator = getattr(response, "sep", None) or "\r\n"
     items = cast("Chunks", response.body_iterator)  # type: ignore[attr-defined]
-    source = items if sender is None else _items_beside(items, sender)
-    try:
-        async for item in source:
+    if sender is None:
+        async for item in items:
             yield encode(item, separator)
-    finally:
-        await aclose_if_possible(source)
-        await aclose_if_possible(items)
+        return
+    async with aclosing(_items_beside(items, sender)) as beside:
+        async for item in beside:
+            yield encode(item, separator)
 
 
-async def _items_beside(items: Chunks, sender: Callable[[], Awaitable[None]]) -> Chunks:
+async def _items_beside(items: Chunks, sender: Callable[[], Awaitable[None]]) -> AsyncGenerator[object, None]:
     """The items, while `sender` produces them in a task of its own: what the task raises is raised here."""
     sending = Contained(sender)
     asked: Contained[object] | None = None
