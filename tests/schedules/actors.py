@@ -101,6 +101,8 @@ class Worker:
         self._acked = 0
         self._count = 0
         self._seal: Seal | None = None
+        self._ended_in_doubt = False
+        """It may have written its last events and its end in a step that was not answered."""
         self._cache = AppendCache()
         self._began_at = 0.0
 
@@ -113,6 +115,7 @@ class Worker:
         """Write from here on, as the record says. The stream began at most so long ago."""
         self._ref, self._epoch, self._base, self._acked = meta.ref, meta.epoch, meta.last_seq, meta.last_seq
         self._emitted, self._seal, self._cache = [], meta.seal, AppendCache()
+        self._ended_in_doubt = False
         self._began_at = time.monotonic() - age_seconds
         if meta.lost:
             self.state = WorkerState.LOST
@@ -123,10 +126,24 @@ class Worker:
         """Emit events, and commit all that are not in the log yet."""
         if self.state is not WorkerState.WRITING:
             return
+        self._emit(count)
+        await self._commit()
+
+    def _emit(self, count: int) -> None:
         for _ in range(count):
             self._count += 1
             self._emitted.append(f"{self.name}{self._count}".encode())
-        await self._commit()
+
+    def _pending(self) -> Append:
+        """What is not in the log yet."""
+        events = [(EventKind.DATA, payload) for payload in self._emitted[self._acked - self._base :]]
+        return Append(self.ref, self._epoch, self._acked + 1, events, refresh=False, cache=self._cache)
+
+    def _acknowledge(self) -> None:
+        """All of it is in the log."""
+        payloads = self._emitted[self._acked - self._base :]
+        self._history.acknowledged(self._epoch, self._acked + 1, payloads)
+        self._acked = self._base + len(self._emitted)
 
     async def _commit(self) -> bool:
         """Whether every event is in the log."""
@@ -134,19 +151,17 @@ class Worker:
             if self._acked == self._base + len(self._emitted):
                 return True
             first = self._acked + 1
-            payloads = self._emitted[first - 1 - self._base :]
-            events = [(EventKind.DATA, payload) for payload in payloads]
             try:
-                request = Append(self.ref, self._epoch, first, events, refresh=False, cache=self._cache)
-                (reply,) = await self.store.append([request])
+                (reply,) = await self.store.append([self._pending()])
             except StoreError:
                 await _back_off(tried)
                 continue
             match reply.status:
                 case Status.OK | Status.DUPLICATE:
                     self._history.accepted("an append", self._epoch)
-                    self._history.acknowledged(self._epoch, first, payloads)
-                    self._acked = self._base + len(self._emitted)
+                    self._acknowledge()
+                case Status.SEALED if self._ended_in_doubt:
+                    self._acknowledge()
                 case Status.GAP if self._base <= reply.last_seq < first:
                     self._acked = reply.last_seq  # an older snapshot came back: what it lacks is appended again
                 case Status.REFUSED | Status.LATE:
@@ -221,7 +236,27 @@ class Worker:
                     self.state = WorkerState.IDLE
                     return
 
-    async def finish(self) -> None:
+    async def finish(self, count: int) -> None:
+        """Emit events, decide how it ended, and write all of that in one step."""
+        if self.state is not WorkerState.WRITING or not await self._commit():
+            return
+        self._emit(count)
+        if count:
+            seal = Seal(Outcome.COMPLETED, self._base + len(self._emitted))
+            close = self._close_of(seal, owes=False)
+            try:
+                *_, reply = await self.store.seal_and_close(close, seal, self._pending())
+            except StoreError:
+                self._ended_in_doubt = True
+            else:
+                if reply is not None:
+                    self._history.accepted("an append", self._epoch)
+                    self._acknowledge()
+                    self.state = WorkerState.IDLE
+                    self._closed(reply.status, owes=False)
+        await self._finish_without()
+
+    async def _finish_without(self) -> None:
         """Decide how it ended and write that, in one step."""
         for tried in range(TRIES):
             if self.state is not WorkerState.WRITING or not await self._commit():

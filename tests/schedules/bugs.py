@@ -114,10 +114,12 @@ class _SealsTwice(_Buggy):
 class _EndsNothing(_Buggy):
     """Acknowledges an end that it does not write."""
 
-    async def seal_and_close(self, close: Close, seal: Seal) -> tuple[Status, Seal | None, AppendReply | None]:
+    async def seal_and_close(
+        self, close: Close, seal: Seal, last: AppendRequest | None = None
+    ) -> tuple[Status, Seal | None, AppendReply | None]:
         meta = await self._store.meta(close.ref)
         if meta is None or meta.epoch != close.epoch or meta.seal is not None or meta.lost:
-            return await self._store.seal_and_close(close, seal)
+            return await self._store.seal_and_close(close, seal, last)
         return Status.OK, seal, AppendReply(Status.OK, seal.last_seq + 2, stop_requested=False)
 
 

@@ -150,7 +150,7 @@ class _Schedule:
             case Action.CLOSE:
                 await worker.close(owes=step.amount % 2 == 0)
             case Action.FINISH:
-                await worker.finish()
+                await worker.finish(step.amount)
             case Action.BEAT:
                 await worker.beat()
             case Action.LOSE_LOG:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from streamguard.faults import Fault, FaultCode
-from streamguard.stores.appends import AppendReply
+from streamguard.stores.appends import Append, AppendReply, LateDecision
 from streamguard.stores.records import UNTOLD, Close, LostLog, NewStream, Seal, Status
 from streamguard.stores.registrations import Full, Registered, Withdrawn
 from streamguard.stores.store import StreamStore
@@ -286,6 +286,39 @@ class Twins(LogTwins):
         now = self.meta(ref)
         if reply is None and before is not None and now is not None and before.state is not now.state:
             raise PromiseBrokenError("seal", f"{now.state}, though another seal stands than the one it was to close")
+
+    @some_stream
+    @rule(
+        which=WHICH,
+        epoch=EPOCH,
+        offset=st.sampled_from([1, 1, 1, 1, 0, 2]),
+        count=st.integers(1, 3),
+        short=st.sampled_from([0, 0, 0, 0, -1, 1]),
+        refresh=st.sampled_from([False, False, False, True]),
+    )
+    def end_with_the_last_events(
+        self, which: int, epoch: int, offset: int, count: int, short: int, refresh: bool
+    ) -> None:
+        ref = self.pick(which).ref
+        close = self.a_close(ref, epoch, Outcome.COMPLETED, 1, None)
+        first_seq, events = max(1, self.last_seq(ref) + offset), self.events(count)
+        cache = self.cache(ref, close.epoch)
+        last = Append(ref, close.epoch, first_seq, events, refresh, decided=self.decided(which), cache=cache)
+        seal = Seal(Outcome.COMPLETED, max(0, first_seq - 1 + count + short))
+        was = self.meta(ref)
+        before = was and (was.state, was.seal), self.log(ref)
+        status, _, reply = self.step(lambda store: store.seal_and_close(close, seal, last))
+        if status is Status.OK:
+            self.promises.answered(ref, close.epoch, status, first_seq=first_seq, events=events)
+        if reply is not None:
+            self.closed(close, reply)
+        self.after()
+        now = self.meta(ref)
+        if status is Status.NOT_SEALED and (now and (now.state, now.seal), self.log(ref)) != before:
+            raise PromiseBrokenError("seal", f"{status}, but something was changed")
+
+    def decided(self, which: int) -> LateDecision | None:
+        return LateDecision("opaque", "", "msg_0") if which % 4 == 3 else None
 
     def do_close(self, close: Close, *, waits: bool = False) -> None:
         reply = self.step(lambda store: store.close(close), waits=waits)

@@ -198,7 +198,7 @@ BROKEN = {
     "one step ends a stream whose log lacks events": Broken(
         Suite.test_one_step_refuses_what_two_would,
         "close",
-        "    if last_of(log_key, last) ~= tonumber(new_last) then return {NOT_SEALED, last, stop} end\n",
+        "    if last_of(log_key, last) ~= tonumber(log_last) then return {NOT_SEALED, last, stop} end\n",
         "",
     ),
     "a stream is closed under another seal of the same outcome": Broken(

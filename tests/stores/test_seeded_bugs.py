@@ -123,6 +123,20 @@ BUGS = {
         frozenset({"seal", "slots"}),
         (Rules.seal, Rules.end_in_one_step),
     ),
+    "a stream's last events are added though others are missing before them": Bug(
+        "close",
+        "if last_of(log_key, last) ~= tonumber(log_last) then return {NOT_SEALED, last, stop} end",
+        "",
+        frozenset({"seal", "I1", "I2", "I3", "I4"}),
+        (Rules.append, Rules.end_with_the_last_events),
+    ),
+    "a superseded writer adds its last events": Bug(
+        "close",
+        "if stored_epoch ~= epoch then return {FENCED, last, stop} end",
+        "if tonumber(stored_epoch) < tonumber(epoch) then return {FENCED, last, stop} end",
+        frozenset({"I5"}),
+        (Rules.append, Rules.take, Rules.end_with_the_last_events),
+    ),
     "a closed stream keeps its slot": Bug(
         "close",
         "remove_member(owner_key, stream_id)",

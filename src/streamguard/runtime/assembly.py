@@ -174,6 +174,7 @@ class Assembly:
             settings,
             closing=closing,
             end_steps=end_steps,
+            leave_to_end=self.writer.leave_to_end,
             tally=tally,
             observe=observe,
             given_up=lambda: self.drain_state.given_up,

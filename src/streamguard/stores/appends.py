@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol, overload
 
 from ..values import EventKind, StreamRef
-from .records import Status
+from .records import Close, Seal, Status
 
 __all__ = [
     "AllAppended",
@@ -19,6 +19,7 @@ __all__ = [
     "LateDecision",
     "Placement",
     "appended",
+    "is_last_append",
 ]
 
 
@@ -87,6 +88,14 @@ class AppendRequest(Protocol):
     @property
     def cache(self) -> AppendCache:
         """For the store. `ref` and `epoch` are the same in all requests that have it."""
+
+
+def is_last_append(close: Close, seal: Seal, last: AppendRequest) -> bool:
+    """Whether an append adds the events up to a seal and does nothing else, so that it may go with a close that owes
+    nothing: see `StreamWrites.seal_and_close`."""
+    if last.refresh or (last.decided is not None and last.first_seq == 1) or close.outbox_payload is not None:
+        return False
+    return last.epoch == close.epoch and last.first_seq - 1 + len(last.events) == seal.last_seq
 
 
 class Placement(Protocol):

@@ -187,9 +187,9 @@ class ComposedStore(StreamStore):
         return self._writes.close(close)
 
     def seal_and_close(
-        self, close: Close, seal: Seal
+        self, close: Close, seal: Seal, last: AppendRequest | None = None
     ) -> Coroutine[Any, Any, tuple[Status, Seal | None, AppendReply | None]]:
-        return self._writes.seal_and_close(close, seal)
+        return self._writes.seal_and_close(close, seal, last)
 
     def declare_lost(self, lost: LostLog) -> Coroutine[Any, Any, AppendReply]:
         return self._writes.declare_lost(lost)

@@ -20,6 +20,8 @@ from ...saving.end_steps import EndResult, EndSteps
 from ...settings import Settings
 from ...stores.breaker import Breaker
 from ...stores.store import StreamStore
+from ..producing.backlog import Backlog
+from ..producing.last_commit import LastCommit
 from ..producing.log_tally import LogTally
 from ..producing.stream import LiveStream
 from ..request import Ending
@@ -48,18 +50,20 @@ class Finaliser:
         settings: Settings,
         *,
         closing: Closing,
+        leave_to_end: Callable[[Backlog], LastCommit | None],
         tally: LogTally | None,
         observe: Observer,
         end_steps: EndSteps,
         given_up: Callable[[], bool],
     ) -> None:
-        """`given_up` says whether retries against an unreachable store should end (the drain is over)."""
+        """`leave_to_end`: see `Writer`. `given_up` says whether retries against an unreachable store should end (the
+        drain is over)."""
         self._observe = observe
         self._steps = steps = LocalSteps(end_steps, store, breaker)
         attempts = StoreAttempts(breaker, settings, given_up=given_up)
         tombstone = Tombstone(store, attempts, settings, tally=tally, observe=observe)
         self._sealing = Sealing(store, attempts)
-        self._one_step = OneStepEnd(store, attempts, closing, observe=observe)
+        self._one_step = OneStepEnd(store, attempts, closing, leave_to_end=leave_to_end, observe=observe)
         self._logged = LoggedEnd(attempts, self._sealing, steps, closing, observe=observe)
         self._late = LateEnd(self._sealing, steps, self._logged, tombstone, observe=observe)
         self._unlogged = UnloggedEnd(steps, tombstone)
@@ -75,13 +79,13 @@ class Finaliser:
         stream.activity.through_at = stream.activity.clock()
         try:
             close_open_parts(stream, ending)
-            stream.backlog.flush()
             if not (self._steps.have_nothing_to_do(stream) and await self._one_step.end(stream, ending)):
                 await self._end_in_steps(stream, ending)
         except StoreCorruptError:
             await self._end_unreadable(stream, ending)
 
     async def _end_in_steps(self, stream: LiveStream, ending: Ending) -> None:
+        stream.backlog.flush()
         await flushed(stream)
         if stream.superseded:
             stream.finish()

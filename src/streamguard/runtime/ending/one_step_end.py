@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
+from ...errors import StoreUnavailableError
 from ...observations import Observer
 from ...saving.end_steps import EndResult
-from ...stores.records import Status
+from ...stores.appends import AppendReply
+from ...stores.records import Close, Seal, Status
 from ...stores.roles.stream_writes import StreamWrites
+from ..producing.backlog import Backlog
+from ..producing.last_commit import LastCommit
 from ..producing.stream import LiveStream
 from ..request import Ending
 from .closing import Closing
@@ -22,8 +27,18 @@ class OneStepEnd:
     """Ends a stream in one round trip, the one of its last append if there is one under way: the store refuses the seal
     where that append failed."""
 
-    def __init__(self, store: StreamWrites, attempts: StoreAttempts, closing: Closing, *, observe: Observer) -> None:
+    def __init__(
+        self,
+        store: StreamWrites,
+        attempts: StoreAttempts,
+        closing: Closing,
+        *,
+        leave_to_end: Callable[[Backlog], LastCommit | None],
+        observe: Observer,
+    ) -> None:
+        """`leave_to_end`: see `Writer`."""
         self._store = store
+        self._leave_to_end = leave_to_end
         self._attempts = attempts
         self._closing = closing
         self._observe = observe
@@ -31,6 +46,9 @@ class OneStepEnd:
     async def end(self, stream: LiveStream, ending: Ending) -> bool:
         """Returns whether the stream ended so. Where it did not, its log is to be flushed, sealed and closed in single
         steps."""
+        ended = await self._with_last_events(stream, ending)
+        if ended is not None:
+            return ended
         await stream.backlog.wait_until_sent()
         if stream.degraded or stream.superseded:
             return False
@@ -51,8 +69,47 @@ class OneStepEnd:
             if stream.backlog.unacked:
                 stream.backlog.resubmit()  # the writer may have left the last events to this step
             return False
+        self._show(stream, close, reply, seal, result)
+        return True
+
+    async def _with_last_events(self, stream: LiveStream, ending: Ending) -> bool | None:
+        """As `end`, with the events that wait for their append in the same step: one attempt. None where it did not
+        come about, and nothing was changed."""
+        backlog = stream.backlog
+        if stream.degraded or stream.superseded or not backlog.unacked:
+            return None
+        commit = self._leave_to_end(backlog)
+        if commit is None:
+            return None
+        seal, result = proposed_seal(stream, ending), EndResult()
+        close = self._closing.close_of(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, result)
+        answer, error = None, None
+        stream.log.begin_sealing()
+        try:
+            step = partial(self._store.seal_and_close, close, seal, commit.request)
+            answer = await backlog.unless_closed(step)
+        except StoreUnavailableError as exc:
+            error = exc
+        finally:
+            stream.log.end_sealing(answered=answer is not None)
+            if answer is None:
+                # The writer is told what became of it: the stream is sealed and closed, or it is not.
+                commit.failed(error)
+        if answer is None:
+            return False
+        reply = answer[2]
+        if reply is None:
+            commit.refused()
+            return None
+        commit.carried()
+        self._closing.answered(close, reply)
+        if not stream.owned():
+            return False
+        self._show(stream, close, reply, seal, result)
+        return True
+
+    def _show(self, stream: LiveStream, close: Close, reply: AppendReply, seal: Seal, result: EndResult) -> None:
         stream.sealed(seal)
         show_close(stream, close, reply, seal.held, result)
         if stream.owned():
             report_end(self._observe, stream, seal.outcome, result, seal.fault)
-        return True

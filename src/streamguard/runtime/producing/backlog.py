@@ -287,6 +287,19 @@ class Backlog(ReusedAppend):
             self._sent.wake()
         return True
 
+    def ask_for_end(self, now: float) -> bool:
+        """Ask the stream's end for all that waits, as `ask` would ask a commit for it. Returns False where a commit has
+        to carry it: part of it may be in the log already, it is too much for one, or the commit has more to do."""
+        if self._in_flight_seq != self.acked or self.failing_since is not None or now >= self.refresh_at:
+            return False
+        if self.pending_bytes > COMMIT_BYTES or (self.acked == 0 and self.decided is not None):
+            return False
+        return self.ask(now)
+
+    def carried_by_end(self) -> None:
+        """The stream's end has put what waited into the log; it is shown with that end."""
+        self.acked, self._acked_bytes = self._in_flight_seq, self._in_flight_bytes
+
     def _within_commit(self, events: Sequence[tuple[EventKind, bytes]]) -> Sequence[tuple[EventKind, bytes]]:
         """The first of the events that wait, up to `COMMIT_BYTES` and the event that passes them."""
         size = 0

@@ -17,8 +17,9 @@ from ...settings import Settings
 from ...stores.appends import Placement
 from ...stores.roles.stream_writes import StreamWrites
 from .backlog import Backlog
+from .last_commit import LastCommit, StoreHealth
 from .log_tally import LogTally
-from .writer import StoreHealth, Writer
+from .writer import Writer
 
 __all__ = ["ServerWriters"]
 
@@ -77,6 +78,11 @@ class ServerWriters:
             self._context.copy().run(self._supervise, "writer", writer.run)
         backlog.submit = writer.submit
         writer.submit(backlog)
+
+    def leave_to_end(self, backlog: Backlog) -> LastCommit | None:
+        """As `Writer.leave_to_end`."""
+        writer = self._writers.get(self._placement.server_of(backlog.ref))
+        return None if writer is None else writer.leave_to_end(backlog)
 
 
 class _ServerWriter(Writer):

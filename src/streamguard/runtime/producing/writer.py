@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import islice
 from math import inf
-from typing import Final, Protocol
+from typing import Final
 
 from ...contained import passes
 from ...deadlines import LoopClock, Timer
@@ -30,9 +30,10 @@ from ...stores.appends import AllAppended, AppendReply, AppendRequest
 from ...stores.records import Status
 from ...stores.roles.stream_writes import StreamWrites
 from .backlog import Backlog, BacklogState
+from .last_commit import LastCommit, StoreHealth
 from .log_tally import LogTally
 
-__all__ = ["StoreHealth", "Writer"]
+__all__ = ["Writer"]
 
 BUSY_EVENTS: Final = 8
 STEADY_EVENTS: Final = 20
@@ -50,19 +51,6 @@ COMMIT_STREAMS: Final = 500
 
 _OK: Final = Status.OK
 _CLOSED: Final = BacklogState.CLOSED
-
-
-class StoreHealth(Protocol):
-    """What a writer tells and asks about the store: see `Breaker`."""
-
-    @property
-    def answered_at(self) -> float: ...
-
-    def answered(self) -> None: ...
-
-    def stumbled(self, error: StoreUnavailableError) -> None: ...
-
-    def exhausted(self, error: StoreUnavailableError) -> None: ...
 
 
 class Writer:
@@ -155,6 +143,20 @@ class Writer:
         self._breaker.exhausted(error)
         backlog.owner.degrade("append_deadline")
         self._dirty.pop(backlog, None)
+
+    def leave_to_end(self, backlog: Backlog) -> LastCommit | None:
+        """Leave what waits of a stream to its end, which writes it in the same step; None where that must not be.
+
+        The writer knows nothing of these events until `LastCommit.failed` gives them back.
+        """
+        now = self._clock()
+        if backlog not in self._dirty or not backlog.ask_for_end(now):
+            return None
+        del self._dirty[backlog]
+        backlog.within_seconds = self._left(backlog)
+        return LastCommit(
+            backlog, self._breaker, self._patience, self._clock, self._deadline, tally=self._tally, times=self._times
+        )
 
     async def run(self) -> None:
         """Commit until cancelled, which leaves the last commit in doubt; retries resolve that."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from ...values import EventKind, Persisted, QuotaState, StreamRef, StreamState, Usage
-from ..appends import AllAppended, AppendReply, AppendRequest, appended
+from ..appends import AllAppended, AppendReply, AppendRequest, appended, is_last_append
 from ..records import NOTHING_CONSUMED, UNTOLD, Close, LostLog, Seal, Status, TakeoverReply
 from ..roles.stream_writes import StreamWrites
 from ..worker_hints import WorkerHint
@@ -160,6 +160,24 @@ class MemoryWrites(StreamWrites):
             self._tables.release_slot(close.ref.key.owner, close.ref.stream_id)
             self._subscribers.tell(stream, after_seq=last_seq)
         return AppendReply(status, stream.last_seq, stream.stop_requested)
+
+    async def seal_and_close(
+        self, close: Close, seal: Seal, last: AppendRequest | None = None
+    ) -> tuple[Status, Seal | None, AppendReply | None]:
+        # Nothing comes between these steps: none of them waits.
+        if last is not None and not self._append_last(close, seal, last):
+            return Status.NOT_SEALED, None, None
+        return await super().seal_and_close(close, seal)
+
+    def _append_last(self, close: Close, seal: Seal, last: AppendRequest) -> bool:
+        """Add the events that come before a seal, unless the stream is closed already. Returns whether to go on."""
+        now = self._tables.begin()
+        stream = self._tables.find(close.ref)
+        if not is_last_append(close, seal, last) or stream is None or stream.epoch != close.epoch:
+            return False
+        if stream.state is StreamState.CLOSED:
+            return True
+        return stream.last_seq + 1 == last.first_seq and self._append(last, now).status is Status.OK
 
     async def declare_lost(self, lost: LostLog) -> AppendReply:
         now = self._tables.begin()

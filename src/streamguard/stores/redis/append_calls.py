@@ -90,6 +90,12 @@ class AppendCalls:
             packed += (KINDS[kind], size, data, b"\r\n")
         return b"".join(packed)
 
+    def doubt(self, item: AppendRequest) -> None:
+        """Where its log ends is in doubt: have the stream checked anew."""
+        if item.cache.owner is self:
+            kept: KeptStream = item.cache.value
+            kept.checked, kept.next_seq = 0, item.first_seq
+
     def kept(self, item: AppendRequest) -> KeptStream:
         """What is kept of the stream: the request has it."""
         cache = item.cache

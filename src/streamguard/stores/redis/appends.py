@@ -7,8 +7,9 @@ Redis refused, goes through a script, which says why. `docs/explanation/races.md
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from math import isfinite
 from typing import Final
 
 from ...values import EventKind
@@ -16,7 +17,7 @@ from ..appends import AllAppended, AppendReply, AppendRequest, appended
 from .append_calls import KEPT_NUMBERS, KINDS, SIZES, AppendCalls, KeptStream, until
 from .append_gate import EXEC, MULTI, AppendGate
 from .codec import append_reply, server_ms
-from .driver import CommandError, Reply, Usual, pack
+from .driver import Command, CommandError, Reply, Usual, pack
 from .namespace import RedisNamespace
 from .pipeline import OrderedConnection
 from .pipelined_connection import OtherConnectionError
@@ -126,7 +127,7 @@ class Appends:
             )
         except BaseException:
             for at in added:
-                self._doubt(batch[at])
+                self._calls.doubt(batch[at])
             raise
         finally:
             gate.end()
@@ -149,7 +150,7 @@ class Appends:
             if type(result) is bytes:
                 answers[at] = appended(batch[at].first_seq)
             else:
-                self._doubt(batch[at])
+                self._calls.doubt(batch[at])
                 doubted.append(at)
         if doubted:  # nobody but the script says why
             asked = [batch[at] for at in doubted]
@@ -184,11 +185,16 @@ class Appends:
         stands = gate.generation == generation and gate.stands(number, time.monotonic())
         return self._checked(batch, range(len(batch)), replies[len(opening) :], generation if stands else 0)
 
-    @staticmethod
-    def _doubt(item: AppendRequest) -> None:
-        """Whether its event was added is not known: have the stream checked anew."""
-        kept: KeptStream = item.cache.value
-        kept.checked, kept.next_seq = 0, item.first_seq
+    async def end(self, item: AppendRequest, closing: Callable[[bytes], Command]) -> Reply:
+        """Append in the step that `closing` makes of the time until when it may: its answer. None: no such time is
+        known, and nothing was done."""
+        until_ms = until(self._clock, item.within_seconds, time.monotonic())
+        if not until_ms and isfinite(item.within_seconds):
+            return None
+        self._calls.doubt(item)  # if the answer is lost, or is no
+        (reply,) = await self._ordered.run("close", [closing(until_ms)])
+        self._clock.heard(server_ms(reply))
+        return reply
 
     def _missed_the_gate(self, item: AppendRequest) -> bool:
         """Whether a plain XADD would have done for its one event, had the gate stood."""

@@ -153,6 +153,8 @@ class CloseStream(StoredStreamCall[WriteAnswer], script="close"):
     new_seal: bytes
     new_usage: bytes
     new_held: bytes
+    log_last: bytes
+    until_ms: bytes
     lease_entry: bytes
     events: Rest
 

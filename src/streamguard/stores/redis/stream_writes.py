@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from ...values import Persisted, QuotaState, StreamRef, Usage
-from ..appends import AppendReply, AppendRequest, Placement
+from ..appends import AppendReply, AppendRequest, Placement, is_last_append
 from ..records import (
     NOTHING_CONSUMED,
     UNTOLD,
@@ -146,9 +146,18 @@ class RedisWrites(StreamWrites):
         *_, reply = await self._redis.ask("close", *self._close(close))
         return await self._closed(close, self._written(close.ref, reply, "close"))
 
-    async def seal_and_close(self, close: Close, seal: Seal) -> tuple[Status, Seal | None, AppendReply | None]:
-        # In order behind the last append, and in the same exchange if that has not left yet.
+    async def seal_and_close(
+        self, close: Close, seal: Seal, last: AppendRequest | None = None
+    ) -> tuple[Status, Seal | None, AppendReply | None]:
         fields = _seal_fields(seal)
+        if last is not None:
+            answer = await self._append_and_close(close, seal, fields, last)
+            if answer is None:
+                return Status.NOT_SEALED, None, None
+            if answer.status is Status.OK:
+                return Status.OK, seal, answer if self._redis.one_server else await self._closed(close, answer)
+            return await self._seal_then_close(close, seal, fields)
+        # In order behind the last append, and in the same exchange if that has not left yet.
         replies = await self._redis.ordered.run("close", self._close(close, new=fields))
         checked("close", replies)
         reply = replies[-1]
@@ -156,6 +165,24 @@ class RedisWrites(StreamWrites):
         if answer.status is Status.OK:
             return Status.OK, seal, answer if self._redis.one_server else await self._closed(close, answer)
         return await self._seal_then_close(close, seal, fields)
+
+    async def _append_and_close(
+        self, close: Close, seal: Seal, fields: SealFields, last: AppendRequest
+    ) -> AppendReply | None:
+        """Append, seal and close in one step. None: nothing was changed."""
+        if not is_last_append(close, seal, last):
+            return None
+
+        def closing(until_ms: bytes) -> Command:
+            (command,) = self._close(close, new=fields, last=last, until_ms=until_ms)
+            return command
+
+        reply = await self._appends.end(last, closing)
+        if reply is None:
+            return None
+        checked("close", [reply])
+        answer = self._written(close.ref, reply, "close")
+        return answer if answer.status in (Status.OK, Status.DUPLICATE) else None
 
     async def _seal_then_close(
         self, close: Close, seal: Seal, fields: SealFields
@@ -252,9 +279,21 @@ class RedisWrites(StreamWrites):
             return status, None
         return status, decode_seal(ref, (answer.seal, answer.seal_seq, answer.usage, answer.held), "seal")
 
-    def _close(self, close: Close, *, standing: SealFields | None = None, new: SealFields = _NO_SEAL) -> list[Command]:
-        """Close a stream: one that is sealed, under the `standing` seal if that is given; an open one with a `new`."""
+    def _close(
+        self,
+        close: Close,
+        *,
+        standing: SealFields | None = None,
+        new: SealFields = _NO_SEAL,
+        last: AppendRequest | None = None,
+        until_ms: bytes = b"",
+    ) -> list[Command]:
+        """Close a stream: one that is sealed, under the `standing` seal if that is given; an open one with a `new`,
+        behind its `last` events if they are added `until` then."""
         new_last, new_seal, new_usage, new_held = new
+        log_last, events = new_last, close.events
+        if last is not None:
+            log_last, events = b"%d" % (last.first_seq - 1), [*last.events, *events]
         keys, one_server = self._redis.keys.stream(close.ref), self._redis.one_server
         closing = CloseStream(
             meta_key=keys.meta,
@@ -275,8 +314,10 @@ class RedisWrites(StreamWrites):
             new_seal=new_seal,
             new_usage=new_usage,
             new_held=new_held,
+            log_last=log_last,
+            until_ms=until_ms,
             lease_entry=keys.member,
-            events=[*(flatten(close.events) if close.events else ()), "t", close.terminal.to_json()],
+            events=[*(flatten(events) if events else ()), "t", close.terminal.to_json()],
         )
         # The outbox must last as long as the record; its entry is there already.
         kept = [] if close.outbox_payload is None else [self._outbox.hold(close.ref, close.retention_seconds)]

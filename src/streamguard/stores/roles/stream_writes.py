@@ -99,11 +99,21 @@ class StreamWrites(ABC):
         `OK`, `DUPLICATE` (closed before under this epoch), `FENCED`, `NOT_SEALED`, `GONE`.
         """
 
-    async def seal_and_close(self, close: Close, seal: Seal) -> tuple[Status, Seal | None, AppendReply | None]:
+    async def seal_and_close(
+        self, close: Close, seal: Seal, last: AppendRequest | None = None
+    ) -> tuple[Status, Seal | None, AppendReply | None]:
         """`seal`, then `close` if the seal that stands is this one: for a stream with nothing to do in between.
 
         Returns what both answer, None for a close that was not tried. A store may do both in one round trip.
+
+        A store that can append, seal and close in one atomic step may be given the `last` events too, those up to
+        `seal.last_seq`. It carries out all of it, or answers `NOT_SEALED` and has changed nothing: where anything but
+        `OK` would be answered to that append, where the log has some of the events already, and where the append has to
+        do more (`refresh`, `decided`). As this one does, which cannot: the caller then appends them, and ends the
+        stream without them. Asked again after it closed the stream, it answers as without `last`.
         """
+        if last is not None:
+            return Status.NOT_SEALED, None, None
         status, standing = await self.seal(close.ref, close.epoch, seal)
         if standing != seal:
             return status, standing, None

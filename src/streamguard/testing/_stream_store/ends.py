@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import replace
 
 from ...faults import Fault, FaultCode
-from ...stores.appends import AppendReply
+from ...stores.appends import Append, AppendReply
 from ...stores.records import Seal, SessionRecord, Status, Terminal
 from ...stores.registrations import StopReply
 from ...stores.store import StreamStore
@@ -21,6 +21,7 @@ from .steps import (
     beat,
     begin,
     closing,
+    data,
     end,
     epoch_of,
     fresh_key,
@@ -212,6 +213,40 @@ class EndClauses(Clauses):
         assert (await meta(store, behind)).state is StreamState.OPEN
         gone = unknown_ref()
         assert await store.seal_and_close(closing(gone), a_seal(0)) == (Status.GONE, None, None)
+
+    async def test_the_last_events_go_with_the_end_or_are_refused_whole(self, store: StreamStore) -> None:
+        """A store that cannot do both in one step refuses all of them."""
+        ref = await begin(store)
+        await put(store, ref, 1, b"a")
+        decided = a_seal(3)
+        last = Append(ref, epoch_of(ref), 2, data(b"b", b"c"), refresh=False, within_seconds=LONG_SECONDS)
+        for _ in range(2):
+            status, standing, reply = await store.seal_and_close(closing(ref), decided, last)
+            now, held = await meta(store, ref), await log(store, ref)
+            if status is Status.NOT_SEALED:
+                assert (standing, reply, now.state, payloads(held)) == (None, None, StreamState.OPEN, [b"a"])
+            else:
+                assert reply is not None
+                assert (standing, now.state, payloads(held)[:3]) == (decided, StreamState.CLOSED, [b"a", b"b", b"c"])
+                assert [event.seq for event in held] == [1, 2, 3, 4]
+
+    async def test_last_events_that_no_append_would_add_end_nothing(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await put(store, ref, 1, b"a")
+        plain = Append(ref, epoch_of(ref), 2, data(b"b"), refresh=False, within_seconds=LONG_SECONDS)
+        refused = [
+            (replace(plain, within_seconds=0.0), a_seal(2)),
+            (replace(plain, first_seq=1), a_seal(1)),
+            (replace(plain, first_seq=3), a_seal(3)),
+            (replace(plain, refresh=True), a_seal(2)),
+            (plain, a_seal(3)),
+            (replace(plain, epoch=plain.epoch + 1), a_seal(2)),
+        ]
+        for last, decided in refused:
+            close = closing(ref)._replace(epoch=last.epoch)
+            assert await store.seal_and_close(close, decided, last) == (Status.NOT_SEALED, None, None)
+        assert (await meta(store, ref)).state is StreamState.OPEN
+        assert payloads(await log(store, ref)) == [b"a"]
 
     async def test_a_finished_stream_is_kept_for_its_retention(self, store: StreamStore) -> None:
         brief, kept = await begin(store, ttl=60), await begin(store, ttl=self.short_seconds * 2)

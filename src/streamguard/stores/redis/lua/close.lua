@@ -3,9 +3,12 @@
 -- ARGV: epoch, stream_id, retention_ms, persisted, quota, has_payload, payload (of the outbox),
 --       standing_seal (the seal it belongs to: last event, JSON, usage and held parts, joined by |; or '' for whichever
 --       stands), new_last (with the next three, a seal under which an open stream is sealed in this same step: last
---       event, JSON, usage and held parts; '' to close what is sealed), new_seal, new_usage, new_held, lease_entry (its
---       name in the lease index), events… (kind and payload of each, the terminal record last)
--- Reply: {status, last_seq, stop}; at_ms never
+--       event, JSON, usage and held parts; '' to close what is sealed), new_seal, new_usage, new_held, log_last (where
+--       the log ends: with events that its writer appends in this same step, before new_last), until_ms (until when
+--       those may be added, on this server's clock; or ''), lease_entry (its name in the lease index), events… (kind and
+--       payload of each: those of the writer, those that end the stream, the terminal record last)
+-- Reply: {status, last_seq, stop}, and at_ms where the writer's events came too late. With events of the writer, what is
+-- neither OK nor DUPLICATE has changed nothing.
 -- The last two keys are on other slots: one server takes them too, in a cluster a step of their own follows.
 -- A log that takes no more of ours (it is of another type, or somebody else wrote to it) is lost: it is removed, and the
 -- terminal record alone is there in its place.
@@ -28,11 +31,12 @@ if state == 'c' then return {DUPLICATE, last, stop} end
 local sealing = new_last ~= ''
 if sealing then -- the usual end: whatever else is found, the caller asks step by step what stands in its way
   if state ~= 'o' or lost ~= '0' then return {NOT_SEALED, last, stop} end
-  if new_last ~= last_seq then -- else the first XADD says whether the log has more
+  if until_ms ~= '' and at >= tonumber(until_ms) then return {NOT_SEALED, last, stop, at} end
+  if log_last ~= last_seq then -- else the first XADD says whether the log has more
 --@include last_of
-    if last_of(log_key, last) ~= tonumber(new_last) then return {NOT_SEALED, last, stop} end
+    if last_of(log_key, last) ~= tonumber(log_last) then return {NOT_SEALED, last, stop} end
   end
-  last, state = tonumber(new_last), 's'
+  last, state = tonumber(log_last), 's'
 end
 if state == 'o' then return {NOT_SEALED, last, stop} end
 if standing_seal ~= '' then
@@ -56,6 +60,7 @@ end
 local watched = watched_until ~= '0' and tonumber(watched_until) > at
 local hint = watched and {struct.pack('>BI8I8', stop, last + 1, tonumber(epoch))}
 local before, damaged = last, false
+local appending = sealing and log_last ~= new_last
 if not sealing then reopen(log_key, epoch, last) end -- the seal has shut it
 for i = events_from, #ARGV, 2 do
   local kind, data = ARGV[i], ARGV[i + 1]
@@ -69,6 +74,7 @@ for i = events_from, #ARGV, 2 do
     added = add(last, kind, data)
   end
   if not added then
+    if appending then return {NOT_SEALED, before, stop} end -- with the first one
     if sealing then
       redis.call('HSET', meta_key, @state@, 's', @last_seq@, new_last, unpack(ending))
       publish_change(meta_key, stop)
@@ -76,6 +82,10 @@ for i = events_from, #ARGV, 2 do
     return {GONE, 0, stop}
   end
   if type(added) == 'table' and added.err then
+    if appending and last == before + 1 then
+      shut(log_key, epoch) -- it may have been opened just now
+      return {NOT_SEALED, before, stop}
+    end
     if not (is_refused(added) or string.find(added.err, 'WRONGTYPE', 1, true)) then
       shut(log_key, epoch)
       error(added.err, 0)
