@@ -99,6 +99,7 @@ class LastCommit:
             return
         backlog.failing_since = self._asked_at
         if self._tally is not None:
+            self._tally.commits += 1
             self._tally.failures += 1
         if error is not None:
             self._breaker.stumbled(error)
