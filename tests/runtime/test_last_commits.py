@@ -16,7 +16,7 @@ from streamguard.runtime.producing.stream import LiveStream
 from streamguard.stores.appends import Append, AppendReply, AppendRequest
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.records import Close, Seal, Status
-from streamguard.values import EventKind, StreamRef
+from streamguard.values import EventKind, SessionKey, StreamRef
 
 from ..harness.waiting import wait_until_async
 from .lines import Line
@@ -105,12 +105,18 @@ async def test_what_waits_goes_with_the_end(line: EndLine, said: list[str]) -> N
 
 
 async def test_so_does_the_first_event(line: EndLine) -> None:
-    async with Runtime(line, quick()) as runtime:
-        worker = Worker(runtime, [])
+    """The writer is busy with another stream."""
+    async with Runtime(line, quick(append_deadline_seconds=20.0)) as runtime:
+        worker, model = Worker(runtime, []), Model("a")
+        line.hold("append")
+        await worker.start(model, worker.request(SessionKey("bob", "chat-2")))
+        await wait_until_async(lambda: line.waiting["append"], description="an append is under way")
         stream = await worker.start(saying("only"))
         reading = await worker.watch(stream)
         assert (reading.text, reading.ids, reading.outcome) == ("only", [1, 2], "completed")
-    assert (line.ends, line.calls["append"]) == ([[b"only"]], 0)
+        assert line.ends == [[b"only"]]
+        line.let_go("append")
+        model.end()
 
 
 async def test_not_while_an_append_is_under_way(line: EndLine) -> None:

@@ -21,7 +21,7 @@ from ..harness.proxy import FaultProxy
 from ..harness.redis import RedisServer
 from ..harness.waiting import wait_until_async
 from .lines import Line
-from .stage import KEY, Model, Reading, closed, log_of, payloads, quick, read, saying, terminals, working
+from .stage import KEY, Model, Reading, closed, log_of, payloads, quick, read, terminals, working
 
 pytestmark = pytest.mark.anyio
 
@@ -59,7 +59,10 @@ async def test_one_lost_exchange(
     settings = quick(registration_seconds=1.0, append_deadline_seconds=2.0)
     async with working(behind(proxy, redis_url, settings), settings) as worker:
         (proxy.lose_reply if fate == "reply" else proxy.lose_request)(called(script))
-        stream = await worker.start(saying("a", "b", "c"))
+        model = Model("a", "b", "c")
+        stream = await worker.start(model)
+        await stream.first(5)
+        model.end()
         reading = await worker.watch(stream)
         assert (reading.text, reading.ids, reading.outcome) == ("abc", [1, 2, 3, 4], "completed")
         meta = await closed(direct, stream.ref)

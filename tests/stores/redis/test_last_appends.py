@@ -170,7 +170,7 @@ async def test_not_where_the_log_or_the_record_is_gone(
     client.delete(keys.log)
     client.hset(keys.meta, "n", "3")
     if becomes == "another type":
-        client.set(keys.log, "no log")
+        client.set(keys.log, "no log", ex=60)
     if becomes == "gone":
         client.delete(keys.meta)
     assert await store.seal_and_close(closing(writer.ref), a_seal(4), writer.request(b"4")) == NOTHING

@@ -98,7 +98,7 @@ class OneStepEnd:
         if answer is None:
             return False
         reply = answer[2]
-        if reply is None:
+        if reply is None or reply.status not in (Status.OK, Status.DUPLICATE):
             commit.refused()
             return None
         commit.carried()
