@@ -24,8 +24,13 @@ from streamguard.stores.redis.session_calls import TakeSlot
 from streamguard.stores.redis.slot_map import SLOTS, Place
 from streamguard.stores.registrations import Occupied, Registered
 from streamguard.testing._stream_store.steps import (
+    LONG_SECONDS,
+    a_seal,
     begin,
+    closing,
+    data,
     end,
+    epoch_of,
     full,
     log,
     meta,
@@ -101,6 +106,30 @@ async def test_an_append_is_refused_while_a_streams_keys_are_apart(
     migration.finish()
     assert (await put(store, ref, 3, b"c")).status is Status.OK
     assert payloads(await log(store, ref)) == [b"a", b"b", b"c"]
+
+
+@pytest.mark.parametrize("moved", ["the slot", "a key"])
+async def test_last_events_do_not_follow_their_stream_to_another_server(
+    moved: str, redis_cluster: RedisCluster, store: RedisStore
+) -> None:
+    """Their time is by the clock of the server that the stream was on: the writer appends them, and ends the stream."""
+    ref = await begin(store)
+    await put(store, ref, 1, b"a")
+    keys, seal = KEYS.stream(ref), a_seal(2)
+    last = Append(ref, epoch_of(ref), 2, data(b"b"), refresh=False, within_seconds=LONG_SECONDS)
+    if moved == "the slot":
+        redis_cluster.migrate(keys.meta)
+    else:
+        migration = redis_cluster.begin_migration(keys.meta)
+        migration.move(keys.log)
+    assert await store.seal_and_close(closing(ref), seal, last) == (Status.NOT_SEALED, None, None)
+    if moved == "a key":
+        migration.move(keys.meta)
+        migration.finish()
+    assert (await put(store, ref, 2, b"b")).status is Status.OK
+    status, _, _ = await store.seal_and_close(closing(ref), seal)
+    assert status is Status.OK
+    assert payloads(await log(store, ref))[:2] == [b"a", b"b"]
 
 
 @pytest.mark.parametrize("moved", ["the slot", "the keys"])
