@@ -123,13 +123,14 @@ async def test_one_streams_accident_in_the_writer_is_no_others(memory: MemorySto
         streams[0].feed.listen(broken)
         for model in models:  # in one commit
             model.say("more")
+        await wait_until_async(lambda: streams[0].degraded, description="the broken one goes on without its log")
+        streams[0].feed.leave(broken)
+        for model in models:
             model.end()
         readings = await asyncio.gather(*(worker.watch(stream) for stream in streams[1:]))
         assert [reading.text for reading in readings] == ["bmore", "cmore"]
         assert [reading.outcome for reading in readings] == ["completed", "completed"]
         assert not any(stream.degraded for stream in streams[1:])
-        await wait_until_async(lambda: streams[0].degraded, description="the broken one goes on without its log")
-        streams[0].feed.leave(broken)
 
 
 async def test_a_crash_while_one_stream_ends_leaves_the_others_alone(memory: MemoryStore) -> None:
