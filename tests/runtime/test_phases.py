@@ -33,6 +33,7 @@ INDEPENDENT = {
     (LiveStream, "stopped"): "a stop may come in any phase, and the seal decides what it means",
     (Backlog, "urgent"): "it says when to commit, not whether events wait",
     (Backlog, "_shown_told"): "whether its first event was told of, which comes once in any state of the log",
+    (Backlog, "_rewound"): "a commit may be under way whose events were put back, which no state tells",
     (Backlog, "undisturbed"): "it sums up the others for the hot path; `test_lone_appends.py` holds it to them",
     (Backlog, "ended"): "the log has its end, however the writer came to know",
     (Backlog, "full"): "it says what the producer does next, in any state of the log",

@@ -88,6 +88,8 @@ class Backlog(ReusedAppend):
     task waits for it. Whoever changes one of these sets it to false, and whoever tells the writer of it twice; an
     acknowledgement finds out anew."""
     _shown_told: bool = False
+    _rewound: bool = False
+    """Events were put back: a commit of them may be under way that is known no more."""
     _acked_bytes: int = 0
     """What the log has of the feed's `emitted_bytes`."""
     _in_flight_bytes: int = 0
@@ -290,11 +292,10 @@ class Backlog(ReusedAppend):
     def ask_for_end(self, now: float) -> bool:
         """Ask the stream's end for all that waits, as `ask` would ask a commit for it. Returns False where a commit has
         to carry it: part of it may be in the log already, it is too much for one, or the commit has more to do."""
-        if self._in_flight_seq != self.acked or self.failing_since is not None or now >= self.refresh_at:
+        if self._rewound or self._in_flight_seq != self.acked or self.failing_since is not None:
             return False
-        if self.pending_bytes > COMMIT_BYTES or (self.acked == 0 and self.decided is not None):
-            return False
-        return self.ask(now)
+        plain = self.acked > 0 or self.decided is None
+        return plain and now < self.refresh_at and self.pending_bytes <= COMMIT_BYTES and self.ask(now)
 
     def carried_by_end(self) -> None:
         """The stream's end has put what waited into the log; it is shown with that end."""
@@ -374,7 +375,7 @@ class Backlog(ReusedAppend):
         if not self.feed.base <= last_seq <= self.acked:
             return False
         self._acked_bytes -= self.feed.size(last_seq + 1, self.acked)
-        self.acked, self.undisturbed = last_seq, False
+        self.acked, self.undisturbed, self._rewound = last_seq, False, True
         self._in_flight_seq, self._in_flight_bytes = last_seq, self._acked_bytes  # a commit under way says no more
         self._look_ahead()
         return True
