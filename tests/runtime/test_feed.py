@@ -51,6 +51,34 @@ def test_only_what_was_shown_leaves_the_window() -> None:
     assert (window.base, window.emitted, window.data) == (11, 11, [])
 
 
+@pytest.mark.parametrize("hidden", [0, 2])
+def test_without_a_reader_only_what_is_hidden_is_kept(hidden: int) -> None:
+    """Notices and events over the limit among the others; and what follows is numbered and measured as ever."""
+    window = feed(1_000)
+    for kind, size in ((EventKind.DATA, 10), (EventKind.NOTICE, 10), (EventKind.DATA, 5_000)):
+        window.push(kind, b"x" * size)
+    window.show(3)
+    for _ in range(hidden):
+        window.push(EventKind.NOTICE, b"later")
+    window.clear()
+    assert (window.base, window.visible, window.emitted) == (3, 3, 3 + hidden)
+    assert (len(window.data), len(window.kinds)) == (hidden, hidden)
+    assert window.held_bytes == window.size(4, 3 + hidden)
+    assert window.trim_over == window.emitted_bytes - window.held_bytes + 2_000
+    last = window.push(EventKind.DATA, b"y")
+    window.show(last)
+    assert window.take(last - 1, ids=False) == (window.frame(last, ids=False), last)
+
+
+def test_a_window_that_keeps_everything_is_not_emptied() -> None:
+    window = feed()
+    window.push(EventKind.DATA, b"x")
+    window.keep_all()
+    window.show(1)
+    window.clear()
+    assert (window.base, window.data) == (0, [b"x"])
+
+
 def test_one_event_over_the_limit_always_fits() -> None:
     """And what follows it may be as much as ever."""
     window = feed(1_000)

@@ -26,12 +26,8 @@ _DATA: Final = EventKind.DATA
 CHUNK_BYTES: Final = 65_536
 """About the most that one `send` carries; an event that is larger by itself goes out in pieces of this size."""
 
-FRAME_BYTES: Final = 64
-"""By about how much an event's wire form is longer than its payload."""
-
 EVENT_BYTES: Final = 64
-"""The memory an event takes besides its payload: its place in a list and its bytes object, rounded up."""
-
+"""The memory an event takes besides its payload, rounded up; its wire form is longer by about as much, too."""
 
 NEWEST_BYTES: Final = 8_192
 """A larger event's frame is not kept at hand: other tasks get a turn after it, so it is sent by the viewer's task."""
@@ -193,10 +189,12 @@ class Feed:
         self._writers.append((self.emitted + 1, epoch))
         if self.data:
             self._simple = None
+            self._find_form()
         else:
             self._id_prefix = self._id_prefix_of(epoch)
             self._default_id_prefix = self._id_prefix if self.protocol.ids_by_default else None
-        self._find_form()
+            if self._line_prefix is not None:
+                self._line_prefix = self._default_id_prefix
 
     def position(self, seq: int) -> Position:
         """The position of event `seq`: its number, and the epoch that wrote it. The event was in the window once, or
@@ -256,11 +254,11 @@ class Feed:
                     frame = b""
             self.newest = frame if len(frame) <= NEWEST_BYTES else b""
             if self.emitted_bytes > self.trim_over:
-                self.trim()
+                self._trim(self._limit)
         elif up_to > self.visible:
             self.visible, self.newest = up_to, b""
             if self.emitted_bytes > self.trim_over:
-                self.trim()
+                self._trim(self._limit)
         for tell in listeners:
             tell()
 
@@ -341,10 +339,12 @@ class Feed:
         if simple and self._taken[:2] == (after, self.visible):  # another viewer has asked for the same
             return self._taken[2], self.visible
         index, stop, size = after - self.base, self.visible - self.base, 0
-        end = index
-        while end < stop and (size := size + len(self.data[end]) + FRAME_BYTES) <= CHUNK_BYTES:
-            end += 1
-        end = max(end, index + 1)
+        end = stop
+        if self.emitted_bytes - self._dropped_bytes > CHUNK_BYTES:  # else the whole window fits
+            end = index
+            while end < stop and (size := size + len(self.data[end]) + EVENT_BYTES) <= CHUNK_BYTES:
+                end += 1
+            end = max(end, index + 1)
         last = self.base + end
         if self._simple is not None:
             prefix = self._id_prefix if ids else None
@@ -356,14 +356,16 @@ class Feed:
             self._taken = after, last, chunk
         return chunk, last
 
-    def trim(self) -> None:
-        """Drop the oldest events that were shown, as far as they are over the limit: `emitted_bytes` passed
-        `trim_over`."""
-        self._trim(self._limit)
-
     def clear(self) -> None:
         """Drop every event that was shown: the window has no reader any more."""
-        self._trim(0)
+        if self.mode is FeedMode.ALL or self.visible < self.emitted:
+            self._trim(0)
+            return
+        self.data.clear()
+        self._large.clear()
+        self.base, self.newest, self.kinds = self.visible, b"", {}
+        self._dropped_bytes, self.trim_over = self.emitted_bytes, self.emitted_bytes + 2 * self._limit
+        self._find_form()
 
     def keep_all(self) -> None:
         """Keep every event from now on; events that were dropped before stay dropped."""
@@ -374,12 +376,11 @@ class Feed:
         return [data for seq, data in enumerate(self.data, self.base + 1) if seq not in self.kinds]
 
     def _trim(self, limit: int) -> None:
+        """Drop the oldest events that were shown, as far as they are over the limit."""
         if self.mode is FeedMode.ALL:
             return
         shown = self.visible - self.base
         drop, size = 0, self.held_bytes
-        if limit == 0 and shown == len(self.data):
-            drop, size = shown, 0
         # One event over the limit is not counted: a viewer that does not have it yet is not slow, and a stream that
         # lost its log has it nowhere else.
         spared = max(self._large.values(), default=0) if limit else 0
