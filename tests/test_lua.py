@@ -126,6 +126,15 @@ def test_a_reply_is_read_by_name(reply: object, note: Note) -> None:
     assert read == note
 
 
+def test_the_next_reply_of_the_same_types_is_read_alike() -> None:
+    for known in ([0], [0, b"a"], [0, None], [0, b"a", b"b"]):
+        first, again = read_reply(Note, known), read_reply(Note, [*known])
+        assert first == again
+    for other in ([True], [0, 1], [b"a"], [0, b"a", 1]):
+        with pytest.raises((TypeError, ValueError)):
+            read_reply(Note, other)
+
+
 @pytest.mark.parametrize("reply", [None, 0, b"0", [], [b"0"], [None], [0, 1], [0, b"a", 1], [True]])
 def test_a_reply_of_another_form_is_none(reply: object) -> None:
     with pytest.raises((TypeError, ValueError)):

@@ -7,6 +7,7 @@ names for whoever reads the file alone; a heading that differs from the statemen
 
 from __future__ import annotations
 
+import operator
 import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -225,9 +226,14 @@ def _fields_reader(kind: Any) -> _Reader:
     readers = [(hints[name], _reader_of(hints[name])) for name in kind._fields]
     fixed = readers[:-1] if has_rest else readers
     least = sum(name not in kind._field_defaults for name in kind._fields[: len(fixed)])
+    taken_whole: set[tuple[type, ...]] = set()
+    """The types of the parts of replies that were taken as they are: nearly all replies of a script are alike."""
 
     def read_fields(reply: object) -> object:
         found = _list(reply)
+        types_found = tuple(map(type, found))
+        if types_found in taken_whole:
+            return kind(*found)
         if len(found) < least or (len(found) > len(fixed) and not has_rest):
             raise ValueError(f"a reply of {len(found)} parts")
         values = []
@@ -235,6 +241,8 @@ def _fields_reader(kind: Any) -> _Reader:
             values.append(part if type(part) is hint or hint is object else read(part))  # no call for most of them
         if has_rest and len(found) > len(fixed):
             values.append(readers[-1][1](found[len(fixed) :]))
+        if len(found) <= len(fixed) and all(map(operator.is_, values, found)):
+            taken_whole.add(types_found)
         return kind(*values)
 
     return read_fields

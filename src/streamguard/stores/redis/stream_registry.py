@@ -54,6 +54,10 @@ _STREAMS_AT_ONCE: Final = 500
 _FEWEST_STREAMS: Final = 16
 """How many are read in one exchange, at least: those that expired are passed over."""
 
+_BEGUN: Final = [int, bytes, bytes, int, int]
+"""What a registration says of a stream that begins: its ordinal, its epoch, when it began (µs), whether it is to stop,
+and the server's time (ms)."""
+
 
 class RedisRegistry(StreamRegistry):
     """Registers streams, and takes them back."""
@@ -316,12 +320,11 @@ def _begun_meta(new: NewStream, lease_seconds: float, begun: object) -> StreamMe
         StoreCorruptError: it says something else.
     """
     try:
-        match begun:
-            case [int() as ordinal, bytes() as epoch_digits, bytes() as began_us, int() as stop, int() as at]:
-                epoch, began = int(epoch_digits), int(began_us) / 1_000_000
-            case _:
-                raise TypeError("not what a registration says")
-        age = max(0.0, at / 1_000 - began)
+        if not isinstance(begun, list) or [*map(type, begun)] != _BEGUN:
+            raise TypeError("not what a registration says")
+        ordinal, epoch_digits, began_us, stop, at = begun
+        epoch, began = int(epoch_digits), int(began_us) / 1_000_000
+        age = at / 1_000 - began
     except DAMAGE as exc:
         text = f"register: the record of stream {new.ref.stream_id} is damaged"
         raise StoreCorruptError(text, operation="register") from exc
@@ -347,7 +350,7 @@ def _begun_meta(new: NewStream, lease_seconds: float, begun: object) -> StreamMe
         quota=QuotaState.NONE,
         revised=False,
         created_at=began,
-        age_seconds=age,
+        age_seconds=age if age > 0.0 else 0.0,
         closed_seconds=None,
         abandon_after_seconds=new.abandon_after_seconds,
         viewed_seconds=None,
