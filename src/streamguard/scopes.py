@@ -144,6 +144,8 @@ def completed(observation: Observation) -> Observation:
     ref = observation.ref
     message_id, request_id = observation.message_id, observation.request_id
     owner, trace = observation.owner, observation.trace or context.trace
+    if ref is not None and message_id and request_id and trace == observation.trace:
+        return observation  # nearly always: it lacks nothing
     if ref is not None and context.is_about(ref):
         message_id, request_id = message_id or context.message_id, request_id or context.request_id
     elif ref is None and request_id is not None and request_id == context.request_id:
@@ -197,32 +199,33 @@ class scope:  # noqa: N801 -- used as a function is
         self._context = about if isinstance(about, StreamContext) else StreamContext.about(about, work)
         # Not `isinstance(observe, ScopedObserver)`: a check against a protocol took a twentieth of a short stream's
         # time.
-        self._enter: Callable[[StreamContext], AbstractContextManager[object]] | None = getattr(observe, "scope", None)
-        self._inner: AbstractContextManager[object] | None = None
-        self._token: Token[StreamContext | None] | None = None
+        self._enter: Callable[[StreamContext], AbstractContextManager[object]] = getattr(observe, "scope", _no_scope)
 
     def __enter__(self) -> StreamContext:
-        token = self._token = current_stream.set(self._context)
-        if self._enter is not None:
-            try:
-                inner = self._enter(self._context)
-                if inner is not NO_SCOPE:
-                    inner.__enter__()
-                    self._inner = inner
-            except BaseException:
-                current_stream.reset(token)
-                raise
-        return self._context
+        context = self._context
+        self._token: Token[StreamContext | None] = current_stream.set(context)
+        try:
+            self._inner: AbstractContextManager[object] = self._enter(context)
+            if self._inner is not NO_SCOPE:
+                self._inner.__enter__()
+        except BaseException:
+            current_stream.reset(self._token)
+            raise
+        return context
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            if self._inner is not None:
+            if self._inner is not NO_SCOPE:
                 self._inner.__exit__(exc_type, exc, traceback)
         finally:
-            if self._token is not None:
-                current_stream.reset(self._token)
+            current_stream.reset(self._token)
+
+
+def _no_scope(_: StreamContext) -> AbstractContextManager[object]:
+    """The `scope` of an observer that has none."""
+    return NO_SCOPE
 
 
 class bound:  # noqa: N801 -- likewise
@@ -233,12 +236,10 @@ class bound:  # noqa: N801 -- likewise
 
     def __init__(self, about: Subject | StreamContext, work: Work) -> None:
         self._context = about if isinstance(about, StreamContext) else StreamContext.about(about, work)
-        self._token: Token[StreamContext | None] | None = None
 
     def __enter__(self) -> StreamContext:
-        self._token = current_stream.set(self._context)
+        self._token: Token[StreamContext | None] = current_stream.set(self._context)
         return self._context
 
     def __exit__(self, *exc: object) -> None:
-        if self._token is not None:
-            current_stream.reset(self._token)
+        current_stream.reset(self._token)
