@@ -45,6 +45,7 @@ class LoopClock:
         self._calm_until = math.inf
         """Loop time until which the loop does not stand still, as far as the clock can tell."""
         self._users = 0
+        """How often it is held now."""
         self._timers: list[tuple[float, int, Timer]] = []
         """A heap of those that run, by when they are due, and of some that were cancelled."""
         self._started = 0
@@ -115,7 +116,6 @@ class LoopClock:
 
     def start(self, timer: Timer) -> None:
         """Tell a timer when its time has come, and tick until then, unless it is cancelled."""
-        self._users += 1  # as `hold`
         if self._expected is None:
             self._schedule()
         self._started += 1
@@ -126,7 +126,6 @@ class LoopClock:
 
     def cancelled(self) -> None:
         """One of the timers that were started was cancelled before its time came."""
-        self._users -= 1
         self._cancelled += 1
         if self._cancelled > KEPT_TIMERS and 2 * self._cancelled > len(self._timers):
             self._timers = [one for one in self._timers if one[2].runs]
@@ -164,7 +163,7 @@ class LoopClock:
     def _tick(self) -> None:
         self._stalled_seconds += self._stalled_by(self.loop.time())
         self._expected, self._calm_until = None, math.inf
-        if self._users:
+        if self._users or len(self._timers) > self._cancelled:
             self._schedule()
 
 
@@ -201,6 +200,7 @@ class Timer:
 
     def reached(self) -> None:
         """The deadline is reached: run the callback once what has arrived by now is read."""
+        self._clock.hold()
         self._grace = self._clock.loop.call_later(GRACE_SECONDS, self._fire)
 
     def _fire(self) -> None:
