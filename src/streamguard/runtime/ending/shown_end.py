@@ -75,26 +75,24 @@ def report_end(
     another end than went into that."""
     size = logged or Size.of(stream)
     activity, usage = stream.activity, usage_of(stream, tuple(stream.speaking.encoder.held))
-    observe(
-        Observation.about(
-            stream,
-            Signal.STREAM_ENDED,
-            fault=fault,
-            fields={
-                "outcome": outcome,
-                "persisted": result.persisted,
-                "quota": result.quota,
-                "events": size.events,
-                "bytes": size.bytes,
-                "seconds": activity.age_seconds,
-                "finish_seconds": activity.finish_seconds,
-                "degraded": stream.degraded,
-                "binding": stream.request.binding,
-                "protocol": stream.protocol.name,
-                **({} if (ran := activity.endpoint_seconds) is None else {"endpoint_seconds": ran}),
-                **({"unsaved": True} if result.unsaved else {}),
-                **({"notices_dropped": stream.notices.dropped} if stream.notices.dropped else {}),
-                **({} if usage is None else by_unit("used", usage.amounts)),
-            },
-        )
-    )
+    fields: dict[str, str | float | bool] = {
+        "outcome": outcome,
+        "persisted": result.persisted,
+        "quota": result.quota,
+        "events": size.events,
+        "bytes": size.bytes,
+        "seconds": activity.age_seconds,
+        "finish_seconds": activity.finish_seconds,
+        "degraded": stream.degraded,
+        "binding": stream.request.binding,
+        "protocol": stream.protocol.name,
+    }
+    if (ran := activity.endpoint_seconds) is not None:
+        fields["endpoint_seconds"] = ran
+    if result.unsaved:
+        fields["unsaved"] = True
+    if stream.notices.dropped:
+        fields["notices_dropped"] = stream.notices.dropped
+    if usage is not None:
+        fields |= by_unit("used", usage.amounts)
+    observe(Observation.about(stream, Signal.STREAM_ENDED, fault=fault, fields=fields))
