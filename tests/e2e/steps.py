@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from tests.harness.proxy import FaultProxy
+from tests.harness.proxy import FaultProxy, Matches
 from tests.harness.waiting import wait_until_async
 
 __all__ = ["reached", "stop_at"]
 
 
-def stop_at(proxy: FaultProxy, what: str, marker: bytes) -> None:
-    """Let no `request` that holds `marker` through, or not the `reply` to the next one."""
+def stop_at(proxy: FaultProxy, what: str, marker: Matches) -> None:
+    """Let no `request` that `marker` chooses through, or not the `reply` to the next one."""
     if what == "request":
         proxy.lose_request(marker, times=1000)
     else:
