@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from streamguard.errors import FaultError, StoreCorruptError
+from streamguard.errors import FaultError, StoreCorruptError, StoreUnavailableError
 from streamguard.faults import FaultCode
 from streamguard.observations import Signal
 from streamguard.runtime import FirstItem
@@ -144,6 +144,20 @@ async def test_a_store_that_answers_others_is_given_time_for_the_first_append(me
         line.let_go("append")
         assert await stream.first(5) is FirstItem.READY
         assert (stream.degraded, stream.backlog.first_commit) == (False, None)
+        stream.cancel(Ending(Outcome.STOPPED, None))
+        await worker.idle()
+
+
+@pytest.mark.promise("I2")
+async def test_a_first_append_that_is_repeated_has_no_more_time(memory: MemoryStore) -> None:
+    """What is shown without an id when that time is up would be logged later."""
+    line = Line(memory)
+    line.errors["append"] = [StoreUnavailableError("lost", operation="append")]
+    async with working(line, quick(append_deadline_seconds=60.0, registration_seconds=10.0)) as worker:
+        stream = await worker.start(Model("a"))
+        assert await stream.first(5) is FirstItem.READY
+        _, (repeated,) = line.batches
+        assert repeated.within_seconds < 10.0
         stream.cancel(Ending(Outcome.STOPPED, None))
         await worker.idle()
 

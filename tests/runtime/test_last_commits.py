@@ -46,11 +46,15 @@ class EndLine(Line):
     def __init__(self, inner: MemoryStore) -> None:
         super().__init__(inner)
         self.ends: list[list[bytes] | None] = []
+        self.within_seconds: list[float] = []
+        """How long the store may take for what is to be appended in them."""
 
     async def seal_and_close(
         self, close: Close, seal: Seal, last: AppendRequest | None = None
     ) -> tuple[Status, Seal | None, AppendReply | None]:
         self.ends.append(None if last is None else [payload for _, payload in last.events])
+        if last is not None:
+            self.within_seconds.append(last.within_seconds)
         return await self._pass("seal_and_close", lambda: self.inner.seal_and_close(close, seal, last))
 
 
@@ -119,6 +123,32 @@ async def test_so_does_the_first_event(line: EndLine) -> None:
         assert line.ends == [[b"only"]]
         line.let_go("append")
         model.end()
+
+
+@pytest.mark.promise("I2")
+async def test_a_first_event_that_waited_has_no_more_time_with_the_end(line: EndLine) -> None:
+    """The store is silent. What is shown without an id when the time of a first event is up would be logged later."""
+    settings = quick(registration_seconds=10.0, append_deadline_seconds=60.0)
+    async with Runtime(line, settings) as runtime:
+        worker, other, model, clock = Worker(runtime, []), Model("a"), Model("only"), runtime.clock.time
+        line.hold("append")
+        await worker.start(other, worker.request(SessionKey("bob", "chat-2")))
+        await wait_until_async(lambda: line.waiting["append"], description="an append is under way")
+        stream = await worker.start(model)
+        await wait_until_async(lambda: stream.backlog.first_commit is not None, description="its first event waits")
+        first = stream.backlog.first_commit
+        assert first is not None
+        due = first.at
+        await wait_until_async(lambda: due - clock() < 9.8, description="it has waited for a while")
+        line.hold("seal_and_close")
+        model.end()
+        await wait_until_async(lambda: line.waiting["seal_and_close"], description="its end is under way")
+        assert line.ends == [[b"only"]]
+        assert line.within_seconds[0] < 9.8
+        line.let_go("seal_and_close")
+        line.let_go("append")
+        assert (await worker.watch(stream)).ids == [1, 2]
+        other.end()
 
 
 async def test_not_while_an_append_is_under_way(line: EndLine) -> None:

@@ -48,7 +48,8 @@ class AppendCache:
 class AppendRequest(Protocol):
     """Consecutive events of one stream, as a store is asked to append them.
 
-    A store only reads it, and only until `append` returns: a writer may use one object for all appends of a stream.
+    A store only reads it, and only until `append`, or `seal_and_close`, returns: a writer may use one object for all
+    appends of a stream.
     """
 
     @property

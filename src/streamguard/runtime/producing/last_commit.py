@@ -52,10 +52,12 @@ class LastCommit:
         clock: Callable[[], float],
         deadline: float,
         *,
+        asked_at: float,
         tally: LogTally | None,
         times: EventTimes | None,
     ) -> None:
-        """`deadline`: how long the events may wait for the store, in seconds; the others are the writer's."""
+        """`deadline`: how long the events may wait for the store, in seconds, from `asked_at`, which is now by
+        `patience`; the others are the writer's."""
         self._backlog = backlog
         self._breaker = breaker
         self._patience = patience
@@ -63,7 +65,7 @@ class LastCommit:
         self._deadline = deadline
         self._tally = tally
         self._times = times
-        self._asked_at = patience.time()
+        self._asked_at = asked_at
         self._sent_at = clock()
 
     @property

@@ -153,9 +153,17 @@ class Writer:
         if backlog not in self._dirty or not backlog.ask_for_end(now):
             return None
         del self._dirty[backlog]
-        backlog.within_seconds = self._left(backlog)
+        asked_at = self._patience.time()
+        backlog.within_seconds = self._left(backlog, asked_at)
         return LastCommit(
-            backlog, self._breaker, self._patience, self._clock, self._deadline, tally=self._tally, times=self._times
+            backlog,
+            self._breaker,
+            self._patience,
+            self._clock,
+            self._deadline,
+            asked_at=asked_at,
+            tally=self._tally,
+            times=self._times,
         )
 
     async def run(self) -> None:
@@ -187,7 +195,10 @@ class Writer:
             self._pausing = False
 
     async def _commit(self) -> None:
-        now = self._clock()
+        if not self._dirty:  # what waited went with its stream's end
+            self._urgent = False
+            return
+        now, asked_at = self._clock(), self._patience.time()
         dirty = iter(self._dirty)
         backlogs = list(islice(dirty, COMMIT_STREAMS))
         idle, more = set(), 0
@@ -195,7 +206,7 @@ class Writer:
             if not backlog.ask(now):
                 idle.add(backlog)
                 continue
-            backlog.within_seconds = self._left(backlog)
+            backlog.within_seconds = self._left(backlog, asked_at)
             more += len(backlog.events) - 1
             if self._tally is not None and backlog.failing_since is not None:
                 self._tally.retries += 1
@@ -215,7 +226,7 @@ class Writer:
         self._committed_at, self._pause = now, 0.0
         if busy:
             self._pause = PAUSE_SECONDS if events <= BURST_EVENTS else BURST_PAUSE_SECONDS
-        self._asked_at = self._patience.time()
+        self._asked_at = asked_at
         if self._tally is not None:
             sizes = self._tally.sent(backlogs, batch, now)
         try:
@@ -282,14 +293,15 @@ class Writer:
                 replies.append(AppendReply(Status.REFUSED, 0, stop_requested=False))
         return replies
 
-    def _left(self, backlog: Backlog) -> float:
+    def _left(self, backlog: Backlog, now: float) -> float:
         """How long the store may take for a stream whose last commit failed, or that waits for its first, in seconds;
-        0 when its time is up."""
-        within = self._within
+        0 when its time is up. A first commit has no longer than until it is looked at (see `_first_is_late`)."""
+        within, first = self._within, backlog.first_commit
         if backlog.failing_since is not None:
-            within += backlog.failing_since - self._patience.time()
-        elif backlog.first_commit is not None:
-            within = min(within, _sooner(backlog.budget.first_commit_seconds))
+            within += backlog.failing_since - now
+        if first is not None:
+            heard = self._breaker.answered_at + backlog.budget.first_commit_seconds
+            within = min(within, _sooner((first.at if first.at > heard else heard) - now))
         return max(within, 0.0)
 
     def _failed(self, backlogs: list[Backlog], error: StoreUnavailableError) -> None:
