@@ -16,7 +16,7 @@ from streamguard.stores.records import RequestClaim
 from streamguard.stores.store import StreamStore
 from streamguard.testing import StreamStoreSuite
 from streamguard.testing._stream_store.outbox import enqueued
-from streamguard.testing._stream_store.steps import Hints, begin, data, end, epoch_of, log, payloads, put
+from streamguard.testing._stream_store.steps import Hints, begin, closing, data, end, epoch_of, log, payloads, put, seal
 from streamguard.values import EventKind, SessionKey, StreamRef
 
 pytestmark = pytest.mark.anyio
@@ -188,3 +188,17 @@ async def test_it_needs_nothing_and_warns_of_nothing() -> None:
     await store.aclose()
     assert await store.meta(ref) is not None
     assert not store.shared
+
+
+async def test_an_entry_that_is_entered_once_more_hides_no_other_of_its_time(clock: Clock) -> None:
+    """Pages count the entries of one time. Its worker did not hear, say, that it had entered it."""
+    store = MemoryStore(clock=clock)
+    refs = [await begin(store) for _ in range(3)]
+    for ref in refs:
+        await seal(store, ref)
+        await store.enqueue(ref, due_seconds=10.0)
+        await store.close(closing(ref, owed=b"{}"))
+    page = await store.outbox_page(dead=False, limit=1)
+    await store.enqueue(refs[0], due_seconds=10.0)
+    rest = await store.outbox_page(dead=False, limit=9, after=page.next)
+    assert [owed.ref for owed in (*page.entries, *rest.entries)] == refs

@@ -24,7 +24,8 @@ class MemoryOutbox(Outbox):
         due = self._tables.begin() + due_seconds
         if ref not in self._tables.dead:
             known = self._tables.due.time(ref)
-            self._tables.due.put(ref, due if known is None else max(due, known))
+            if known is None or known < due:  # else it keeps its place, on which pages of the outbox count
+                self._tables.due.put(ref, due)
 
     async def claim_due(self, *, limit: int, claim_seconds: float) -> list[OutboxEntry]:
         now = self._tables.begin()
