@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamguard.web.headers import merge_headers
 
+from ..rules.inside import PATH, client_of, guarding
 from ..serving import USER, make_guard, serving
 
 pytestmark = pytest.mark.anyio
@@ -57,3 +60,58 @@ async def test_those_of_a_middleware_are_passed_on(http: Literal["h11", "httptoo
 def test_the_content_type_of_a_returned_response_gets_its_charset() -> None:
     lines: list[tuple[Any, Any]] = [(b"content-type", bytearray(b"text/event-stream"))]
     assert merge_headers([], lines, own_type=True) == [(b"content-type", b"text/event-stream; charset=utf-8")]
+
+
+async def said() -> AsyncIterator[bytes]:
+    yield b"data: one\n\n"
+
+
+class SentItself(Response):
+    """Sends itself, with lines that are only like bytes."""
+
+    media_type = "text/event-stream"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        lines = [[bytearray(b"content-type"), memoryview(b"text/event-stream")], (b"x-one", bytearray(b"1"))]
+        await send({"type": "http.response.start", "status": 200, "headers": lines})
+        await send({"type": "http.response.body", "body": b"data: one\n\n"})
+
+
+def streaming() -> Response:
+    response = StreamingResponse(said(), media_type="text/event-stream")
+    response.raw_headers = [
+        (b"content-type", bytearray(b"text/event-stream")),  # type: ignore[list-item] # a host's
+        (b"content-encoding", memoryview(b"identity")),  # type: ignore[list-item]
+        (b"x-one", bytearray(b"1")),  # type: ignore[list-item]
+    ]
+    return response
+
+
+@pytest.mark.parametrize("made", [streaming, SentItself])
+async def test_a_returned_response_may_have_them(made: Callable[[], Response]) -> None:
+    guard = make_guard()
+
+    @guard.stream(lambda request: "s")
+    async def chat() -> Response:
+        return made()
+
+    app = Starlette(routes=[Route("/chat", chat, methods=["POST"])], lifespan=guard.lifespan)
+    guard.install(app, "/api/chat")
+    async with serving(app) as port, httpx.AsyncClient(headers=USER, trust_env=False) as client:
+        answer = await client.post(f"http://127.0.0.1:{port}/chat")
+    assert (answer.status_code, answer.headers["x-one"]) == (200, "1")
+    assert "data: one\n" in answer.text
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+
+
+async def test_so_may_an_application_that_a_rule_guards() -> None:
+    guard = make_guard()
+
+    async def chat(_: Request) -> Response:
+        return SentItself()
+
+    async with client_of(guarding(guard, chat)) as client:
+        answer = await client.post(PATH, json={"id": "s"})
+    assert (answer.status_code, answer.headers["x-one"]) == (200, "1")
+    assert "x-stream-id" in answer.headers
+    assert "data: one\n" in answer.text

@@ -16,7 +16,7 @@ from starlette.types import Message
 
 from ...contained import Contained
 from ...runtime.producing.item_source import DivertedItems
-from ..headers import RawHeaders
+from ..headers import RawHeaders, plain_lines
 
 __all__ = ["CalledResponse"]
 
@@ -60,7 +60,7 @@ class CalledResponse(DivertedItems):
         message = await self._next()
         if message["type"] != _START:
             raise RuntimeError(f"{self._name} sent its body before its status")
-        return message["status"], list(message.get("headers", ()))
+        return message["status"], plain_lines(message.get("headers", ()))
 
     def divert(self, take: Callable[[object], bool]) -> None:
         """See `DivertedItems.divert`."""

@@ -78,12 +78,12 @@ class ReturnedStream(NamedTuple):
         lines = dict(
             reversed(head.raw_headers)
         )  # of several lines the first counts; Starlette's `Headers` takes longer
-        encoding = lines.get(b"content-encoding", b"").decode("latin-1").strip().lower()
+        encoding = bytes(lines.get(b"content-encoding", b"")).decode("latin-1").strip().lower()
         return cls(
             type(response).__name__,
             head,
             chunks,
-            _media_type(lines.get(b"content-type", b"")),
+            _media_type(bytes(lines.get(b"content-type", b""))),  # a host's, so perhaps only like bytes
             _UI_MESSAGE_NAME in lines,
             "" if encoding == "identity" else encoding,
         )

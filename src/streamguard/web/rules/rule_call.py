@@ -25,6 +25,7 @@ from ...wire.base import WireProtocol
 from ...wire.recognition import MOST_BYTES
 from ..endpoint.endpoint_call import EndpointResult
 from ..endpoint.returned_response import UI_MESSAGE_HEADER, ResponseHead, media_type_of
+from ..headers import plain_lines
 from ..middleware.exchange import exchange_of
 from ..misuse import Misuse
 from .inner_call import InnerCall
@@ -154,7 +155,7 @@ class RuleCall:
 
 def _headers_of(start: Message) -> list[tuple[bytes, bytes]]:
     """The headers of a response. Their names should be in lower case, but servers take any, and so do clients."""
-    return [(name.lower(), value) for name, value in start.get("headers", ())]
+    return [(name.lower(), value) for name, value in plain_lines(start.get("headers", ()))]
 
 
 class PassedResponse(Response):
