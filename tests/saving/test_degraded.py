@@ -172,6 +172,55 @@ async def test_a_superseded_writer_saves_nothing(memory: MemoryStore) -> None:
         assert len(await stored_in(theirs)) == 1
 
 
+async def test_a_writer_whose_seal_comes_after_the_new_owners_saves_nothing(memory: MemoryStore) -> None:
+    """It was frozen before its seal, and nothing has told it yet that another worker ended the stream."""
+    mine, theirs = Messages(MemoryMessageStore()), Messages()
+    line = Line(memory)
+    line.broken = {"listen"}
+    settings = quick(lease_seconds=12.0, heartbeat_seconds=6.0, append_deadline_seconds=5.0)
+    async with (
+        working(line, settings, bindings=saving_to(mine)) as old,
+        working(memory, bindings=saving_to(theirs)) as new,
+    ):
+        line.hold("seal")
+        stream = await old.start(saying("a"))
+        await wait_until_async(lambda: line.waiting["seal"], description="it is about to seal")
+        meta = await meta_of(memory, stream.ref)
+        assert await new.runtime.eviction.take_over(meta, stopped=False, force=True)
+        ended = await closed(memory, stream.ref)
+        line.let_go("seal")
+        await old.idle()
+        assert mine.calls["append"] == 0
+        assert stream.superseded
+        (stored,) = await stored_in(theirs)
+        assert (stored.message.outcome, ended.persisted) == (Outcome.INTERRUPTED, Persisted.YES)
+
+
+async def test_nor_does_whoever_took_it_over_and_lost_it_again(memory: MemoryStore) -> None:
+    """Before its seal, to a third worker that ended the stream."""
+    mine, theirs = Messages(MemoryMessageStore()), Messages()
+    line = Line(memory)
+    async with (
+        working(memory, bindings=saving_to(Messages(MemoryMessageStore()))) as first,
+        working(line, bindings=saving_to(mine)) as second,
+        working(memory, bindings=saving_to(theirs)) as third,
+    ):
+        stream = await first.start(Model("a"))
+        await wait_until_async(lambda: stream.acked, description="it is logged")
+        meta = await meta_of(memory, stream.ref)
+
+        async def take_and_end() -> None:
+            taken = await meta_of(memory, stream.ref)
+            assert await third.runtime.eviction.take_over(taken, stopped=False, force=True)
+            await closed(memory, stream.ref)
+
+        line.before["seal"] = take_and_end
+        await second.runtime.eviction.take_over(meta, stopped=False, force=True)
+        await closed(memory, stream.ref)
+        assert len(await stored_in(theirs)) == 1
+    assert mine.calls["append"] == 0
+
+
 async def test_what_is_left_of_a_lost_log_is_saved_by_whoever_ends_it(memory: MemoryStore) -> None:
     messages = Messages()
     line = Line(memory)

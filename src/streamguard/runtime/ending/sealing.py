@@ -51,7 +51,10 @@ class Sealing:
             if answer is None:
                 return SealAnswer(SealResult.UNREACHABLE, None)
             if answer[0] is not Status.GAP:
-                return _answer(*answer)
+                found = _answer(*answer)
+                if found.seal not in (None, proposal) and await self._is_lost(stream, deadline):
+                    return SealAnswer(SealResult.FENCED, None)
+                return found
             # An older snapshot came back between the last append and the seal: append again what it lacks.
             if not await self._put_back(stream, deadline):
                 return SealAnswer(SealResult.LOG_BEHIND, None)
@@ -60,6 +63,12 @@ class Sealing:
         """Seal once the store is back, or until the drain gives up."""
         answer = await self._attempts.until_given_up(lambda: self._store.seal(stream.ref, stream.epoch, proposal))
         return SealAnswer(SealResult.UNREACHABLE, None) if answer is None else _answer(*answer)
+
+    async def _is_lost(self, stream: LiveStream, deadline: Deadline) -> bool:
+        """Whether another worker owns the stream, which the store does not say of one that is sealed: then that worker
+        saves and settles what was sealed, and closes it."""
+        meta = await self._attempts.while_viewers_wait(lambda: self._store.meta(stream.ref), deadline)
+        return meta is not None and meta.epoch != stream.epoch
 
     async def _put_back(self, stream: LiveStream, deadline: Deadline) -> bool:
         """Append again what the log lacks. False where that cannot be done, or this process may not."""

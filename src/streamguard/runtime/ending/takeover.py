@@ -114,12 +114,17 @@ class Takeover:
                 return None
             proposal = Seal(proposed.outcome, last_seq, proposed.fault, meta.usage or left.usage, silent=silent)
             _, seal = await self._store.seal(meta.ref, meta.epoch, proposal)
-            if seal is None:
+            if seal is None or (seal != proposal and await self._is_lost(meta)):
                 return None
         result = await self._end_steps.finish(SealedStream.of_meta(meta, seal), None)
         close = self._closing.close_of(meta.ref, protocol, meta.epoch, meta.message_id, seal, result)
         reply = await self._closing.carry_out(close, result)
         return Ending(seal.outcome, seal.fault) if reply.status in (Status.OK, Status.DUPLICATE) else None
+
+    async def _is_lost(self, meta: StreamMeta) -> bool:
+        """Whether yet another worker owns a stream that is sealed: the store tells every caller that seal."""
+        now = await self._store.meta(meta.ref)
+        return now is not None and now.epoch != meta.epoch
 
     async def _end_lost(self, meta: StreamMeta, proposed: Ending) -> Ending | None:
         """What was logged before the log was lost is all that anybody has of it, unless it is saved whole."""
