@@ -10,6 +10,7 @@ import pytest
 
 from streamguard.runtime.producing import writer
 from streamguard.runtime.producing.backlog import BACKLOG_BYTES, COMMIT_BYTES
+from streamguard.runtime.producing.stream import LiveStream
 from streamguard.stores.appends import AppendReply, AppendRequest
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import SessionKey
@@ -50,6 +51,13 @@ async def begin_a_pause(worker: Worker) -> Model:
     model.say(*["word"] * BURST)
     await wait_until_async(lambda: stream.acked == 1 + BURST, description="a burst is in the log")
     return model
+
+
+async def say_one_by_one(model: Model, stream: LiveStream, *, up_to: int) -> None:
+    """A word each time that the last one is in the log, from the second event on."""
+    for said in range(2, up_to + 1):
+        model.say("word")
+        await wait_until_async(partial(_is, stream, "acked", said), description="it is in the log")
 
 
 def _is(owner: object, name: str, value: int) -> bool:
@@ -100,9 +108,7 @@ async def test_words_at_reading_speed_wait_for_nothing() -> None:
         with anyio.fail_after(10):
             model = Model("first")
             stream = await worker.start(model)
-            for said in range(2, 6):
-                model.say("word")
-                await wait_until_async(partial(_is, stream, "acked", said), description="it is in the log")
+            await say_one_by_one(model, stream, up_to=5)
             model.end()
             await stream.ended()
 
@@ -116,9 +122,7 @@ async def test_many_small_commits_gather_if_they_come_fast(within: float, monkey
         with anyio.fail_after(10):
             model = Model("first")
             stream = await worker.start(model)
-            for said in range(2, writer.STEADY_EVENTS + 2):
-                model.say("word")
-                await wait_until_async(partial(_is, stream, "acked", said), description="it is in the log")
+            await say_one_by_one(model, stream, up_to=writer.STEADY_EVENTS + 1)
             model.say("word")
             last = writer.STEADY_EVENTS + 2
             if within:
