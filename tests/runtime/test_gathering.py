@@ -60,6 +60,17 @@ async def say_one_by_one(model: Model, stream: LiveStream, *, up_to: int) -> Non
         await wait_until_async(partial(_is, stream, "acked", said), description="it is in the log")
 
 
+async def say_one_more(model: Model, stream: LiveStream, store: Commits, *, gathers: bool) -> None:
+    """A word that waits for others, or that is in the log at once."""
+    last, commits = stream.feed.emitted + 1, len(store.events)
+    model.say("word")
+    if gathers:
+        await wait_until_async(partial(_is, stream.feed, "emitted", last), description="it waits")
+        assert len(store.events) == commits, "it gathers"
+    else:
+        await wait_until_async(partial(_is, stream, "acked", last), description="it is in the log")
+
+
 def _is(owner: object, name: str, value: int) -> bool:
     return bool(getattr(owner, name) == value)
 
@@ -70,11 +81,8 @@ async def test_a_lone_burst_gathers_and_its_end_waits_for_nothing() -> None:
         with anyio.fail_after(10):
             model = await begin_a_pause(worker)
             (stream,) = worker.runtime.streams.values()
-            commits = len(store.events)
-            for emitted in range(BURST + 2, BURST + 6):
-                model.say("word")
-                await wait_until_async(partial(_is, stream.feed, "emitted", emitted), description="it waits")
-            assert len(store.events) == commits, "it gathers"
+            for _ in range(4):
+                await say_one_more(model, stream, store, gathers=True)
             model.end()
             await stream.ended()
     assert store.events[:2] == [1, BURST]
@@ -92,14 +100,10 @@ async def test_a_burst_of_two_events_a_commit_gathers(since_last: float, monkeyp
             await wait_until_async(lambda: stream.acked == 1, description="its first event is in the log")
             model.say("word", "word")
             await wait_until_async(lambda: stream.acked == 3, description="two are in the log")
-            model.say("word")
-            if since_last:
-                await wait_until_async(partial(_is, stream.feed, "emitted", 4), description="it waits")
-                assert store.events == [1, 2], "it gathers"
-            else:
-                await wait_until_async(partial(_is, stream, "acked", 4), description="it is in the log")
+            await say_one_more(model, stream, store, gathers=since_last > 0)
             model.end()
             await stream.ended()
+    assert store.events[:2] == [1, 2]
 
 
 async def test_words_at_reading_speed_wait_for_nothing() -> None:
@@ -123,13 +127,7 @@ async def test_many_small_commits_gather_if_they_come_fast(within: float, monkey
             model = Model("first")
             stream = await worker.start(model)
             await say_one_by_one(model, stream, up_to=writer.STEADY_EVENTS + 1)
-            model.say("word")
-            last = writer.STEADY_EVENTS + 2
-            if within:
-                await wait_until_async(partial(_is, stream.feed, "emitted", last), description="it waits")
-                assert store.events == [1] * (writer.STEADY_EVENTS + 1), "it gathers"
-            else:
-                await wait_until_async(partial(_is, stream, "acked", last), description="it is in the log")
+            await say_one_more(model, stream, store, gathers=within > 0)
             model.end()
             await stream.ended()
 
