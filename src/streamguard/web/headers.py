@@ -153,7 +153,7 @@ def merge_headers(ours: RawHeaders, hosts: RawHeaders, *, own_type: bool = False
     taken.discard(b"set-cookie")
     added = [line for line in hosts if line[0] not in taken]
     if own_type:
-        added = [(name, _with_charset(bytes(value)) if name == b"content-type" else value) for name, value in added]
+        added = [(name, _with_charset(value) if name == b"content-type" else value) for name, value in added]
     return ours + added
 
 

@@ -32,7 +32,7 @@ from ...contained import Contained
 from ...errors import ConfigurationError
 from ...facts import facts
 from ...wire.recognition import LINES, SSE
-from ..headers import RawHeaders
+from ..headers import RawHeaders, plain_lines
 from .called_response import CalledResponse
 
 __all__ = [
@@ -78,12 +78,12 @@ class ReturnedStream(NamedTuple):
         lines = dict(
             reversed(head.raw_headers)
         )  # of several lines the first counts; Starlette's `Headers` takes longer
-        encoding = bytes(lines.get(b"content-encoding", b"")).decode("latin-1").strip().lower()
+        encoding = lines.get(b"content-encoding", b"").decode("latin-1").strip().lower()
         return cls(
             type(response).__name__,
             head,
             chunks,
-            _media_type(bytes(lines.get(b"content-type", b""))),  # a host's, so perhaps only like bytes
+            _media_type(lines.get(b"content-type", b"")),
             _UI_MESSAGE_NAME in lines,
             "" if encoding == "identity" else encoding,
         )
@@ -133,7 +133,7 @@ def _sends_like(response: Response, base: type[StreamingResponse]) -> bool:
 
 
 def _stream(response: Response, chunks: Chunks) -> ReturnedStream:
-    head = ResponseHead(response.status_code, list(response.raw_headers), getattr(response, "background", None))
+    head = ResponseHead(response.status_code, plain_lines(response.raw_headers), getattr(response, "background", None))
     return ReturnedStream.of(response, head, chunks)
 
 
