@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from math import isfinite
 from typing import Final
 
 from ...contained import gathered
@@ -18,9 +17,8 @@ from .append_calls import AppendCalls, until
 from .cluster import ClusterServer
 from .cluster_connections import ClusterConnections
 from .codec import append_reply, server_ms
-from .driver import Command, CommandError, Reply
+from .driver import Command, CommandError
 from .keys import Keys
-from .slot_map import read_redirection
 
 __all__ = ["ClusterAppends"]
 
@@ -71,23 +69,6 @@ class ClusterAppends:
         if failures and not answered:
             raise failures[0]
         return replies
-
-    async def end(self, item: AppendRequest, closing: Callable[[bytes], Command]) -> Reply:
-        """Append in the step that `closing` makes of the time until when it may: its answer. None: no such time is
-        known, or the stream is elsewhere now, and nothing was done."""
-        server = self._cluster.known(self._keys.stream(item.ref).meta)
-        if server is None or server.rests:
-            return None
-        until_ms = until(server.clock, item.within_seconds, time.monotonic())
-        if not until_ms and isfinite(item.within_seconds):
-            return None
-        self._calls.doubt(item)  # if the answer is lost, or is no
-        command = closing(until_ms)
-        (reply,) = await self._router.exchange(server, "close", [command], Deadline.after(self._seconds))
-        if isinstance(reply, CommandError) and read_redirection(reply, server.place) is not None:
-            return None  # by another server's clock it is another time
-        server.clock.heard(server_ms(reply))
-        return reply
 
     def server_of(self, ref: StreamRef) -> object:
         """See `Placement`. Streams of which no server is known yet have one server. A server is its place: one that

@@ -155,7 +155,7 @@ class RedisWrites(StreamWrites):
             if answer is None:
                 return Status.NOT_SEALED, None, None
             if answer.status is Status.OK:
-                return Status.OK, seal, answer if self._redis.one_server else await self._closed(close, answer)
+                return Status.OK, seal, answer
             return await self._seal_then_close(close, seal, fields)
         # In order behind the last append, and in the same exchange if that has not left yet.
         replies = await self._redis.ordered.run("close", self._close(close, new=fields))
@@ -169,15 +169,20 @@ class RedisWrites(StreamWrites):
     async def _append_and_close(
         self, close: Close, seal: Seal, fields: SealFields, last: AppendRequest
     ) -> AppendReply | None:
-        """Append, seal and close in one step. None: nothing was changed."""
-        if not is_last_append(close, seal, last):
+        """Append, seal and close in one step. None: nothing was changed.
+
+        Not in a cluster: events that are in the log would be shown only once another server, which may be slow, has
+        given the owner's slot back.
+        """
+        appends = self._appends
+        if isinstance(appends, ClusterAppends) or not is_last_append(close, seal, last):
             return None
 
         def closing(until_ms: bytes) -> Command:
             (command,) = self._close(close, new=fields, last=last, until_ms=until_ms)
             return command
 
-        reply = await self._appends.end(last, closing)
+        reply = await appends.end(last, closing)
         if reply is None:
             return None
         checked("close", [reply])
