@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from streamguard.messages import MemoryMessageStore, MessageStatus
+from streamguard.observations import Signal
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.reconcile.outbox import OutboxWorker
 from streamguard.runtime import LiveStream, StreamRequest
+from streamguard.runtime.producing.phases import LogState
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.records import StreamMeta
 from streamguard.stores.store import StreamStore
@@ -194,6 +196,42 @@ async def test_a_writer_whose_seal_comes_after_the_new_owners_saves_nothing(memo
         assert stream.superseded
         (stored,) = await stored_in(theirs)
         assert (stored.message.outcome, ended.persisted) == (Outcome.INTERRUPTED, Persisted.YES)
+
+
+@pytest.mark.parametrize("taken", ["before it is sealed", "while it is saved"])
+async def test_a_writer_whose_seal_was_late_saves_nothing_that_a_new_owner_ended(
+    memory: MemoryStore, taken: str
+) -> None:
+    """Its viewers had their end while the store was away, so it had saved what it could, and renewed no lease."""
+    mine, theirs = Messages(MemoryMessageStore()), Messages()
+    line = Line(memory)
+    async with (
+        working(line, quick(save_visible_seconds=0.05, save_total_seconds=30.0), bindings=saving_to(mine)) as old,
+        working(memory, bindings=saving_to(theirs)) as new,
+    ):
+        line.broken = {"seal", "ping"}
+        mine.hold("append")
+        stream = await old.start(saying("a"))
+        assert (await old.watch(stream)).named("streamguard.end")[0]["persisted"] == "pending"
+        if taken == "while it is saved":
+            line.broken = set()
+
+            async def sealed() -> bool:
+                return (await meta_of(memory, stream.ref)).seal is not None
+
+            await eventually(sealed, "it is sealed")
+        meta = await meta_of(memory, stream.ref)
+        assert await new.runtime.eviction.take_over(meta, stopped=False, force=True)
+        ended = await closed(memory, stream.ref)
+        line.broken = set()
+        mine.let_go("append")
+        await old.idle()
+        assert mine.calls["append"] == 1
+        assert (line.calls["close"], stream.log.state) == (0, LogState.DISOWNED)
+        assert [seen.fields["persisted"] for seen in old.signals(Signal.STREAM_ENDED)] == [Persisted.YES]
+        (stored,) = await stored_in(theirs)
+        outcome = Outcome.INTERRUPTED if taken == "before it is sealed" else Outcome.COMPLETED
+        assert (stored.message.outcome, ended.persisted) == (outcome, Persisted.YES)
 
 
 async def test_nor_does_whoever_took_it_over_and_lost_it_again(memory: MemoryStore) -> None:

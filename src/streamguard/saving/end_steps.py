@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from ..facts import facts
@@ -58,6 +58,13 @@ class EndResult:
     def quota_now(self) -> QuotaState:
         """What is known of the quota by now."""
         return self.quota if self.quota_by_now is None else self.quota_by_now()
+
+    async def when_saved(self) -> EndResult:
+        """The same once no save is under way any more: as it is now, or with what `later` gives."""
+        if self.later is None:
+            return self
+        persisted, unsaved = await self.later()
+        return replace(self, persisted=persisted, unsaved=unsaved, later=None)
 
 
 class EndStep(ABC):

@@ -34,11 +34,16 @@ class LateEnd:
         said = Size.of(stream)
         show_unlogged_end(stream, ending, proposal.held, saved)
         answer = await self._sealing.seal_when_back(stream, proposal)
-        if answer.seal is not None:
-            if saved.later is not None:
-                await saved.later()
+        saved = await saved.when_saved()
+        # Its lease has not been renewed since its viewers had their end: another worker may have ended it meanwhile.
+        if answer.result is SealResult.FENCED or (
+            answer.seal is not None and await self._sealing.lost_when_back(stream)
+        ):
+            stream.disown()
+            report_end(self._observe, stream, proposal.outcome, saved, proposal.fault)
+        elif answer.seal is not None:
             await self._logged.end_shown(stream, answer.seal, said)
-        elif answer.result in (SealResult.UNREACHABLE, SealResult.FENCED):
+        elif answer.result is SealResult.UNREACHABLE:
             report_end(self._observe, stream, proposal.outcome, saved, proposal.fault)
         else:
             await self._tombstone.write(stream, ending, saved)

@@ -64,6 +64,11 @@ class Sealing:
         answer = await self._attempts.until_given_up(lambda: self._store.seal(stream.ref, stream.epoch, proposal))
         return SealAnswer(SealResult.UNREACHABLE, None) if answer is None else _answer(*answer)
 
+    async def lost_when_back(self, stream: LiveStream) -> bool:
+        """Whether another worker owns a stream that is sealed, as the store says once it is back."""
+        meta = await self._attempts.until_given_up(lambda: self._store.meta(stream.ref))
+        return meta is not None and meta.epoch != stream.epoch
+
     async def _is_lost(self, stream: LiveStream, deadline: Deadline) -> bool:
         """Whether another worker owns the stream, which the store does not say of one that is sealed: then that worker
         saves and settles what was sealed, and closes it."""

@@ -43,9 +43,7 @@ class Tombstone:
 
     async def write(self, stream: LiveStream, ending: Ending, result: EndResult) -> None:
         """Write it, unless another worker owns the record, and report the stream's end."""
-        if result.later is not None:
-            persisted, unsaved = await result.later()
-            result = replace(result, persisted=persisted, unsaved=unsaved, later=None)
+        result = await result.when_saved()
         if not stream.log.disowned:
             try:
                 reply = await self._declare_lost(stream, ending, result)
