@@ -359,3 +359,20 @@ async def test_context_variables_of_outer_middlewares_are_seen() -> None:
     async with client_of(outer) as client:
         await client.post(PATH, json={"id": "s"})
     assert seen == ["ann"]
+
+
+async def test_pieces_may_be_views_of_a_buffer_that_is_used_again() -> None:
+    buffer = bytearray(64)
+
+    async def blocks(_: Request) -> AsyncIterator[memoryview]:
+        body = transcript(CHAT)
+        for start in range(0, len(body), 37):
+            piece = body[start : start + 37]
+            buffer[: len(piece)] = piece
+            yield memoryview(buffer)[: len(piece)]
+
+    async def endpoint(request: Request) -> Response:
+        return StreamingResponse(blocks(request), media_type="text/event-stream")
+
+    async with client_of(guarding(make_guard(), endpoint)) as client:
+        assert (await client.post(PATH, json={"id": "s"})).content == transcript(CHAT)

@@ -10,29 +10,34 @@ from contextlib import suppress
 from typing import Final
 
 import anyio
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
 from ...contained import Contained
 from ...runtime.producing.item_source import DivertedItems
+from ...wire.recognition import SSE
 from ..headers import RawHeaders, plain_lines
 
 __all__ = ["CalledResponse"]
 
 _START: Final = "http.response.start"
 _BODY: Final = "http.response.body"
-_MAY_BE_COMMENT: Final = (b":", b"\r", b"\n")
-_COMMENTS: Final = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\r|\n))+")
+_COMMENTS: Final = re.compile(rb"(?::[^\r\n]*(?:\r\n|\r|\n)+)+")
+"""Whole lines of comments, and blank ones after them."""
+_BLOCK_ENDS: Final = (b"\n\n", b"\n\r\n", b"\n\r", b"\r\r", b"\r\r\n")
+"""What a blank line, and so a block, ends with."""
+_LONGEST_END: Final = 3
 
 
 class CalledResponse(DivertedItems):
     """Calls `response` in a task of its own, which waits after each chunk until it is taken.
 
     Iterating raises what the response raises; `aclose` ends its call. The response reads the request like the endpoint,
-    so it gets a disconnect only when the stream is ending, or when it has sent its whole body. Chunks of SSE comments
-    alone are its own keep-alives. They are dropped: the guard sends keep-alives, and a silent producer must count as
-    silent.
+    so it gets a disconnect only when the stream is ending, or when it has sent its whole body. Between two blocks of
+    server-sent events, chunks of comments alone are its own keep-alives. They are dropped: the guard sends keep-alives,
+    and a silent producer must count as silent. Elsewhere such a chunk is a piece of a line or block that was cut there.
     """
 
     def __init__(self, response: Response, request: Request) -> None:
@@ -47,6 +52,10 @@ class CalledResponse(DivertedItems):
         self._failure: Exception | None = None
         """What that raised."""
         self._over = asyncio.Event()
+        self._sends_events = False
+        """Its media type is that of server-sent events."""
+        self._last = b""
+        """The last bytes of what was taken; empty before the first."""
         self._work: Contained[None] | None = None
 
     async def start(self) -> tuple[int, RawHeaders]:
@@ -60,7 +69,10 @@ class CalledResponse(DivertedItems):
         message = await self._next()
         if message["type"] != _START:
             raise RuntimeError(f"{self._name} sent its body before its status")
-        return message["status"], plain_lines(message.get("headers", ()))
+        headers = plain_lines(message.get("headers", ()))
+        media_type = Headers(raw=headers).get("content-type", "").partition(";")[0].strip().lower()
+        self._sends_events = media_type == SSE
+        return message["status"], headers
 
     def divert(self, take: Callable[[object], bool]) -> None:
         """See `DivertedItems.divert`."""
@@ -76,7 +88,7 @@ class CalledResponse(DivertedItems):
             message = await self._next()
             if not message.get("more_body", False):
                 self._over.set()
-            if body := _content(message):
+            if body := self._content(message):
                 return body
         await self._end()  # its code after the last chunk is the endpoint's work too
         raise StopAsyncIteration
@@ -143,7 +155,7 @@ class CalledResponse(DivertedItems):
             raise anyio.ClosedResourceError
         arrived, take = self._arrived, self._take
         if take is not None and arrived is not None and not arrived.done() and message.get("more_body", False):
-            body = _content(message)
+            body = self._content(message)
             try:
                 if not body or take(body):  # nearly always
                     return
@@ -175,8 +187,15 @@ class CalledResponse(DivertedItems):
             with suppress(asyncio.CancelledError):
                 await asyncio.wait({asked})
 
+    def _content(self, message: Message) -> bytes:
+        """The body of a message; empty for a keep-alive. Called once for each message, in their order."""
+        body = bytes(message.get("body", b""))
+        if body[:1] == b":" and self._between_blocks and _COMMENTS.fullmatch(body):
+            return b""
+        if body:
+            self._last = body[-_LONGEST_END:] if len(body) >= _LONGEST_END else (self._last + body)[-_LONGEST_END:]
+        return body
 
-def _content(message: Message) -> bytes:
-    """The body of a message; empty for one of comments alone."""
-    body = bytes(message.get("body", b""))
-    return b"" if body[:1] in _MAY_BE_COMMENT and _COMMENTS.fullmatch(body) else body
+    @property
+    def _between_blocks(self) -> bool:
+        return self._sends_events and (not self._last or self._last.endswith(_BLOCK_ENDS))

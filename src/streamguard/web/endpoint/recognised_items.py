@@ -139,7 +139,9 @@ def _check_framed(beginning: bytes, name: str) -> None:
     """Raises `ConfigurationError` for a body that cannot begin with a line of an event stream: no block would ever end
     in it, and its client would get nothing before all of it."""
     body = beginning.removeprefix(BOM).lstrip(b"\r\n")
-    if body and not body.startswith(_FIELDS) and not any(field.startswith(body[: len(field)]) for field in _FIELDS):
+    if BOM.startswith(body):  # nothing yet, or the first bytes of it
+        return
+    if not body.startswith(_FIELDS) and not any(field.startswith(body[: len(field)]) for field in _FIELDS):
         raise ConfigurationError(
             f"{name} has text in its body that is no server-sent events: name protocol='ui-message' or "
             "protocol='plain' in @guard.stream, which send text as events"

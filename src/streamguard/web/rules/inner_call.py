@@ -250,8 +250,11 @@ class InnerCall(DivertedItems):
             if self.use is Use.DROPPED:
                 return
             if self.use is not Use.PASSED and self._size < BUFFERED_BYTES and len(self._waiting) < MAX_BUFFERED:
+                body = message.get("body", b"")
+                if type(body) is not bytes:  # the application may use its buffer for the next piece
+                    message = {**message, "body": bytes(body)}
                 self._waiting.append(message)
-                self._size += len(message.get("body", b""))
+                self._size += len(body)
                 if self._arrived is not None:
                     self._wake()
                 return
