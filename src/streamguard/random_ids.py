@@ -20,8 +20,7 @@ def random_hex() -> str:
     try:
         return _made.pop()  # of a list this is one step: no two threads get the same
     except IndexError:
-        digits = os.urandom(_BYTES * _AT_ONCE).hex()
-        first, *others = [digits[at : at + 2 * _BYTES] for at in range(0, len(digits), 2 * _BYTES)]
+        first, *others = os.urandom(_BYTES * _AT_ONCE).hex(" ", _BYTES).split()
         _made.extend(others)
         return first
 
