@@ -107,21 +107,18 @@ class PlainProtocol(DataLineProtocol):
         return PlainEncoder(max_event_bytes=max_event_bytes)
 
     def frame(self, event: Event, cursor: str | None) -> bytes:
-        kind = event.kind
-        if kind is _DATA or kind is _CLOSING:
-            data = event.data
-            if LF in data:
-                data = data.replace(b"\n", b"\ndata: ")
-            if cursor is None:
-                return b"data: " + data + b"\n\n"
-            return b"id: " + cursor.encode() + b"\ndata: " + data + b"\n\n"
+        kind, data = event.kind, event.data
+        name = b""
         if kind is _NOTICE:
             # Not through `Fault`: a newer worker's notice may have a code this version does not know.
-            fatal = read_json(event.data).get("severity") == Severity.FATAL
-            name = "streamguard.error" if fatal else "streamguard.notice"
-        else:
-            name = "streamguard.end"
-        return encode_block(event.data, event=name, event_id=cursor)
+            fatal = read_json(data).get("severity") == Severity.FATAL
+            name = b"event: streamguard.error\n" if fatal else b"event: streamguard.notice\n"
+        elif kind is not _DATA and kind is not _CLOSING:
+            name = b"event: streamguard.end\n"
+        if LF in data:
+            data = data.replace(b"\n", b"\ndata: ")
+        cursor_line = b"" if cursor is None else b"id: " + cursor.encode() + b"\n"
+        return cursor_line + name + b"data: " + data + b"\n\n"
 
     def fault_frame(self, fault: Fault, cursor: str | None = None) -> bytes:
         name = "streamguard.notice" if fault.severity is Severity.WARNING else "streamguard.error"
