@@ -242,7 +242,7 @@ class Runtime:
         """A viewer of a stream produced here, from its start. `ids`: whether blocks carry ids; None: as its
         protocol's do by themselves. `keep_alive` goes out while the stream is silent, to a viewer without ids."""
         viewer = self.viewer_registry.viewer(
-            stream, stream.protocol, stream.feed, START, ids=ids, keep_alive=keep_alive
+            stream, stream.protocol, stream.feed, START, ids=ids, keep_alive=keep_alive, remote=stream.superseded
         )
         if stream.superseded:
             self.viewer_registry.follow(stream.ref, stream.feed)

@@ -142,20 +142,18 @@ class Feed:
         """Sizes of the window's events that are over the limit by themselves, by number. Only `push` adds one."""
         self._taken: tuple[int, int, bytes] = (0, 0, b"")
         """The last chunk of `take` that reached the newest visible event: after which event, up to which, the bytes."""
-        self._default_id_prefix = self._id_prefix if protocol.ids_by_default else None
+        self._default_id_prefix: bytes | None = None
+        """The prefix of an event's id, if `newest` has one. This and the next two are right while somebody listens."""
         self._block: Callable[[int, EventKind, bytes, bytes | None], bytes] | None = None
         """The protocol's `block`, while `newest` may be made; otherwise None."""
         self._line_prefix: bytes | None = None
-        """The prefix of an event's id, if the next `newest` is for viewers that get ids, and a data event in the form
-        of `DataLineProtocol`; otherwise None."""
-        self._find_form()
+        """The same, if the next `newest` may be a data event in the form of `DataLineProtocol`; otherwise None."""
 
     def speak(self, protocol: WireProtocol) -> None:
         """Its events are of this protocol. It has none yet, or all that it has were of an undecided one."""
         self.protocol, self.newest = protocol, b""
         if self._simple is not None:
             self._simple = protocol.ids_by_default
-        self._default_id_prefix = self._id_prefix if protocol.ids_by_default else None
         self._find_form()
         for viewer in self.viewers:
             viewer.protocol_decided(protocol)
@@ -189,12 +187,9 @@ class Feed:
         self._writers.append((self.emitted + 1, epoch))
         if self.data:
             self._simple = None
-            self._find_form()
         else:
             self._id_prefix = self._id_prefix_of(epoch)
-            self._default_id_prefix = self._id_prefix if self.protocol.ids_by_default else None
-            if self._line_prefix is not None:
-                self._line_prefix = self._default_id_prefix
+        self._find_form()
 
     def position(self, seq: int) -> Position:
         """The position of event `seq`: its number, and the epoch that wrote it. The event was in the window once, or
@@ -207,6 +202,10 @@ class Feed:
         return after.seq < self.base or (after.seq <= self.emitted and self.position(after.seq) == after)
 
     def _find_form(self) -> None:
+        """Find out how `newest` is made, if somebody listens."""
+        if not self.listeners:
+            return
+        self._default_id_prefix = self._id_prefix if self.protocol.ids_by_default else None
         self._block = None if self._simple is None or self.ended else self.protocol.block
         lines = self._block and not self.kinds and type(self.protocol).block is DataLineProtocol.block
         self._line_prefix = self._default_id_prefix if lines else None
@@ -297,6 +296,7 @@ class Feed:
     def listen(self, tell: Callable[[], None]) -> None:
         """Call `tell` at every change. It must not raise; it may call `leave`."""
         self.listeners = (*self.listeners, tell)
+        self._find_form()
 
     def leave(self, tell: Callable[[], None]) -> None:
         """Stop calling `tell`."""

@@ -352,11 +352,13 @@ class Viewer:
     def close(self) -> None:
         """Leave the stream. Idempotent; never waits."""
         on_close, self._on_close = self._on_close, _nothing
-        self._leave_log()
-        if self.feed is not None:
-            self.feed.viewers.discard(self)
+        if self._replay is not None:
+            self._leave_log()
+        feed = self.feed
+        if feed is not None:
+            feed.viewers.discard(self)
             if self._on_news is not None:
-                self.feed.leave(self._on_news)
+                feed.leave(self._on_news)
         self._on_news = None
         on_close(self)
 

@@ -66,17 +66,19 @@ class ViewerRegistry:
         ref = meta.ref
         protocol = protocol_named(meta.protocol, meta.client_version)
         feed = self._local(ref)
+        remote = feed is None
         if feed is None:
             feed = self._feeds.get(ref)
         if feed is not None and not feed.continues(after):  # the log has other events by now, or the feed lags behind
             feed = None
         if feed is None and meta.state is not StreamState.CLOSED:
             feed = Feed(protocol, ref.stream_id, start=meta.end, limit_bytes=self._settings.viewer_backlog_bytes)
-            viewer = self.viewer(meta, protocol, feed, after, ids=ids, keep_alive=keep_alive)
+            viewer = self.viewer(meta, protocol, feed, after, ids=ids, keep_alive=keep_alive, remote=True)
             self.follow(ref, feed)
             self.presence.begin(meta, feed)
             return viewer
-        return self.viewer(meta, protocol, feed, after, ids=ids, keep_alive=keep_alive)
+        remote = remote and feed is not None
+        return self.viewer(meta, protocol, feed, after, ids=ids, keep_alive=keep_alive, remote=remote)
 
     def viewer(
         self,
@@ -87,8 +89,10 @@ class ViewerRegistry:
         *,
         ids: bool | None,
         keep_alive: bytes = KEEP_ALIVE,
+        remote: bool = False,
     ) -> Viewer:
-        """A viewer of a feed; without a feed, of a closed stream's log."""
+        """A viewer of a feed, `remote` if another process writes its stream; without a feed, of a closed stream's
+        log."""
         viewer = Viewer(
             replays=self.replays,
             subject=subject,
@@ -102,9 +106,9 @@ class ViewerRegistry:
             keep_alive=keep_alive,
         )
         self.viewers.add(viewer)
-        viewer.remote = feed is not None and self._local(subject.ref) is not feed
+        viewer.remote = remote
         if self._observe.wants(Signal.VIEWER_JOINED):
-            fields = {"remote": viewer.remote}
+            fields = {"remote": remote}
             self._observe(Observation.about(subject, Signal.VIEWER_JOINED, fields=fields))
         return viewer
 
