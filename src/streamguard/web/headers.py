@@ -52,7 +52,9 @@ _EVENT_STREAM: Final = re.compile(rb"\s*text/event-stream\s*(;|\Z)", re.IGNORECA
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 """Headers that say how the body of a host's own response is framed: they do not hold for a stream."""
 
-_STREAM_IDS: Final = frozenset({b"x-session-id", b"x-stream-id", b"x-message-id"})
+_NEVER_HOSTS: Final = _FRAMING | {b"x-session-id", b"x-stream-id", b"x-message-id"}
+_TOGETHER: Final = frozenset({b"set-cookie", EXPOSE_NAME})
+"""Headers of which an answer has both the host's and ours."""
 
 _SANE_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~:+/=@-]{1,128}")
 _PLAIN: Final = re.compile(r"[!-$&-~]*")
@@ -109,13 +111,17 @@ def id_headers(
     return headers
 
 
-def stream_headers(media_type: str, protocol_headers: dict[str, str]) -> RawHeaders:
-    """The headers of every SSE response besides its ids: no cache, proxy or compressor may hold it back.
+def stream_headers(
+    media_type: str, protocol_headers: dict[str, str], *, content_type: bytes | None = None
+) -> RawHeaders:
+    """The headers of every SSE response besides its ids: no cache, proxy or compressor may hold it back. A
+    `content_type` of the host's stands in place of ours, and gets the charset that it lacks.
 
     SSE is always UTF-8, but a client that reads the media type alone (`requests`) decodes text without a charset as
     Latin-1.
     """
-    return [*_stream_headers(media_type, tuple(protocol_headers.items()))]
+    ours, *others = _stream_headers(media_type, tuple(protocol_headers.items()))
+    return [ours if content_type is None else (b"content-type", _with_charset(content_type)), *others]
 
 
 @lru_cache(maxsize=64)
@@ -144,25 +150,22 @@ def plain_lines(headers: Iterable[tuple[_BytesLike, _BytesLike]]) -> RawHeaders:
     return [(bytes(name), bytes(value)) for name, value in headers]
 
 
-def merge_headers(ours: RawHeaders, hosts: RawHeaders, *, own_type: bool = False) -> RawHeaders:
-    """The host's headers added to ours, which win. With `own_type` the host's content type wins, and gets the charset
-    that it lacks."""
-    if own_type := own_type and b"content-type" in dict(hosts):
-        ours = [line for line in ours if line[0] != b"content-type"]
+def merge_headers(ours: RawHeaders, hosts: RawHeaders) -> RawHeaders:
+    """The host's headers, and then ours, which win."""
     taken = {*dict(ours), *_FRAMING}
     taken.discard(b"set-cookie")
-    added = [line for line in hosts if line[0] not in taken]
-    if own_type:
-        added = [(name, _with_charset(value) if name == b"content-type" else value) for name, value in added]
-    return ours + added
+    return [line for line in hosts if line[0] not in taken] + ours
 
 
 def add_headers(ours: RawHeaders, hosts: RawHeaders) -> RawHeaders:
     """The host's headers as they are, without those of its framing, and ours where it has none. The ids of a stream
     are always ours."""
-    kept = [line for line in hosts if line[0].lower() not in _FRAMING | _STREAM_IDS]
-    taken = {name.lower() for name, _ in kept if name.lower() not in (b"set-cookie", EXPOSE_NAME)}
-    return expose(kept + [line for line in ours if line[0] not in taken])
+    kept = [line for line in hosts if line[0].lower() not in _NEVER_HOSTS]
+    taken = {name.lower() for name, _ in kept}
+    exposes = EXPOSE_NAME in taken
+    taken -= _TOGETHER
+    headers = kept + [line for line in ours if line[0] not in taken]
+    return expose(headers) if exposes else headers
 
 
 @lru_cache(maxsize=64)

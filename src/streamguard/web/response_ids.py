@@ -31,19 +31,16 @@ class ResponseIds:
         """The id headers, and the visitor's cookie if a new one is set."""
         known = (self.session_id, self.stream_id, self.message_id, self.set_cookie)
         if self._made is None or self._made[0] != known:
-            self._made = known, self._headers()
+            headers = id_headers(
+                request_id=self.request_id,
+                session_id=self.session_id,
+                stream_id=self.stream_id,
+                message_id=self.message_id,
+            )
+            if self.set_cookie is not None:
+                headers.append((b"set-cookie", self.set_cookie.encode("latin-1")))
+            self._made = known, headers
         return [*self._made[1]]
-
-    def _headers(self) -> RawHeaders:
-        headers = id_headers(
-            request_id=self.request_id,
-            session_id=self.session_id,
-            stream_id=self.stream_id,
-            message_id=self.message_id,
-        )
-        if self.set_cookie is not None:
-            headers.append((b"set-cookie", self.set_cookie.encode("latin-1")))
-        return headers
 
     def complete(self, fault: Fault) -> Fault:
         """The fault with the ids that it lacks."""

@@ -195,8 +195,11 @@ class StreamStart:
 
     def _head(self, returned: ResponseHead | None) -> ResponseHead:
         """Status, headers and background task: ours, and those that the host added to a response of its own."""
-        stream, injected = self._stream, self._arguments.injected
-        headers = stream_headers(stream.protocol.media_type, stream.protocol.headers) + self._ids.headers()
+        stream, injected, protocol = self._stream, self._arguments.injected, self._stream.protocol
+        keeps_response, content_type = self._configuration.keeps_response, None
+        if returned is not None and not keeps_response and self._configuration.options.protocol is None:
+            content_type = dict(returned.raw_headers).get(b"content-type")
+        headers = stream_headers(protocol.media_type, protocol.headers, content_type=content_type)
         if stream.degraded:
             headers.append((b"x-streamguard-notice", FaultCode.NOT_RESUMABLE.encode()))
         held = self._runtime.reservations.held(stream.ref)
@@ -204,15 +207,13 @@ class StreamStart:
             headers += standing_headers(held.standings)
             if held.owing:
                 headers.append((b"x-streamguard-notice", FaultCode.QUOTA_RELEASE_FAILED.encode()))
+        headers += self._ids.headers()  # at the end, where `OutermostLayer` looks for them
         status_code, background = 200, None
         if injected is not None:
             status_code = injected.status_code or 200
             headers = merge_headers(headers, injected.raw_headers)
         if returned is not None:
             status_code, background = returned.status_code, returned.background
-            if self._configuration.keeps_response:
-                return ResponseHead(status_code, add_headers(headers, returned.raw_headers), background)
-            headers = merge_headers(
-                headers, returned.raw_headers, own_type=self._configuration.options.protocol is None
-            )
+            merge = add_headers if keeps_response else merge_headers
+            headers = merge(headers, returned.raw_headers)
         return ResponseHead(status_code, headers, background)
