@@ -57,7 +57,9 @@ async def answer_to(make: Callable[[], Response], protocol: str | None = None) -
 @pytest.mark.parametrize("kind", [bytes, memoryview])
 @pytest.mark.parametrize("response", [StreamingResponse, Sending])
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-async def test_events(body: bytes, response: type[StreamingResponse], kind: type[memoryview], size: int) -> None:
+async def test_every_event_of_a_response_that_is_cut_anywhere(
+    body: bytes, response: type[StreamingResponse], kind: type[memoryview], size: int
+) -> None:
     got = await answer_to(lambda: response(cut(body, size, kind), media_type=SSE))
     assert EventReader().feed(got) == EventReader().feed(body)
 
