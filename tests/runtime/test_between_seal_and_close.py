@@ -12,6 +12,7 @@ from streamguard.stores.memory import MemoryStore
 from streamguard.values import Outcome, Persisted, StreamState
 
 from ..harness.waiting import wait_until_async
+from .lines import Line
 from .savers import Messages, meta_of, saving_to
 from .stage import closed, expired, log_of, quick, saying, terminals, working
 
@@ -72,3 +73,59 @@ async def test_a_seal_that_an_older_snapshot_lacks_is_put_back_before_the_close(
         assert meta.seal is not None
         assert (meta.seal.outcome, meta.lost) == (Outcome.COMPLETED, False)
         assert seen.ids == list(range(1, len(entry.events) + 1))
+
+
+@pytest.mark.parametrize("lost", [0, 3])
+async def test_a_seal_that_it_lacks_after_the_viewers_had_their_end_is_put_back_too(
+    memory: MemoryStore, lost: int
+) -> None:
+    """The older snapshot came back after the viewers had been given their end: the seal is put back, or the log says
+    that it is lost, with the outcome that it had."""
+    messages = Messages()
+    messages.hold("append", after=True)
+    line = Line(memory)
+    async with working(line, quick(save_visible_seconds=30.0), bindings=saving_to(messages)) as one:
+        stream = await one.start(saying("a", "b", "c", "d"))
+        reading = asyncio.create_task(one.watch(stream))
+        await wait_until_async(lambda: messages.waiting["append"], description="it is sealed, and being saved")
+        line.down = True
+        messages.let_go("append")
+        seen = await reading
+        assert (seen.text, seen.outcome, seen.named("streamguard.end")[0]["persisted"]) == ("abcd", "completed", "yes")
+        key = stream.ref.key
+        entry = memory._tables.streams[key.owner, key.session_id, stream.ref.stream_id]
+        entry.seal, entry.state = None, StreamState.OPEN
+        del entry.events[len(entry.events) - lost :]
+        line.down = False
+        await one.idle()
+        meta = await meta_of(memory, stream.ref)
+        assert (meta.state, meta.persisted, meta.lost) == (StreamState.CLOSED, Persisted.YES, bool(lost))
+        assert meta.seal is not None
+        assert meta.seal.outcome is Outcome.COMPLETED
+        assert await OrphanSweep(one.runtime).sweep() == 0
+        assert messages.calls["append"] == 1
+
+
+async def test_a_log_that_lacks_what_is_not_kept_any_more_ends_with_the_outcome_that_was_sealed(
+    memory: MemoryStore,
+) -> None:
+    messages = Messages()
+    messages.hold("append", after=True)
+    async with working(memory, quick(save_visible_seconds=30.0), bindings=saving_to(messages)) as one:
+        pieces = [f"{number:06}" * 10_000 for number in range(40)]
+        stream = await one.start(saying(*pieces))
+        reading = asyncio.create_task(one.watch(stream))
+        await wait_until_async(lambda: messages.waiting["append"], description="it is sealed, and being saved")
+        assert stream.feed.base > 2
+        key = stream.ref.key
+        entry = memory._tables.streams[key.owner, key.session_id, stream.ref.stream_id]
+        entry.seal, entry.state = None, StreamState.OPEN
+        del entry.events[2:]
+        messages.let_go("append")
+        seen = await reading
+        assert (seen.text, seen.outcome) == ("".join(pieces), "completed")
+        await one.idle()
+        meta = await meta_of(memory, stream.ref)
+        assert (meta.state, meta.persisted, meta.lost) == (StreamState.CLOSED, Persisted.YES, True)
+        assert meta.seal is not None
+        assert meta.seal.outcome is Outcome.COMPLETED

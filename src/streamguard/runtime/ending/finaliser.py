@@ -64,7 +64,7 @@ class Finaliser:
         tombstone = Tombstone(store, attempts, settings, tally=tally, observe=observe)
         self._sealing = Sealing(store, attempts)
         self._one_step = OneStepEnd(store, attempts, closing, leave_to_end=leave_to_end, observe=observe)
-        self._logged = LoggedEnd(attempts, self._sealing, steps, closing, observe=observe)
+        self._logged = LoggedEnd(attempts, self._sealing, steps, closing, tombstone, observe=observe)
         self._late = LateEnd(self._sealing, steps, self._logged, tombstone, observe=observe)
         self._unlogged = UnloggedEnd(steps, tombstone)
 

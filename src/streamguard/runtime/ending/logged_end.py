@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 from ...observations import Observer
 from ...saving.end_steps import EndResult
@@ -15,20 +16,32 @@ from .local_steps import LocalSteps
 from .sealing import Sealing, SealResult
 from .shown_end import Size, report_end, show_close, show_unlogged_end
 from .store_attempts import StoreAttempts
+from .tombstone import Tombstone
 
 __all__ = ["LoggedEnd"]
+
+_NOT_CLOSED: Final = {SealResult.FENCED: Status.FENCED, SealResult.LOG_BEHIND: Status.NOT_SEALED}
+"""What a close comes to that an older snapshot was in the way of. Everything else is `GONE`."""
 
 
 class LoggedEnd:
     """Finishes and closes a stream after its seal."""
 
     def __init__(
-        self, attempts: StoreAttempts, sealing: Sealing, steps: LocalSteps, closing: Closing, *, observe: Observer
+        self,
+        attempts: StoreAttempts,
+        sealing: Sealing,
+        steps: LocalSteps,
+        closing: Closing,
+        tombstone: Tombstone,
+        *,
+        observe: Observer,
     ) -> None:
         self._attempts = attempts
         self._sealing = sealing
         self._steps = steps
         self._closing = closing
+        self._tombstone = tombstone
         self._observe = observe
 
     async def end(self, stream: LiveStream, seal: Seal) -> None:
@@ -53,7 +66,9 @@ class LoggedEnd:
             await self._close_when_back(stream, close, seal, result, said)
         else:
             show_close(stream, close, reply, seal.held, result)
-            if stream.owned():
+            if reply.status is Status.NOT_SEALED:
+                await self._bury(stream, seal, result)
+            elif stream.owned():
                 report_end(self._observe, stream, seal.outcome, result, seal.fault)
 
     async def end_shown(self, stream: LiveStream, seal: Seal, said: Size) -> None:
@@ -69,17 +84,35 @@ class LoggedEnd:
     async def _close_when_back(
         self, stream: LiveStream, close: Close, seal: Seal, result: EndResult, said: Size
     ) -> None:
-        reply = await self._attempts.until_given_up(partial(self._closing.carry_out, close, result))
+        carry_out = partial(self._closing.carry_out, close, result)
+        reply = await self._attempts.until_given_up(carry_out)
+        if reply is not None and reply.status is Status.NOT_SEALED:
+            # An older snapshot came back. The seal can be put back, but no events: they are not kept for so long.
+            answer = await self._sealing.seal_when_back(stream, seal)
+            if answer.seal == seal:
+                reply = await self._attempts.until_given_up(carry_out)
+            elif answer.result is SealResult.LOG_BEHIND:
+                await self._bury(stream, seal, result)
+                return
         closed = reply is not None and reply.status in (Status.OK, Status.DUPLICATE)
         logged = said.closed_by(close) if closed else None
         report_end(self._observe, stream, seal.outcome, result, seal.fault, logged=logged)
 
     async def _close_again(self, stream: LiveStream, seal: Seal, close: Close, result: EndResult) -> AppendReply | None:
-        """An older snapshot came back between seal and close: put back what it lacks, and close as it was decided."""
+        """An older snapshot came back between seal and close: put back what it lacks, and close as it was decided.
+        Still `NOT_SEALED` where that is not at hand any more."""
         answer = await self._sealing.seal(stream, seal)
         if answer.result is SealResult.UNREACHABLE:
             return None
         if answer.seal == seal:
             return await self._attempts.while_viewers_wait(partial(self._closing.carry_out, close, result))
-        status = Status.FENCED if answer.result is SealResult.FENCED else Status.GONE
+        status = _NOT_CLOSED.get(answer.result, Status.GONE)
         return AppendReply(status, 0, stop_requested=False)
+
+    async def _bury(self, stream: LiveStream, seal: Seal, result: EndResult) -> None:
+        """End a log that lacks events which this process does not have any more, and report the stream's end. What is
+        owed is left to whoever finds the stream: it is to be saved from what is left."""
+        if result.outbox_payload is None:
+            await self._tombstone.write(stream, Ending(seal.outcome, seal.fault), result)
+        else:
+            report_end(self._observe, stream, seal.outcome, result, seal.fault)
