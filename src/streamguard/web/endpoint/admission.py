@@ -19,7 +19,7 @@ from ..middleware.exchange import Exchange
 from ..response.resumption import cursor_of
 from ..response_ids import ResponseIds
 from .admitted_request import AdmittedRequest, take_slots
-from .arguments import EndpointArguments, call_endpoint
+from .arguments import EndpointArguments
 from .client_version import protocol_for
 from .configuration import EndpointConfiguration, StreamCall
 from .endpoint_call import EndpointCall
@@ -99,15 +99,7 @@ class Admission:
             call = configuration.call_inside(request)
         else:
             call = EndpointCall(
-                configuration.signature,
-                lambda run: call_endpoint(configuration.function, configuration.signature, named, run),
-                protocol,
-                request,
-                protocol_chosen=options.protocol is not None,
-                message_id_chosen=configuration.message_id is not None,
-                sync_streams=context.sync_streams,
-                sync_slot=slots.sync,
-                write_item=configuration.write_item,
+                configuration, named, protocol, request, sync_streams=context.sync_streams, sync_slot=slots.sync
             )
         stream_request = StreamRequest(
             key=SessionKey(owner, ids.session_id),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import typing
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import anyio.to_thread
 from starlette.requests import Request
@@ -23,12 +23,16 @@ from ...wire.recognition import LINES, SSE
 from ...wire.server_sent import is_event_class
 from ..access.sync_streams import SyncSlot, SyncStreams
 from ..application.guarded_endpoint import ItemWriter
+from .arguments import call_endpoint
 from .recognised_items import FirstItems, items_of_iterator, items_of_response
 from .response_items import items_of
 from .returned_response import ResponseHead, ReturnedStream, aclose_if_possible, stream_of
 from .run import Run
 from .signature import EndpointKind, EndpointSignature
 from .threaded_iterator import ThreadedIterator
+
+if TYPE_CHECKING:
+    from .configuration import EndpointConfiguration
 
 __all__ = ["GENERATED", "PASSED_ON", "EndpointCall", "EndpointResult", "default_protocol", "item_type"]
 
@@ -92,39 +96,31 @@ class EndpointCall:
     """The call of the endpoint for one request.
 
     Args:
-        signature: the endpoint's.
-        call: calls the endpoint with its arguments and the given `Run`; None for an endpoint that takes none.
+        configuration: the endpoint's.
+        named: its own arguments by name, without its `Run`.
         protocol: what the stream speaks, or is undecided.
         request: the request.
-        protocol_chosen: the endpoint names its protocol in the decorator.
-        message_id_chosen: it names its message's id.
         sync_streams: where the slot of an iterator comes from that a function returned.
         sync_slot: of a sync generator function.
-        write_item: makes of each item what the protocol takes; None where it takes them as they are.
     """
 
     def __init__(
         self,
-        signature: EndpointSignature,
-        call: Callable[[Run | None], object],
+        configuration: EndpointConfiguration,
+        named: Mapping[str, object],
         protocol: WireProtocol,
         request: Request,
         *,
-        protocol_chosen: bool,
-        message_id_chosen: bool,
         sync_streams: SyncStreams,
         sync_slot: SyncSlot | None,
-        write_item: ItemWriter | None = None,
     ) -> None:
-        self._signature = signature
-        self._call = call
+        self._configuration = configuration
+        self._signature = configuration.signature
+        self._named = named
         self._protocol = protocol
         self._request = request
-        self._protocol_chosen = protocol_chosen
-        self._message_id_chosen = message_id_chosen
         self._sync_streams = sync_streams
         self._sync_slot = sync_slot
-        self._write_item = write_item
 
     def launch(self, runtime: Runtime, stream: LiveStream) -> EndpointResult | None:
         """Let the runtime run the endpoint as the stream's producer. Returns what to wait for, where the endpoint is a
@@ -156,11 +152,16 @@ class EndpointCall:
                 )
                 return result
 
+    def _call(self, run: Run | None) -> object:
+        """What the endpoint returns for its arguments and this `Run`, if it takes one."""
+        return call_endpoint(self._configuration.function, self._signature, self._named, run)
+
     def _yielded(self, stream: LiveStream, make: Callable[[], AsyncIterator[object]]) -> AsyncIterator[object]:
         """The items of a generator, which `make` makes, written where they have to be."""
-        if self._write_item is None:
+        write = self._configuration.write_item
+        if write is None:
             return make()
-        written = _written(make, self._write_item)
+        written = _written(make, write)
         return items_of_iterator(written, self._signature.name, stream) if stream.speaking.undecided else written
 
     async def _called(
@@ -211,7 +212,9 @@ class EndpointCall:
             result.resolve(body.head)
             source.close_later(body.chunks)
             if stream.speaking.undecided:
-                return items_of_response(body, stream, source, message_id_chosen=self._message_id_chosen)
+                return items_of_response(
+                    body, stream, source, message_id_chosen=self._configuration.message_id is not None
+                )
             return items_of(body, self._protocol)
         # Strings, mappings and pydantic models are iterable too, but no host returns one as items.
         if not isinstance(returned, (AsyncIterable, Iterator, list, tuple)):
@@ -224,9 +227,10 @@ class EndpointCall:
             items = aiter(returned)
         else:
             items = ThreadedIterator(lambda: iter(returned), self._sync_streams.take(), stream)
-        if self._write_item is not None:
+        write = self._configuration.write_item
+        if write is not None:
             source.close_later(items)  # a generator around it that is never begun would close nothing
-            write, returned_items = self._write_item, items
+            returned_items = items
             items = (write(item) async for item in returned_items)
         if not stream.speaking.undecided:
             return items
@@ -244,7 +248,7 @@ class EndpointCall:
         recognised = body.is_ui_message or media_type == SSE or media_type in LINES
         if self._protocol.name == RECOGNISED and recognised:
             return
-        if self._protocol.name == RECOGNISED or not self._protocol_chosen:
+        if self._protocol.name == RECOGNISED or self._configuration.options.protocol is None:
             raise ConfigurationError(
                 f"{name} returned a {body.type_name} of {media_type}; only server-sent events and lines of JSON are "
                 "recognised by themselves: set media_type='text/event-stream' (and annotate the return type as "
