@@ -46,6 +46,7 @@ class RequestReader:
     """
 
     __slots__ = (
+        "_begun",
         "_buffered",
         "_buffered_bytes",
         "_client_left",
@@ -57,10 +58,9 @@ class RequestReader:
         "_failure",
         "_limit",
         "_message_read",
-        "_messages",
         "_on_refused",
         "_read_bytes",
-        "_read_lock",
+        "_reading",
         "_reading_ahead",
         "_receive",
         "_room",
@@ -103,12 +103,12 @@ class RequestReader:
         """Reads the rest of the body."""
         self._failure: Exception | None = None
         """How that failed."""
-        self._messages = 0
-        """How many messages have been read."""
+        self._begun = False
+        """A message has been read."""
         self._message_read: asyncio.Event | None = None
-        """Set when one more message has been read; None while nobody waits for that."""
-        self._read_lock: asyncio.Lock | None = None
-        """Held by the reader that waits for the next message; None before the first reads."""
+        """Set when the present reader is through; None while nobody waits for that."""
+        self._reading = False
+        """One of the readers waits for the next message: the others wait for that one."""
         self.refused: bool = False
         """The body is too large: every reader of it gets `BodyTooLargeError`."""
         self.endpoint_answers: bool = False
@@ -197,7 +197,7 @@ class RequestReader:
     def keep_for(self, stream: LiveStream) -> None:
         """The endpoint produces `stream` from here on: its request lives as long as the stream."""
         self._stream = stream
-        if self._empty and not self._messages:
+        if self._empty and not self._begun:
             self._complete = True  # the message that will say so need not be waited for
             self._buffered.append({"type": "http.request", "body": b"", "more_body": False})
         elif not (self._complete or self._client_left):
@@ -228,20 +228,21 @@ class RequestReader:
     # -- both ---------------------------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        """Wait until one more message has been read, by any reader.
+        """Wait for one more message, or for another reader that waits for it. That one may have been cancelled: look
+        again whether there is a message.
 
         Raises:
             Exception: what a layer outside raised in its `receive`.
         """
-        messages = self._messages
-        if self._reading_ahead is not None:
-            if self._message_read is None:
-                self._message_read = asyncio.Event()
-            await self._message_read.wait()
+        if self._reading or self._reading_ahead is not None:
+            await self._until_read()
         else:
-            async with self._one_at_a_time():
-                if self._messages == messages and self._reading_ahead is None:
-                    self._take(await self._receive())
+            self._reading = True
+            try:
+                self._take(await self._receive())
+            finally:
+                self._reading = False
+                self._tell_read()
         if self._failure is not None:
             raise self._failure
 
@@ -252,28 +253,23 @@ class RequestReader:
         have just read; and the client may leave before the endpoint reads.
         """
         try:
-            async with self._one_at_a_time():
-                while not (self._complete or self._client_left or self.refused):
-                    if self._buffered_bytes >= READ_AHEAD_BYTES and self._limit() is None:
-                        self._room = asyncio.Event()
-                        await self._room.wait()
-                        continue
-                    self._take(await self._receive())
+            while self._reading:  # a reader that was there before
+                await self._until_read()
+            while not (self._complete or self._client_left or self.refused):
+                if self._buffered_bytes >= READ_AHEAD_BYTES and self._limit() is None:
+                    self._room = asyncio.Event()
+                    await self._room.wait()
+                    continue
+                self._take(await self._receive())
+                self._tell_read()
         except Exception as exc:  # noqa: BLE001 -- raised to every reader
             self._failure = exc
         finally:
             self._reading_ahead = None
             self._tell_read()
 
-    def _one_at_a_time(self) -> asyncio.Lock:
-        lock = self._read_lock
-        if lock is None:
-            lock = self._read_lock = asyncio.Lock()
-        return lock
-
     def _take(self, message: Message) -> None:
-        self._messages += 1
-        self._tell_read()
+        self._begun = True
         if message["type"] != "http.request":
             self._client_left = True
             return
@@ -285,6 +281,12 @@ class RequestReader:
         if not (self.refused or self._discards_body):
             self._buffered.append(message)
             self._buffered_bytes += len(message.get("body", b""))
+
+    async def _until_read(self) -> None:
+        """Wait until the present reader is through, or has read one more message."""
+        if self._message_read is None:
+            self._message_read = asyncio.Event()
+        await self._message_read.wait()
 
     def _tell_read(self) -> None:
         """Wake who waits for a message that another reader reads."""
