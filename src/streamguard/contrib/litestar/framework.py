@@ -60,7 +60,7 @@ class LitestarFramework(Framework):
         return inspect.Signature(shown, return_annotation=litestar.Response[str])
 
     def take_hidden(self, args: tuple[object, ...], keywords: dict[str, object], *, own_request: bool) -> Hidden:
-        return Hidden(args, None if own_request else keywords.pop(_REQUEST, None))
+        return args, None if own_request else keywords.pop(_REQUEST, None), None
 
     def starlette_request(self, request: object) -> Request | None:
         return StarletteRequest(request) if isinstance(request, litestar.Request) else None

@@ -22,19 +22,12 @@ class Capacity:
         self._streams = streams
         self._observe = observe
         self.opening: int = 0
-        """Requests being admitted; each may become a stream."""
+        """Requests being admitted; each may become a stream. `Opening` counts them."""
 
     @property
     def full(self) -> bool:
         """Whether there is no capacity for one more stream."""
         return self._streams.count + self.opening >= self._limit
-
-    def __enter__(self) -> None:
-        """While entered, by any number of tasks, one more request of each is being admitted."""
-        self.opening += 1
-
-    def __exit__(self, *exc: object) -> None:
-        self.opening -= 1
 
     def check(self) -> None:
         """Refuse if there is no capacity for one more stream.

@@ -73,15 +73,16 @@ class Opening:
             capacity = self._capacity
             if capacity.full and not await self._admission.needs_no_capacity(request, budget):
                 capacity.check_for(request)
+            capacity.opening += 1
             try:
-                with capacity:
-                    opened = await self._admission.open(request, budget)
-                    if isinstance(opened, StreamMeta):
-                        return opened
-                    self._streams[opened.ref] = opened
-                    if opened.saved:
-                        begin_user_messages(self._saving, opened)
+                opened = await self._admission.open(request, budget)
+                if isinstance(opened, StreamMeta):
+                    return opened
+                self._streams[opened.ref] = opened
+                if opened.saved:
+                    begin_user_messages(self._saving, opened)
             finally:
+                capacity.opening -= 1
                 self._changed()
             self._observe.opened(opened)
             if opened.stopped:  # after its request arrived, and before it was registered

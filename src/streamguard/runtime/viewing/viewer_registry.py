@@ -156,8 +156,9 @@ class ViewerRegistry:
 
     def _closed(self, viewer: Viewer) -> None:
         self.viewers.discard(viewer)
+        now = asyncio.get_running_loop().time()
         if self._observe.wants(Signal.VIEWER_LEFT):
-            seconds = asyncio.get_running_loop().time() - viewer.opened_at
+            seconds = now - viewer.opened_at
             self._observe(
                 Observation.about(
                     viewer.subject,
@@ -168,7 +169,7 @@ class ViewerRegistry:
         feed = viewer.feed
         if feed is None or feed.viewers:
             return
-        feed.watched_at = asyncio.get_running_loop().time()
+        feed.watched_at = now
         if feed in self._followed:
             self._leave(viewer.ref, feed)
         if feed.ended:

@@ -37,8 +37,7 @@ def bind_arguments(
         ConfigurationError: they are not the endpoint's, or there is no request among them.
     """
     keywords, framework = dict(kwargs), signature.framework
-    hidden = framework.take_hidden(args, keywords, own_request=signature.request is not None)
-    args, request, injected = hidden.args, hidden.request, hidden.response
+    args, request, injected = framework.take_hidden(args, keywords, own_request=signature.request is not None)
     if not args and keywords.keys() == signature.names:  # as FastAPI calls every endpoint: there is nothing to sort
         named = keywords
     elif not keywords and signature.in_order is not None and len(args) == len(signature.in_order):

@@ -17,8 +17,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...facts import facts
-
 __all__ = ["REQUEST_PARAMETER", "RESPONSE_PARAMETER", "STARLETTE", "Framework", "Hidden", "StarletteFramework"]
 
 REQUEST_PARAMETER: Final = "streamguard_request_"
@@ -29,16 +27,9 @@ RESPONSE_PARAMETER: Final = "streamguard_response_"
 _Parameter = inspect.Parameter
 
 
-@facts
-class Hidden:
-    """What a framework gives that is not for the endpoint itself."""
-
-    args: tuple[object, ...]
-    """The positional arguments that remain."""
-    request: object
-    """The framework's request, where the endpoint has no parameter for it; None otherwise."""
-    response: object = None
-    """FastAPI's injected `Response`; likewise."""
+Hidden = tuple[tuple[object, ...], object, object]
+"""What a framework's call leaves and has besides: the positional arguments that remain; the framework's request, where
+the endpoint has no parameter for it, otherwise None; and FastAPI's injected `Response`, likewise."""
 
 
 class Framework(ABC):
@@ -142,7 +133,7 @@ class StarletteFramework(Framework):
         if request is None and not own_request and args and isinstance(args[-1], Request):
             *rest, request = args  # Starlette's plain endpoints get the request as their one argument
             args = tuple(rest)
-        return Hidden(args, request, response)
+        return args, request, response
 
     def starlette_request(self, request: object) -> Request | None:
         return request if isinstance(request, Request) else None
