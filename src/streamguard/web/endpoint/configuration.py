@@ -15,8 +15,9 @@ from ...wire.upstream import UpstreamProtocol
 from ..application.guarded_endpoint import ItemWriter
 from ..guard_context import GuardContext
 from ..misuse import Misuse
+from .default_protocol import GENERATED, PASSED_ON, default_protocol
 from .demand_source import DemandSource
-from .endpoint_call import GENERATED, PASSED_ON, EndpointResult, default_protocol
+from .endpoint_result import EndpointResult
 from .options import StreamOptions
 from .selector import Selector
 from .signature import EndpointSignature

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import typing
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import cast
 
 import anyio.to_thread
 from starlette.requests import Request
@@ -20,76 +19,20 @@ from ...runtime.request import Ending
 from ...values import Outcome
 from ...wire import WireProtocol
 from ...wire.recognition import LINES, SSE
-from ...wire.server_sent import is_event_class
 from ..access.sync_streams import SyncSlot, SyncStreams
 from ..application.guarded_endpoint import ItemWriter
 from .arguments import call_endpoint
+from .configuration import EndpointConfiguration
+from .default_protocol import RECOGNISED
+from .endpoint_result import EndpointResult
 from .recognised_items import FirstItems, items_of_iterator, items_of_response
 from .response_items import items_of
-from .returned_response import ResponseHead, ReturnedStream, aclose_if_possible, stream_of
+from .returned_response import ReturnedStream, aclose_if_possible, stream_of
 from .run import Run
-from .signature import EndpointKind, EndpointSignature
+from .signature import EndpointKind
 from .threaded_iterator import ThreadedIterator
 
-if TYPE_CHECKING:
-    from .configuration import EndpointConfiguration
-
-__all__ = ["GENERATED", "PASSED_ON", "EndpointCall", "EndpointResult", "default_protocol", "item_type"]
-
-GENERATED: Final = "ui-message"
-PASSED_ON: Final = "opaque"
-RECOGNISED: Final = "auto"
-
-
-def default_protocol(signature: EndpointSignature) -> str:
-    """The protocol of an endpoint that names none.
-
-    Items that an endpoint yields are the AI SDK's, unless its annotation says that they are server-sent events. What
-    it returns decides by itself, unless its annotation says that it is an iterator: then its items count as yielded.
-    """
-    if is_event_class(item_type(signature)):
-        return PASSED_ON
-    if signature.kind in (EndpointKind.ASYNC_GENERATOR, EndpointKind.SYNC_GENERATOR):
-        return GENERATED
-    origin = typing.get_origin(signature.returns) or signature.returns
-    if isinstance(origin, type) and (
-        origin in (Iterable, list, tuple) or issubclass(origin, (AsyncIterable, Iterator))
-    ):
-        return GENERATED
-    return RECOGNISED
-
-
-def item_type(signature: EndpointSignature) -> object:
-    """The type of the items in the return annotation: `str` of `AsyncIterator[str]`; None without one."""
-    arguments = typing.get_args(signature.returns)
-    return arguments[0] if arguments else None
-
-
-class EndpointResult:
-    """What a coroutine or plain function returned, as soon as it has returned."""
-
-    def __init__(self) -> None:
-        self._known = asyncio.get_running_loop().create_future()
-        self._returned: Response | ResponseHead | None = None
-
-    def resolve(self, returned: Response | ResponseHead | None) -> None:
-        """The endpoint returned a whole response, the head of one whose body goes through the log, or an iterator
-        (None); or it raised (None too: the stream tells how it failed). Only the first call counts."""
-        if not self._known.done():
-            self._returned = returned
-            self._known.set_result(None)
-
-    @property
-    def status(self) -> int | None:
-        """Of the response that was returned; None without one."""
-        return None if self._returned is None else self._returned.status_code
-
-    async def wait(self, stream: LiveStream) -> Response | ResponseHead | None:
-        """Wait for the response that the endpoint returned, or its head; None for an iterator, and when the stream
-        ends before the endpoint returned."""
-        stream.lifecycle.when_finished(partial(self.resolve, None))
-        await self._known
-        return self._returned
+__all__ = ["EndpointCall"]
 
 
 class EndpointCall:

@@ -26,7 +26,7 @@ from ..response_ids import ResponseIds
 from .admitted_request import AdmittedRequest
 from .arguments import EndpointArguments
 from .configuration import EndpointConfiguration
-from .endpoint_call import EndpointResult
+from .endpoint_result import EndpointResult
 from .quota_options import standing_headers
 from .returned_response import ResponseHead
 

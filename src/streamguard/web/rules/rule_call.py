@@ -23,7 +23,7 @@ from ...values import Outcome
 from ...wire import protocol_named, recognise
 from ...wire.base import WireProtocol
 from ...wire.recognition import MOST_BYTES
-from ..endpoint.endpoint_call import EndpointResult
+from ..endpoint.endpoint_result import EndpointResult
 from ..endpoint.returned_response import UI_MESSAGE_HEADER, ResponseHead, media_type_of
 from ..headers import plain_lines
 from ..middleware.exchange import exchange_of
