@@ -111,8 +111,8 @@ BUGS = {
     ),
     "a sealed stream is sealed again as it is closed": Bug(
         "close",
-        "if state ~= 'o' or lost ~= '0' then",
-        "if lost ~= '0' then",
+        "if state ~= 'o' or lost == '1' then",
+        "if lost == '1' then",
         frozenset({"seal", "slots", "I5"}),
         (Rules.seal, Rules.end_in_one_step),
     ),
@@ -153,7 +153,7 @@ BUGS = {
     ),
     "a late close clears the next stream's pointer": Bug(
         "close",
-        "if session and session[1] == stream_id then redis.call('HDEL', session_key, 'active') end",
+        "if redis.pcall('HGET', session_key, 'active') == stream_id then redis.call('HDEL', session_key, 'active') end",
         "redis.call('HDEL', session_key, 'active')",
         frozenset({"pointer"}),
         (Rules.close_late,),

@@ -160,7 +160,7 @@ def decode_meta(ref: StreamRef, snapshot: object, operation: str) -> StreamMeta 
             message_id=read_text(f["message_id"]),
             protocol=read_text(f["protocol"]),
             binding=read_text(f["binding"]),
-            fingerprint=read_text(f["fingerprint"]),
+            fingerprint="" if f["fingerprint"] is None else read_text(f["fingerprint"]),
             ordinal=_number(f["ordinal"]),
             epoch=epoch,
             state=_STATES[read_text(f["state"]).encode()],
@@ -235,8 +235,6 @@ def identity(new: NewStream) -> list[str | bytes]:
         new.protocol,
         fields["binding"],
         new.binding,
-        fields["fingerprint"],
-        new.fingerprint,
         fields["owner"],
         key.owner.encode("utf-8", "surrogatepass"),
         fields["session"],
@@ -249,6 +247,8 @@ def further_identity(new: NewStream) -> list[str | bytes]:
     """Those of `identity` that are there only where something is known."""
     fields = RECORD_FIELDS
     named: list[str | bytes] = []
+    if new.fingerprint:
+        named += (fields["fingerprint"], new.fingerprint)
     if new.client_version:
         named += (fields["client_version"], new.client_version)
     if new.request_id is not None:

@@ -16,7 +16,7 @@ META_FIELDS: Final = MappingProxyType(
         "message_id": "mi",
         "protocol": "pr",
         "binding": "bi",
-        "fingerprint": "fp",  # of the request
+        "fingerprint": "fp",  # of the request; absent where there is none
         "client_version": "cv",  # of the client it is written for; absent where that is not known
         "request_id": "ri",  # of the request that began it; absent where that is not known
         "trace": "tp",  # the traceparent of that request; absent where there is none
@@ -27,8 +27,8 @@ META_FIELDS: Final = MappingProxyType(
         "state": "s",  # o(pen), s(ealed), c(losed)
         "last_seq": "n",
         "lease_until": "d",  # ms on the server's clock
-        "stop": "p",  # 1 once a stop was asked for
-        "lost": "x",  # 1 once its log was declared lost
+        "stop": "p",  # 1 once a stop was asked for; else absent
+        "lost": "x",  # 1 once its log was declared lost; else absent
         "seal": "g",  # outcome and fault, JSON
         "seal_seq": "gl",  # the seal's last event
         "usage": "u",  # JSON: the seal's; before there is one, as of the last heartbeat
@@ -51,7 +51,7 @@ RECORD_FIELDS: Final = MappingProxyType(
         "owner": "ow",  # in clear, for operators
         "session": "se",  # in clear, for operators
         "ttl_ms": "t",  # what appends renew
-        "watched_until": "w",  # ms on the server's clock
+        "watched_until": "w",  # ms on the server's clock; absent if it never was
         "payload": "j",  # of the outbox
         "attempts": "ja",  # how often the work owed failed
         "reason": "jr",  # why it failed last

@@ -63,7 +63,6 @@ class Register(StoredStreamCall[RegisterAnswer], script="register"):
     message_id: str
     protocol: str
     binding: str
-    fingerprint: str
     owner: bytes
     session: bytes
     identity: Rest

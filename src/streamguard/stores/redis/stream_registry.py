@@ -103,7 +103,6 @@ class RedisRegistry(StreamRegistry):
             message_id=new.message_id,
             protocol=new.protocol,
             binding=new.binding,
-            fingerprint=new.fingerprint,
             owner=key.owner.encode("utf-8", "surrogatepass"),
             session=key.session_id.encode("utf-8", "surrogatepass"),
             identity=further_identity(new),

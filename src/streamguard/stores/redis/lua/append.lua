@@ -20,11 +20,11 @@ local stored_epoch, state, last_seq, lost, stop, watched_until, ttl_ms =
   unpack(call('HMGET', meta_key, @epoch@, @state@, @last_seq@, @lost@, @stop@, @watched_until@, @ttl_ms@))
 if not stored_epoch then return {GONE, 0, 0} end
 local last = tonumber(last_seq)
-stop = tonumber(stop)
+stop = tonumber(stop) or 0
 local function refuse(status, at) return {status, last_of(log_key, last), stop, at} end
 if stored_epoch ~= epoch then return refuse(FENCED) end
 if state ~= 'o' then return refuse(SEALED) end
-if lost ~= '0' then return refuse(LOST) end
+if lost == '1' then return refuse(LOST) end
 local at = now_ms()
 if until_ms ~= '' and at >= tonumber(until_ms) then return refuse(LATE, at) end
 local first = tonumber(ARGV[3])
@@ -72,7 +72,7 @@ for i = next_at, #ARGV, 2 do
     return {GONE, 0, stop}
   end
 end
-local watched = watched_until ~= '0' and tonumber(watched_until) > at
+local watched = watched_until and tonumber(watched_until) > at
 if last > before then
   call('HSET', meta_key, @last_seq@, last)
   if watched then

@@ -9,7 +9,7 @@ if active ~= stream_id then return 0 end
 local version, last_seq, lost = unpack(fields(meta_key, @version@, @last_seq@, @lost@) or {})
 if version and tonumber(version) and is_newer(version) then return 0 end
 if version and not unreadable then
-  if last_seq == '0' or lost ~= '0' or redis.call('EXISTS', log_key) == 1 then return 0 end
+  if last_seq == '0' or lost == '1' or redis.call('EXISTS', log_key) == 1 then return 0 end
 end
 redis.call('HDEL', session_key, 'active')
 return 1

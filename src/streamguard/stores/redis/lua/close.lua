@@ -16,7 +16,6 @@
 --@include now_ms
 --@include extend_ttl
 --@include is_newer
---@include fields
 --@include remove_member
 --@include publish_change
 --@include shut
@@ -25,12 +24,12 @@ local version, stored_epoch, state, last_seq, lost, stop, watched_until, usage =
 if not version then return {GONE, 0, 0} end
 if is_newer(version) then return {CORRUPT, 0, 0} end
 local last, at = tonumber(last_seq), now_ms()
-stop = tonumber(stop)
+stop = tonumber(stop) or 0
 if stored_epoch ~= epoch then return {FENCED, last, stop} end
 if state == 'c' then return {DUPLICATE, last, stop} end
 local sealing = new_last ~= ''
 if sealing then -- the usual end: whatever else is found, the caller asks step by step what stands in its way
-  if state ~= 'o' or lost ~= '0' then return {NOT_SEALED, last, stop} end
+  if state ~= 'o' or lost == '1' then return {NOT_SEALED, last, stop} end
   if until_ms ~= '' and at >= tonumber(until_ms) then return {NOT_SEALED, last, stop, at} end
   if log_last ~= last_seq then -- else the first XADD says whether the log has more
 --@include last_of
@@ -57,7 +56,7 @@ end
 local function is_refused(added)
   return type(added) == 'table' and string.find(added.err, 'equal or smaller', 1, true)
 end
-local watched = watched_until ~= '0' and tonumber(watched_until) > at
+local watched = watched_until and tonumber(watched_until) > at
 local hint = watched and {struct.pack('>BI8I8', stop, last + 1, tonumber(epoch))}
 local before, damaged = last, false
 local appending = sealing and log_last ~= new_last
@@ -109,8 +108,8 @@ shut(log_key, epoch)
 redis.call('HSET', meta_key, @state@, 'c', @last_seq@, last, @closed_ms@, at, @persisted@, persisted, @quota@, quota,
   @ttl_ms@, retention_ms, unpack(ending))
 if has_payload then redis.call('HSET', meta_key, @payload@, payload) end
-local session = fields(session_key, 'active')
-if session and session[1] == stream_id then redis.call('HDEL', session_key, 'active') end
+-- A session's key of another type has no such pointer.
+if redis.pcall('HGET', session_key, 'active') == stream_id then redis.call('HDEL', session_key, 'active') end
 if lease_shard_key then remove_member(lease_shard_key, lease_entry) end
 if owner_key then remove_member(owner_key, stream_id) end
 redis.call('PEXPIRE', meta_key, retention_ms)

@@ -41,12 +41,12 @@ elseif not whole then -- another worker's, or ended: not this one's to change
   return {fenced and FENCED or SEALED, 0, 0}
 end
 if version then
-  last_seq = last_of(log_key, last_seq)
-  if fenced then return {FENCED, last_seq, tonumber(stop)} end
+  last_seq, stop = last_of(log_key, last_seq), tonumber(stop) or 0
+  if fenced then return {FENCED, last_seq, stop} end
   if state ~= 'o' then
-    if state ~= 'c' or lost == '0' then return {SEALED, last_seq, tonumber(stop)} end
+    if state ~= 'c' or lost ~= '1' then return {SEALED, last_seq, stop} end
     if ends then leave_index() end
-    return {DUPLICATE, last_seq, tonumber(stop)}
+    return {DUPLICATE, last_seq, stop}
   end
   redis.call('HSET', meta_key, @lost@, 1, @lease_until@, at + lease_ms)
   shut(log_key, stored_epoch)
@@ -60,11 +60,12 @@ else
   local watch_note = redis.pcall('GET', watch_note_key)
   redis.call('UNLINK', log_key) -- a log that outlived its record belongs to no stream
   stored_epoch = epoch == '' and digits(at_us) or epoch
-  last_seq, stop, began_us = 0, '0', digits(began)
-  watched_until = type(watch_note) == 'string' and tonumber(watch_note) and watch_note or '0'
-  redis.call('HSET', meta_key, @epoch@, stored_epoch, @state@, 'o', @last_seq@, 0, @lost@, 1, @stop@, 0,
-    @watched_until@, watched_until, @ttl_ms@, retention_ms, @lease_until@, at + lease_ms, @version@, @FORMAT_VERSION@,
+  last_seq, stop, began_us = 0, 0, digits(began)
+  watched_until = type(watch_note) == 'string' and tonumber(watch_note) and watch_note
+  redis.call('HSET', meta_key, @epoch@, stored_epoch, @state@, 'o', @last_seq@, 0, @lost@, 1,
+    @ttl_ms@, retention_ms, @lease_until@, at + lease_ms, @version@, @FORMAT_VERSION@,
     @ordinal@, 0, @began_us@, began_us, @persisted@, 'not_asked', @quota@, 'none', unpack(ARGV, identity_from))
+  if watched_until then redis.call('HSET', meta_key, @watched_until@, watched_until) end
 end
 began_us = began_us or '0'
 -- `last` is the session's newest stream, and `created` says when that one began. If a later version wrote them, they are
@@ -90,7 +91,6 @@ if version and last_seq == 0 and movable then -- its first item may have decided
   decide(meta_key, session_key, known[@protocol@], known[@client_version@] or '', known[@message_id@], stream_id)
 end
 local last = last_seq
-stop = tonumber(stop)
 if ends then
   if active == stream_id then redis.call('HDEL', session_key, 'active') end
   -- Not NOMKSTREAM: should the log be gone altogether, its tombstone still says so, under the right number.
@@ -108,7 +108,7 @@ if ends then
   redis.call('HSET', meta_key, @state@, 'c', @last_seq@, last + 1, @closed_ms@, at, @persisted@, persisted,
     @quota@, quota, @ttl_ms@, retention_ms, @seal@, seal, @seal_seq@, last, @usage@, '', @held@, '')
   leave_index() -- not before: whatever kept the stream from being closed would keep it from being found
-  if tonumber(watched_until) > at then
+  if watched_until and tonumber(watched_until) > at then
     redis.call('PUBLISH', meta_key .. ':d',
       struct.pack('>BI8I8', stop, last + 1, tonumber(stored_epoch)) .. 't' .. struct.pack('>I4', #terminal) .. terminal)
   end

@@ -10,11 +10,11 @@ local stored_epoch, state, last_seq, lost, stop =
   unpack(redis.call('HMGET', meta_key, @epoch@, @state@, @last_seq@, @lost@, @stop@))
 if not stored_epoch then return {GONE, 0, 0} end
 local last = last_of(log_key, last_seq)
-stop = tonumber(stop)
+stop = tonumber(stop) or 0
 if stored_epoch ~= epoch then return {FENCED, last, stop} end
 if state == 'c' then return {SEALED, last, stop} end
 local log_renewed = redis.call('PEXPIRE', log_key, ttl_ms)
-if log_renewed == 0 and last > 0 and lost == '0' then return {GONE, 0, stop} end
+if log_renewed == 0 and last > 0 and lost ~= '1' then return {GONE, 0, stop} end
 local at = now_ms()
 redis.call('HSET', meta_key, @lease_until@, at + lease_ms)
 if usage ~= '' and state == 'o' then redis.call('HSET', meta_key, @usage@, usage) end

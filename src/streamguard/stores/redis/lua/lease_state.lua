@@ -13,5 +13,5 @@ if not (tonumber(version) and tonumber(lease_until)) then return {'unreadable', 
 if is_newer(version) then return {'newer', '0'} end
 if state == 'c' then return {'closed', lease_until} end
 -- A log evicted on its own can never be closed; its stream ends with its record's TTL.
-if last_seq ~= '0' and lost == '0' and redis.call('EXISTS', log_key) == 0 then return {'gone', lease_until} end
+if last_seq ~= '0' and lost ~= '1' and redis.call('EXISTS', log_key) == 0 then return {'gone', lease_until} end
 return {tonumber(lease_until) > now_ms() and 'running' or 'due', lease_until}

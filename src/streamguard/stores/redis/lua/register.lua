@@ -7,7 +7,7 @@
 -- ARGV: stream_id, lease_ms, ttl_ms, limit (how many the owner may have, or ''),
 --       arrived_us (how long ago the request arrived), full_ids (in a cluster, what has the owner's slots, when they are
 --       full: a space and an id of each; else ''), lease_entry (its name in the lease index), message_id, protocol,
---       binding, fingerprint, owner, session (their ids in clear), identity… (name and value of each further field)
+--       binding, owner, session (their ids in clear), identity… (name and value of each further field)
 -- Reply: {answer, snapshot, active_id, reset…}: {'begun', {ordinal, epoch, when it began (µs), stop flag, the time (ms)},
 --        nil, what was damaged and begun anew, …}, {'registered', snapshot, nil, …} for a stream that is on record,
 --        {'occupied', snapshot and id of the stream in the way}, {'full', how many of full_ids are the session's and have
@@ -28,8 +28,16 @@ local now = now_us()
 local at = math.floor(now / 1000)
 local has_log = false
 local watch_note, erased, stopped
--- Nearly always nothing of it is there, and no note about it or its session: one command says both.
-if redis.call('EXISTS', meta_key, withdrawn_key, log_key, watch_note_key, erased_key, stopped_key) > 0 then
+local found, oldest = {}, {}
+-- Nearly always there is no key but a session's own two, and in a new session none at all: one command says so.
+local existing = redis.call('EXISTS', meta_key, withdrawn_key, log_key, watch_note_key, erased_key, stopped_key, session_key,
+  streams_key)
+if existing > 0 then
+  found = fields(session_key, 'v', 'active', 'ordinal', 'last', 'created', 'i:' .. stream_id, 'm:' .. message_id)
+  oldest = redis.pcall('ZRANGE', streams_key, '0', '15')
+end
+local session_version, active, last_ordinal, last, created, own_message, message_listed = unpack(found or {})
+if existing > (session_version and 1 or 0) + (oldest[1] and 1 or 0) then
   local known_version = redis.call('HGET', meta_key, @version@)
   if known_version then
     if is_newer(known_version) then return {'newer'} end
@@ -44,10 +52,7 @@ end
 local function meta_of(id) return string.sub(meta_key, 1, -1 - #stream_id) .. id end
 local function log_of(id) return string.sub(log_key, 1, -1 - #stream_id) .. id end
 -- Whatever may be damaged is looked at before the first write: Redis takes back nothing of a script that fails.
-local watched_until = watch_note and tonumber(watch_note) and watch_note or '0'
 local reset = {}
-local found = fields(session_key, 'v', 'active', 'ordinal', 'last', 'created', 'i:' .. stream_id, 'm:' .. message_id)
-local session_version, active, last_ordinal, last, created, own_message, message_listed = unpack(found or {})
 if session_version and tonumber(session_version) and is_newer(session_version) then return {'newer'} end
 if active then
   local active_key = meta_of(active)
@@ -86,7 +91,6 @@ if others and limit and others >= limit then
   if others >= limit then others = others - ended_among(redis.call('ZRANGE', owner_key, 0, -1)) end
   if others >= limit then return {'full'} end
 end
-local oldest = redis.pcall('ZRANGE', streams_key, '0', '15')
 local unlisted = last_ordinal and not oldest[1]
 if oldest.err then
   if not reset_unless_sorted(streams_key) then error(oldest.err, 0) end
@@ -104,10 +108,10 @@ if not found or (session_version and not (tonumber(session_version) and tonumber
 end
 if unlisted then redis.call('HSET', session_key, 'lost', 1) end -- `erase` searches for the streams that no list names
 -- A stop that came after the request is meant for this stream; one that came before is forgotten.
-local stop = '0'
+local stop = 0
 stopped = stopped and tonumber(stopped)
 if stopped and now - arrived_us < stopped then
-  stop = '1'
+  stop = 1
 elseif stopped then
   redis.call('DEL', stopped_key)
   if not stops_key then
@@ -116,7 +120,7 @@ elseif stopped then
     redis.call('ZREM', stops_key, stopped_key)
   end
 end
-local lease_until = digits(at + lease_ms)
+local lease_until = at + lease_ms .. ''
 if lease_shard_key then
   local added = redis.pcall('ZADD', lease_shard_key, lease_until, lease_entry)
   if type(added) ~= 'number' then
@@ -130,19 +134,21 @@ end
 local began = math.max(now, (tonumber(erased or '') or 0) + 1)
 local epoch = digits(now)
 local began_us = began == now and epoch or digits(began)
+local ordinal_digits = digits(ordinal)
 if own_message or message_listed then -- a record of its expired, or this is not the first stream of the message: see below
-  redis.call('HSET', session_key, 'active', stream_id, 'v', '@FORMAT_VERSION@', 'ordinal', ordinal, 'last', stream_id,
+  redis.call('HSET', session_key, 'active', stream_id, 'v', '@FORMAT_VERSION@', 'ordinal', ordinal_digits, 'last', stream_id,
     'created', began_us)
-else
-  redis.call('HSET', session_key, 'active', stream_id, 'v', '@FORMAT_VERSION@', 'ordinal', ordinal, 'last', stream_id,
-    'created', began_us, 'm:' .. message_id, cjson.encode({{ordinal, stream_id}}), 'i:' .. stream_id, message_id)
+else -- in JSON; an id is hex digits
+  redis.call('HSET', session_key, 'active', stream_id, 'v', '@FORMAT_VERSION@', 'ordinal', ordinal_digits, 'last', stream_id,
+    'created', began_us, 'm:' .. message_id, '[[' .. ordinal_digits .. ',"' .. stream_id .. '"]]', 'i:' .. stream_id, message_id)
 end
 -- The fields append reads come first: Redis searches a small hash from its beginning.
-redis.call('HSET', meta_key, @epoch@, epoch, @state@, 'o', @last_seq@, '0', @lost@, '0', @stop@, stop,
-  @watched_until@, watched_until, @ttl_ms@, ttl_ms, @lease_until@, lease_until,
-  @version@, '@FORMAT_VERSION@', @ordinal@, ordinal, @began_us@, began_us, @persisted@, 'not_asked', @quota@, 'none',
-  @message_id@, message_id, @protocol@, protocol, @binding@, binding, @fingerprint@, fingerprint, @owner@, owner,
-  @session@, session, unpack(ARGV, identity_from))
+redis.call('HSET', meta_key, @epoch@, epoch, @state@, 'o', @last_seq@, '0', @ttl_ms@, ttl_ms, @lease_until@, lease_until,
+  @version@, '@FORMAT_VERSION@', @ordinal@, ordinal_digits, @began_us@, began_us, @persisted@, 'not_asked', @quota@, 'none',
+  @message_id@, message_id, @protocol@, protocol, @binding@, binding, @owner@, owner, @session@, session,
+  unpack(ARGV, identity_from))
+if stop == 1 then redis.call('HSET', meta_key, @stop@, 1) end
+if watch_note and tonumber(watch_note) then redis.call('HSET', meta_key, @watched_until@, watch_note) end
 -- What `withdraw` puts back.
 if last and last ~= stream_id then
   redis.call('HSET', meta_key, @previous_last@, last, @previous_created@, created or 0)
@@ -162,7 +168,7 @@ if records[1] and redis.call('EXISTS', unpack(records)) < #records then
     end
   end
 end
-redis.call('ZADD', streams_key, ordinal, stream_id)
+redis.call('ZADD', streams_key, ordinal_digits, stream_id)
 if own_message or message_listed then
 --@include message_streams
 --@include forget_message
@@ -174,11 +180,11 @@ if session_version then extend_ttl(session_key, ttl_ms) else redis.call('PEXPIRE
 if oldest[1] then extend_ttl(streams_key, ttl_ms) else redis.call('PEXPIRE', streams_key, ttl_ms) end
 if owner_key then
   redis.call('ZADD', owner_key, lease_until, stream_id)
-  renew_ttl(owner_key, @OWNER_TTL_MS@)
+  if others > 0 then renew_ttl(owner_key, @OWNER_TTL_MS@) else redis.call('PEXPIRE', owner_key, '@OWNER_TTL_MS@') end
 end
 if has_log then
 --@include snapshot
   return {'registered', snapshot(meta_key, log_key, at), false, unpack(reset)}
 end
 -- Everything else of the record is what its writer has just sent.
-return {'begun', {ordinal, epoch, began_us, tonumber(stop), at}, false, unpack(reset)}
+return {'begun', {ordinal, epoch, began_us, stop, at}, false, unpack(reset)}

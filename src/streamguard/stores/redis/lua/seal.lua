@@ -15,10 +15,10 @@ if state ~= 'o' then
   return {SEALED, unpack(redis.call('HMGET', meta_key, @seal@, @seal_seq@, @usage@, @held@))}
 end
 if stored_epoch ~= epoch then return {FENCED} end
-if lost ~= '0' then return {LOST} end
+if lost == '1' then return {LOST} end
 if last_of(log_key, stored_seq) ~= tonumber(last_seq) then return {GAP} end
 shut(log_key, epoch)
 redis.call('HSET', meta_key, @state@, 's', @last_seq@, last_seq, @seal@, seal, @seal_seq@, last_seq, @usage@, usage,
   @held@, held)
-publish_change(meta_key, tonumber(stop))
+publish_change(meta_key, tonumber(stop) or 0)
 return {OK, seal, last_seq, usage, held}

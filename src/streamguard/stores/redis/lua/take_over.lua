@@ -40,6 +40,6 @@ else
   else
     redis.call('HSET', meta_key, @worker@, worker)
   end
-  publish_change(meta_key, tonumber(stop))
+  publish_change(meta_key, tonumber(stop) or 0)
 end
 return {status, snapshot(meta_key, log_key, at)}

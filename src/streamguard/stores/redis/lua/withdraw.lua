@@ -18,7 +18,7 @@ local session = fields(session_key, 'v', 'active', 'last', 'lost', 'unlisted')
 local session_version, active, last, streams_lost, unlisted = unpack(session or {})
 if version then
   if is_newer(version) or (tonumber(session_version) and is_newer(session_version)) then return CORRUPT end
-  if state ~= 'o' or last_seq ~= '0' or lost ~= '0' or last_writer then return FENCED end
+  if state ~= 'o' or last_seq ~= '0' or lost == '1' or last_writer then return FENCED end
 end
 redis.call('SET', withdrawn_key, '1', 'PX', refuse_ms)
 if owner_key and not reset_unless_sorted(owner_key) then redis.call('ZREM', owner_key, stream_id) end
