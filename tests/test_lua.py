@@ -70,14 +70,21 @@ def test_a_call_is_packed_in_the_order_of_its_statement() -> None:
     call = Write(
         ids=[b"a", 1], text="t", force=True, limit=None, ttl_ms=5, epoch=7, index_key=b"index", note_key=b"note"
     )
-    assert call.words() == (b"note", b"index", 7, 5, "", "1", "t", b"a", 1)
-    assert (call.keys(), call.arguments()) == ((b"note", b"index"), (7, 5, "", "1", "t", b"a", 1))
-    assert call.words() == call.words()
+    assert call.sent() == (2, [b"note", b"index", 7, 5, "", "1", "t", b"a", 1])
+    assert (call.keys(), call.arguments()) == ([b"note", b"index"], [7, 5, "", "1", "t", b"a", 1])
+    assert call.sent() == call.sent()
 
 
 def test_a_call_lacks_no_argument() -> None:
     with pytest.raises(TypeError, match="ttl_ms"):
         Write(note_key=b"", index_key=b"", epoch=1, limit=None, force=False, text="")  # type: ignore[call-arg] # so
+
+
+def test_a_call_has_no_other_argument() -> None:
+    with pytest.raises(TypeError, match="unexpected: more"):
+        Write(  # type: ignore[call-arg] # so
+            note_key=b"", index_key=b"", epoch=1, ttl_ms=1, limit=None, force=False, text="", more=1
+        )
 
 
 class Spread(Call[int], script="spread"):
@@ -93,10 +100,10 @@ class Spread(Call[int], script="spread"):
 
 def test_far_keys_are_sent_all_or_none() -> None:
     near = Spread(note_key=b"note", list_key=None, index_key=None, text="t", more=None, ids=[b"a"])
-    assert near.words() == (b"note", "t", "", b"a")
-    assert (near.key_count, near.keys(), near.arguments()) == (1, (b"note",), ("t", "", b"a"))
+    assert near.sent() == (1, [b"note", "t", "", b"a"])
+    assert (near.keys(), near.arguments()) == ([b"note"], ["t", "", b"a"])
     far = Spread(note_key=b"note", list_key=b"list", index_key=b"index", text="t", more=1)
-    assert (far.key_count, far.keys(), far.arguments()) == (3, (b"note", b"list", b"index"), ("t", 1))
+    assert (far.keys(), far.arguments()) == ([b"note", b"list", b"index"], ["t", 1])
     assert Spread.far_key_names == ("list_key", "index_key")
 
 

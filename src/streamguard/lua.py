@@ -12,7 +12,7 @@ import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from importlib import resources
 from typing import (
@@ -87,17 +87,21 @@ class Call(Generic[R]):
     """The last of `key_names`, which are on other slots."""
     argument_names: ClassVar[tuple[str, ...]]
     reply_type: ClassVar[Any]
+    _kinds: ClassVar[Mapping[str, Any]]
+    _defaults: ClassVar[Mapping[str, Any]]
     _reader: ClassVar[Any]
     _has_rest: ClassVar[bool]
     _sent_otherwise: ClassVar[tuple[int, ...]]
 
     def __init_subclass__(cls, *, script: str = "") -> None:
         super().__init_subclass__()
-        dataclass(kw_only=True, repr=False)(cls)  # frozen for mypy alone: a frozen one takes twice as long to make
+        dataclass(kw_only=True, repr=False, init=False)(cls)  # frozen for mypy alone
         if not script:
             return  # a group of fields that several scripts have in common
         hints = get_type_hints(cls, include_extras=True)
-        kinds = {field.name: hints[field.name] for field in fields(cls)}  # type: ignore[arg-type] # a dataclass now
+        stated = fields(cls)  # type: ignore[arg-type] # a dataclass now
+        kinds = cls._kinds = {field.name: hints[field.name] for field in stated}
+        cls._defaults = {field.name: field.default for field in stated if field.default is not MISSING}
         cls.script = script
         near = tuple(name for name, hint in kinds.items() if hint == Key)
         cls.far_key_names = tuple(name for name, hint in kinds.items() if hint == FarKey)
@@ -115,12 +119,20 @@ class Call(Generic[R]):
             n for n, hint in enumerate(kinds.values()) if hint is bool or (_is_optional(hint) and hint != FarKey)
         )
 
+    def __init__(self, **given: Any) -> None:
+        # Hot path: as a dataclass does it, but not field by field.
+        if given.keys() != self._kinds.keys():
+            given = {**self._defaults, **given}
+            if wrong := given.keys() ^ self._kinds.keys():
+                raise TypeError(f"{type(self).__name__}: missing or unexpected: {', '.join(sorted(wrong))}")
+        self.__dict__ = given
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(…)"  # the arguments are owners, payloads and messages
 
-    def words(self) -> tuple[Word, ...]:
-        """The keys and the arguments, as they are sent."""
-        words = list(vars(self).values())  # in the order of the fields, in which a dataclass sets them
+    def sent(self) -> tuple[int, list[Word]]:
+        """How many keys are sent, the far ones only where they are given; and the keys and the arguments."""
+        words = [*map(self.__dict__.__getitem__, self._kinds)]
         for n in self._sent_otherwise:
             if words[n] is None or words[n] is False:
                 words[n] = ""
@@ -128,25 +140,22 @@ class Call(Generic[R]):
                 words[n] = "1"
         if self._has_rest:
             words += words.pop()
-        if self.far_key_names and words[len(self.key_names) - 1] is None:
-            del words[len(self.key_names) - len(self.far_key_names) : len(self.key_names)]
-        return tuple(words)
-
-    @property
-    def key_count(self) -> int:
-        """How many keys are sent: the far ones only where they are given."""
         count = len(self.key_names)
-        if self.far_key_names and getattr(self, self.far_key_names[0]) is None:
-            return count - len(self.far_key_names)
-        return count
+        if self.far_key_names and words[count - 1] is None:
+            near = count - len(self.far_key_names)
+            del words[near:count]
+            return near, words
+        return count, words
 
-    def keys(self) -> tuple[bytes, ...]:
+    def keys(self) -> list[bytes]:
         """The keys alone."""
-        return cast("tuple[bytes, ...]", self.words()[: self.key_count])
+        count, words = self.sent()
+        return cast("list[bytes]", words[:count])
 
-    def arguments(self) -> tuple[Word, ...]:
+    def arguments(self) -> list[Word]:
         """The arguments alone, as they are sent."""
-        return self.words()[self.key_count :]
+        count, words = self.sent()
+        return words[count:]
 
     def read(self, reply: object) -> R:
         """The script's reply.

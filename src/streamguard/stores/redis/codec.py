@@ -175,8 +175,8 @@ def decode_meta(ref: StreamRef, snapshot: object, operation: str) -> StreamMeta 
             if f["seal"] is None
             else decode_seal(ref, (f["seal"], f["seal_seq"], f["usage"], f["held"]), operation),
             usage=_usage(f["usage"]),
-            persisted=read_persisted(read_text(f["persisted"])),
-            quota=read_quota_state(read_text(f["quota"])),
+            persisted=Persisted.NOT_ASKED if f["persisted"] is None else read_persisted(read_text(f["persisted"])),
+            quota=QuotaState.NONE if f["quota"] is None else read_quota_state(read_text(f["quota"])),
             revised=f["revised"] == b"1",
             created_at=began / 1_000_000,
             age_seconds=max(0.0, at / 1_000 - began / 1_000_000),

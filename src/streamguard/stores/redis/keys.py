@@ -120,13 +120,9 @@ class StreamKeys(NamedTuple):
         return self.meta + b":r"
 
 
-def _digest(*texts: str) -> str:
-    """22 characters that stand for `texts`, 128 bits of them: equal only for equal texts."""
-    named: list[bytes] = []
-    for text in texts:
-        raw = text.encode("utf-8", "surrogatepass")
-        named += (_SIZE(len(raw)), raw)
-    return _base64(hashlib.blake2b(b"".join(named), digest_size=16).digest())[:22].decode()
+def _sized(text: str) -> bytes:
+    raw = text.encode("utf-8", "surrogatepass")
+    return _SIZE(len(raw)) + raw
 
 
 def _base64(raw: bytes) -> bytes:
@@ -144,6 +140,8 @@ class Keys:
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
+        self._prefix = f"{namespace}:{{".encode()
+        self._named = hashlib.blake2b(_sized(namespace), digest_size=16)
         # An instance's own caches: a method cache would keep every store alive.
         self.session: Callable[[SessionKey], SessionKeys] = lru_cache(_CACHED_STREAMS)(self._session)
         self.stream: Callable[[StreamRef], StreamKeys] = lru_cache(_CACHED_STREAMS)(self._stream)
@@ -151,8 +149,15 @@ class Keys:
         self.stops: Callable[[str], bytes] = lru_cache(_CACHED_STREAMS)(self._stops)
         self._lease_shards = [self._shard("lease", number) for number in range(LEASE_SHARDS)]
 
+    def _digest(self, *texts: str) -> bytes:
+        """22 characters that stand for the namespace and `texts`, 128 bits of them: equal only for equal texts."""
+        digest = self._named.copy()
+        for text in texts:
+            digest.update(_sized(text))
+        return _base64(digest.digest())[:22]
+
     def _session(self, key: SessionKey) -> SessionKeys:
-        prefix = f"{self._namespace}:{{{_digest(self._namespace, key.owner, key.session_id)}}}:".encode()
+        prefix = self._prefix + self._digest(key.owner, key.session_id) + b"}:"
         return SessionKeys(
             prefix + b"s", prefix + b"i", prefix + b"x", prefix + b"p", prefix + b"q", prefix + b"m:", prefix + b"l:"
         )
@@ -172,11 +177,11 @@ class Keys:
 
     def _owner(self, owner: str) -> bytes:
         """Sorted set: an owner's running streams by lease deadline."""
-        return f"{self._namespace}:{{o.{_digest(self._namespace, owner)}}}".encode()
+        return self._prefix + b"o." + self._digest(owner) + b"}"
 
     def _stops(self, owner: str) -> bytes:
         """Sorted set: the sessions of an owner whose pending requests were stopped, by when that ends."""
-        return f"{self._namespace}:{{p.{_digest(self._namespace, owner)}}}".encode()
+        return self._prefix + b"p." + self._digest(owner) + b"}"
 
     def lease_shard(self, ref: StreamRef) -> bytes:
         """Sorted set: the part of the lease index that `ref` belongs to."""
@@ -225,7 +230,7 @@ class Keys:
 
     def request(self, owner: str, request_key: str) -> bytes:
         """String: which stream answers the owner's requests with one idempotency key."""
-        return f"{self._namespace}:{{r.{_digest(self._namespace, owner, request_key)}}}".encode()
+        return self._prefix + b"r." + self._digest(owner, request_key) + b"}"
 
     def gate(self, token: str) -> tuple[bytes, bytes]:
         """String: what a connection watches while it appends (see `append_gate`); and a key of another slot, which is

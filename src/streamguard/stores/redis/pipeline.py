@@ -47,8 +47,8 @@ class Connections(ABC):
 
     def command(self, call: Call[Any]) -> Command:
         """A call of one of our scripts, to be sent."""
-        words, script = call.words(), call.script
-        packed = pack(("EVALSHA", self._scripts.digests[script], call.key_count, *words))
+        (key_count, words), script = call.sent(), call.script
+        packed = pack(("EVALSHA", self._scripts.digests[script], key_count, *words))
         on_index = call.shard_key if isinstance(call, ShardCall) else None
         key: Any = words[0]
         return Command(packed, script, on_index, key)

@@ -115,8 +115,10 @@ class RedisRegistry(StreamRegistry):
             deadline, registered = await self._slots.register(new.ref, registering, entry)
         begun = registered.answer == b"begun"
         if begun or registered.answer == b"registered":
-            read = _begun_meta(new, lease_seconds, registered.snapshot) if begun else None
-            meta = read or _present(decode_meta(new.ref, registered.snapshot, "register"), new.ref, "register")
+            if begun:
+                meta = _begun_meta(new, lease_seconds, registered.snapshot)
+            else:
+                meta = _present(decode_meta(new.ref, registered.snapshot, "register"), new.ref, "register")
             self._redis.clock_of(keys.meta).heard(snapshot_ms(registered.snapshot))
             if registered.reset:
                 self._report_resets(new.ref, registered.reset)
@@ -319,7 +321,7 @@ def _begun_meta(new: NewStream, lease_seconds: float, begun: object) -> StreamMe
         StoreCorruptError: it says something else.
     """
     try:
-        if not isinstance(begun, list) or [*map(type, begun)] != _BEGUN:
+        if type(begun) is not list or [*map(type, begun)] != _BEGUN:
             raise TypeError("not what a registration says")
         ordinal, epoch_digits, began_us, stop, at = begun
         epoch, began = int(epoch_digits), int(began_us) / 1_000_000

@@ -106,7 +106,7 @@ if damaged then
 end
 shut(log_key, epoch)
 redis.call('HSET', meta_key, @state@, 'c', @last_seq@, last, @closed_ms@, at, @persisted@, persisted, @quota@, quota,
-  @ttl_ms@, retention_ms, unpack(ending))
+  unpack(ending))
 if has_payload then redis.call('HSET', meta_key, @payload@, payload) end
 -- A session's key of another type has no such pointer.
 if redis.pcall('HGET', session_key, 'active') == stream_id then redis.call('HDEL', session_key, 'active') end

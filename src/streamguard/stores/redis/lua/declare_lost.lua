@@ -64,7 +64,7 @@ else
   watched_until = type(watch_note) == 'string' and tonumber(watch_note) and watch_note
   redis.call('HSET', meta_key, @epoch@, stored_epoch, @state@, 'o', @last_seq@, 0, @lost@, 1,
     @ttl_ms@, retention_ms, @lease_until@, at + lease_ms, @version@, @FORMAT_VERSION@,
-    @ordinal@, 0, @began_us@, began_us, @persisted@, 'not_asked', @quota@, 'none', unpack(ARGV, identity_from))
+    @ordinal@, 0, @began_us@, began_us, unpack(ARGV, identity_from))
   if watched_until then redis.call('HSET', meta_key, @watched_until@, watched_until) end
 end
 began_us = began_us or '0'
@@ -106,7 +106,7 @@ if ends then
   end
   shut(log_key, stored_epoch)
   redis.call('HSET', meta_key, @state@, 'c', @last_seq@, last + 1, @closed_ms@, at, @persisted@, persisted,
-    @quota@, quota, @ttl_ms@, retention_ms, @seal@, seal, @seal_seq@, last, @usage@, '', @held@, '')
+    @quota@, quota, @seal@, seal, @seal_seq@, last, @usage@, '', @held@, '')
   leave_index() -- not before: whatever kept the stream from being closed would keep it from being found
   if watched_until and tonumber(watched_until) > at then
     redis.call('PUBLISH', meta_key .. ':d',

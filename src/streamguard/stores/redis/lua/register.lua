@@ -30,8 +30,8 @@ local has_log = false
 local watch_note, erased, stopped
 local found, oldest = {}, {}
 -- Nearly always there is no key but a session's own two, and in a new session none at all: one command says so.
-local existing = redis.call('EXISTS', meta_key, withdrawn_key, log_key, watch_note_key, erased_key, stopped_key, session_key,
-  streams_key)
+local existing = redis.call('EXISTS', meta_key, withdrawn_key, log_key, watch_note_key, erased_key, stopped_key,
+  session_key, streams_key)
 if existing > 0 then
   found = fields(session_key, 'v', 'active', 'ordinal', 'last', 'created', 'i:' .. stream_id, 'm:' .. message_id)
   oldest = redis.pcall('ZRANGE', streams_key, '0', '15')
@@ -134,19 +134,19 @@ end
 local began = math.max(now, (tonumber(erased or '') or 0) + 1)
 local epoch = digits(now)
 local began_us = began == now and epoch or digits(began)
-local ordinal_digits = digits(ordinal)
+local nth = digits(ordinal)
 if own_message or message_listed then -- a record of its expired, or this is not the first stream of the message: see below
-  redis.call('HSET', session_key, 'active', stream_id, 'v', '@FORMAT_VERSION@', 'ordinal', ordinal_digits, 'last', stream_id,
+  redis.call('HSET', session_key, 'active', stream_id, 'v', '@FORMAT_VERSION@', 'ordinal', nth, 'last', stream_id,
     'created', began_us)
-else -- in JSON; an id is hex digits
-  redis.call('HSET', session_key, 'active', stream_id, 'v', '@FORMAT_VERSION@', 'ordinal', ordinal_digits, 'last', stream_id,
-    'created', began_us, 'm:' .. message_id, '[[' .. ordinal_digits .. ',"' .. stream_id .. '"]]', 'i:' .. stream_id, message_id)
+else
+  local listed = '[[' .. nth .. ',"' .. stream_id .. '"]]' -- JSON: a stream's id is hex digits
+  redis.call('HSET', session_key, 'active', stream_id, 'v', '@FORMAT_VERSION@', 'ordinal', nth, 'last', stream_id,
+    'created', began_us, 'm:' .. message_id, listed, 'i:' .. stream_id, message_id)
 end
 -- The fields append reads come first: Redis searches a small hash from its beginning.
 redis.call('HSET', meta_key, @epoch@, epoch, @state@, 'o', @last_seq@, '0', @ttl_ms@, ttl_ms, @lease_until@, lease_until,
-  @version@, '@FORMAT_VERSION@', @ordinal@, ordinal_digits, @began_us@, began_us, @persisted@, 'not_asked', @quota@, 'none',
-  @message_id@, message_id, @protocol@, protocol, @binding@, binding, @owner@, owner, @session@, session,
-  unpack(ARGV, identity_from))
+  @version@, '@FORMAT_VERSION@', @ordinal@, nth, @began_us@, began_us, @message_id@, message_id,
+  @protocol@, protocol, @binding@, binding, @owner@, owner, @session@, session, unpack(ARGV, identity_from))
 if stop == 1 then redis.call('HSET', meta_key, @stop@, 1) end
 if watch_note and tonumber(watch_note) then redis.call('HSET', meta_key, @watched_until@, watch_note) end
 -- What `withdraw` puts back.
@@ -168,7 +168,7 @@ if records[1] and redis.call('EXISTS', unpack(records)) < #records then
     end
   end
 end
-redis.call('ZADD', streams_key, ordinal_digits, stream_id)
+redis.call('ZADD', streams_key, nth, stream_id)
 if own_message or message_listed then
 --@include message_streams
 --@include forget_message
