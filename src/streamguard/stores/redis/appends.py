@@ -7,7 +7,7 @@ Redis refused, goes through a script, which says why. `docs/explanation/races.md
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from math import isfinite
 from typing import Final
@@ -161,38 +161,40 @@ class Appends:
         """Append by the script."""
         packed = [self._calls.call(item, until(self._clock, item.within_seconds, begun)) for item in batch]
         gate, connection = self._gate, self._ordered.number
-        missed, opening = None, []
+        scripts = ("append",) * len(batch)
+        opening: list[bytes] = []
         stood = gate.stands(connection, time.monotonic())
         if not stood:
             for item in batch:
                 if len(item.events) == 1 and self._missed_the_gate(item):
-                    missed = item
+                    opening = gate.opening(connection, item.within_seconds)
                     break
-        if missed is not None:
-            opening = gate.opening(connection, missed.within_seconds)
         generation = gate.generation if stood or opening else 0
-        packed = [*opening, *packed]
-        scripts = (None,) * len(opening) + ("append",) * len(batch)
         if opening:
             gate.begin()
             try:
-                replies, number = await self._ordered.run_packed("append", packed, scripts)
+                replies, number = await self._ordered.run_packed("append", [*opening, *packed], scripts)
             finally:
                 gate.end()
             gate.take(replies[: len(opening)], number)
+            replies = replies[len(opening) :]
         else:
             replies, number = await self._ordered.run_packed("append", packed, scripts)
         stands = gate.generation == generation and gate.stands(number, time.monotonic())
-        return self._checked(batch, range(len(batch)), replies[len(opening) :], generation if stands else 0)
+        return self._checked(batch, range(len(batch)), replies, generation if stands else 0)
 
-    async def end(self, item: AppendRequest, closing: Callable[[bytes], Command]) -> Reply:
-        """Append in the step that `closing` makes of the time until when it may: its answer. None: no such time is
-        known, and nothing was done."""
-        until_ms = until(self._clock, item.within_seconds, time.monotonic())
-        if not until_ms and isfinite(item.within_seconds):
-            return None
+    def until(self, item: AppendRequest) -> bytes | None:
+        """The server's time after which an append that is asked for now must not be carried out; empty if there is
+        none. None: there is, and the server's clock is not known yet."""
+        until_ms = self._clock.until(item.within_seconds)
+        if until_ms is None:
+            return None if isfinite(item.within_seconds) else b""
+        return b"%d" % until_ms
+
+    async def end(self, item: AppendRequest, closing: Command) -> Reply:
+        """Append in the step that closes the stream: its answer."""
         self._calls.doubt(item)  # if the answer is lost, or is no
-        (reply,) = await self._ordered.run("close", [closing(until_ms)])
+        (reply,) = await self._ordered.run("close", (closing,))
         self._clock.heard(server_ms(reply))
         return reply
 

@@ -177,14 +177,11 @@ class RedisWrites(StreamWrites):
         appends = self._appends
         if isinstance(appends, ClusterAppends) or not is_last_append(close, seal, last):
             return None
-
-        def closing(until_ms: bytes) -> Command:
-            (command,) = self._close(close, new=fields, last=last, until_ms=until_ms)
-            return command
-
-        reply = await appends.end(last, closing)
-        if reply is None:
+        until_ms = appends.until(last)
+        if until_ms is None:
             return None
+        (closing,) = self._close(close, new=fields, last=last, until_ms=until_ms)
+        reply = await appends.end(last, closing)
         checked("close", [reply])
         answer = self._written(close.ref, reply, "close")
         return answer if answer.status in (Status.OK, Status.DUPLICATE) else None
