@@ -141,7 +141,7 @@ class Keys:
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
         self._prefix = f"{namespace}:{{".encode()
-        self._named = hashlib.blake2b(_sized(namespace), digest_size=16)
+        self._named = _sized(namespace)
         # An instance's own caches: a method cache would keep every store alive.
         self.session: Callable[[SessionKey], SessionKeys] = lru_cache(_CACHED_STREAMS)(self._session)
         self.stream: Callable[[StreamRef], StreamKeys] = lru_cache(_CACHED_STREAMS)(self._stream)
@@ -151,7 +151,7 @@ class Keys:
 
     def _digest(self, *texts: str) -> bytes:
         """22 characters that stand for the namespace and `texts`, 128 bits of them: equal only for equal texts."""
-        digest = self._named.copy()
+        digest = hashlib.blake2b(self._named, digest_size=16)
         for text in texts:
             digest.update(_sized(text))
         return _base64(digest.digest())[:22]
