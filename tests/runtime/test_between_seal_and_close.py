@@ -13,7 +13,7 @@ from streamguard.values import Outcome, Persisted, StreamState
 
 from ..harness.waiting import wait_until_async
 from .lines import Line
-from .savers import Messages, meta_of, saving_to
+from .savers import Messages, meta_of, saving_to, stored_in
 from .stage import closed, expired, log_of, quick, saying, terminals, working
 
 pytestmark = pytest.mark.anyio
@@ -129,3 +129,34 @@ async def test_a_log_that_lacks_what_is_not_kept_any_more_ends_with_the_outcome_
         assert (meta.state, meta.persisted, meta.lost) == (StreamState.CLOSED, Persisted.YES, True)
         assert meta.seal is not None
         assert meta.seal.outcome is Outcome.COMPLETED
+
+
+async def test_what_is_owed_for_a_log_that_lacks_events_is_saved_from_memory(memory: MemoryStore) -> None:
+    """The store went away before the save could read the log, and came back without the last events: nobody else has
+    them."""
+    messages = Messages()
+    line = Line(memory)
+    async with working(line, quick(save_total_seconds=0.2), bindings=saving_to(messages)) as one:
+
+        async def goes_away() -> None:
+            line.down = True
+
+        line.before["previous"] = goes_away
+        stream = await one.start(saying("a", "b", "c", "d"))
+        seen = await one.watch(stream)
+        assert (seen.text, seen.outcome, seen.named("streamguard.end")[0]["persisted"]) == (
+            "abcd",
+            "completed",
+            "pending",
+        )
+        key = stream.ref.key
+        entry = memory._tables.streams[key.owner, key.session_id, stream.ref.stream_id]
+        entry.seal, entry.state = None, StreamState.OPEN
+        del entry.events[2:]
+        line.down = False
+        await one.idle()
+        meta = await meta_of(memory, stream.ref)
+        assert (meta.state, meta.persisted, meta.lost) == (StreamState.CLOSED, Persisted.YES, True)
+        (stored,) = await stored_in(messages)
+        assert stored.message.parts == ({"type": "text", "text": "abcd"},)
+        assert stored.message.outcome is Outcome.COMPLETED

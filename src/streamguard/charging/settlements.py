@@ -71,9 +71,8 @@ class Settlements(EndStep):
         charge = self._charge(sealed, local)
         if charge is None or (local is not None and not local.owned()):
             return result
-        held = self._reservations.held(sealed.ref)
-        if held is not None and held.state not in (None, QuotaState.PENDING):
-            return replace(result, quota=held.state)  # settled before the store came back
+        if (settled := self._settled(sealed.ref)) is not None:
+            return replace(result, quota=settled)  # before the store came back
         state, error, _ = await self._settler.settle(sealed, sealed.binding, charge, self._visible_seconds(local))
         self._reservations.note(sealed.ref, state)
         if state is not None:
@@ -94,6 +93,8 @@ class Settlements(EndStep):
         charge = self._charge(sealed, local)
         if charge is None or (local is not None and await local.disowned()):
             return result
+        if (settled := self._settled(sealed.ref)) is not None:
+            return replace(result, quota=settled)  # before the store came back without its end
         state, error, _ = await self._settler.settle(sealed, sealed.binding, charge, self._visible_seconds(local))
         self._reservations.note(sealed.ref, state)
         if state is not None:
@@ -101,6 +102,11 @@ class Settlements(EndStep):
         pending = self._unlogged.begin(sealed, sealed.binding, charge)
         notices = (*result.notices, self._tell_failed(sealed, error))
         return replace(result, quota=QuotaState.PENDING, notices=notices, quota_by_now=lambda: pending.state)
+
+    def _settled(self, ref: StreamRef) -> QuotaState | None:
+        """What settling the reservation of a stream of this process came to; None where that is not done."""
+        held = self._reservations.held(ref)
+        return None if held is None or held.state is QuotaState.PENDING else held.state
 
     def _charge(self, sealed: SealedStream, local: LocalStream | None) -> Charge | None:
         """What to settle with; None where nothing was reserved."""

@@ -62,6 +62,8 @@ class LoggedEnd:
             stream.finish()
         elif reply is None:
             said = Size.of(stream)
+            if result.outbox_payload is not None:
+                stream.feed.keep_all()  # the log may come back without them
             show_unlogged_end(stream, Ending(seal.outcome, seal.fault), seal.held, result)
             await self._close_when_back(stream, close, seal, result, said)
         else:
@@ -110,9 +112,12 @@ class LoggedEnd:
         return AppendReply(status, 0, stop_requested=False)
 
     async def _bury(self, stream: LiveStream, seal: Seal, result: EndResult) -> None:
-        """End a log that lacks events which this process does not have any more, and report the stream's end. What is
-        owed is left to whoever finds the stream: it is to be saved from what is left."""
-        if result.outbox_payload is None:
-            await self._tombstone.write(stream, Ending(seal.outcome, seal.fault), result)
-        else:
+        """End a log that lacks events which this process does not append again, and report the stream's end. What is
+        owed is done from what this process has. If that is not enough, the stream is left to whoever finds it, who
+        saves what is left in the log."""
+        if result.outbox_payload is not None:
+            result = await (await self._steps.finish_unlogged(stream, seal)).when_saved()
+        if result.unsaved:
             report_end(self._observe, stream, seal.outcome, result, seal.fault)
+        else:
+            await self._tombstone.write(stream, Ending(seal.outcome, seal.fault), result)
