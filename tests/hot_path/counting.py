@@ -36,7 +36,7 @@ from starlette.types import ASGIApp, Message
 
 import streamguard
 from streamguard import StreamGuard, StreamGuardMiddleware, StreamRule
-from streamguard.runtime.producing import writer
+from streamguard.runtime.producing import gathering
 from streamguard.web.application import servers
 
 __all__ = ["BURST", "STREAMS", "Calls", "Count", "Kind", "Source", "application", "ask", "calls_per_event"]
@@ -219,10 +219,10 @@ async def calls_per_event(kind: Kind, url: str, *, size: int, groups: int, strea
     """
     source = _Source(size, groups, streams)
     app, guard = application(kind, url, source)
-    # The writer's pauses depend on the time that commits take, and so on the machine.
+    # The pauses between commits depend on the time that commits take, and so on the machine.
     async with guard, asyncio.timeout(120):
         try:
-            with patch.object(writer, "PAUSE_SECONDS", 0.0), patch.object(writer, "BURST_PAUSE_SECONDS", 0.0):
+            with patch.object(gathering, "PAUSE_SECONDS", 0.0), patch.object(gathering, "BURST_PAUSE_SECONDS", 0.0):
                 async with asyncio.TaskGroup() as clients:
                     for number in range(streams):
                         clients.create_task(ask(app, source, f"user-{number}", of_server=kind is Kind.UVICORN))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 
 import anyio
 import pytest
 
-from streamguard.runtime.producing import writer
+from streamguard.runtime.producing import gathering
 from streamguard.runtime.producing.backlog import BACKLOG_BYTES, COMMIT_BYTES
 from streamguard.runtime.producing.stream import LiveStream
 from streamguard.stores.appends import AppendReply, AppendRequest
@@ -21,7 +22,7 @@ from .stage import Model, Worker, saying, working
 pytestmark = pytest.mark.anyio
 
 FOR_GOOD = 3600.0
-BURST = writer.BUSY_EVENTS + 1
+BURST = gathering.BUSY_EVENTS + 1
 
 
 class Commits(MemoryStore):
@@ -39,8 +40,8 @@ class Commits(MemoryStore):
 @pytest.fixture(autouse=True)
 def pausing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pause that nothing ended would never end."""
-    monkeypatch.setattr(writer, "PAUSE_SECONDS", FOR_GOOD)
-    monkeypatch.setattr(writer, "BURST_PAUSE_SECONDS", FOR_GOOD)
+    monkeypatch.setattr(gathering, "PAUSE_SECONDS", FOR_GOOD)
+    monkeypatch.setattr(gathering, "BURST_PAUSE_SECONDS", FOR_GOOD)
 
 
 async def begin_a_pause(worker: Worker) -> Model:
@@ -91,7 +92,7 @@ async def test_a_lone_burst_gathers_and_its_end_waits_for_nothing() -> None:
 @pytest.mark.parametrize("since_last", [FOR_GOOD, 0.0], ids=["right after another commit", "later"])
 async def test_a_burst_of_two_events_a_commit_gathers(since_last: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that answers at once leaves a lone burst no time for more."""
-    monkeypatch.setattr(writer, "NEXT_SECONDS", since_last)
+    monkeypatch.setattr(gathering, "NEXT_SECONDS", since_last)
     store = Commits()
     async with working(store) as worker:
         with anyio.fail_after(10):
@@ -120,13 +121,13 @@ async def test_words_at_reading_speed_wait_for_nothing() -> None:
 @pytest.mark.parametrize("within", [FOR_GOOD, 0.0], ids=["in a short time", "over a long time"])
 async def test_many_small_commits_gather_if_they_come_fast(within: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred streams whose events never fall together cost a round trip for each otherwise."""
-    monkeypatch.setattr(writer, "STEADY_SECONDS", within)
+    monkeypatch.setattr(gathering, "STEADY_SECONDS", within)
     store = Commits()
     async with working(store) as worker:
         with anyio.fail_after(10):
             model = Model("first")
             stream = await worker.start(model)
-            await say_one_by_one(model, stream, up_to=writer.STEADY_EVENTS + 1)
+            await say_one_by_one(model, stream, up_to=gathering.STEADY_EVENTS + 1)
             await say_one_more(model, stream, store, gathers=within > 0)
             model.end()
             await stream.ended()
@@ -140,6 +141,34 @@ async def test_another_streams_first_event_ends_a_pause() -> None:
             other = await worker.start(saying("hello"), worker.request(SessionKey("ana", "chat-2")))
             await other.ended()
             model.end()
+
+
+async def test_another_streams_first_event_waits_half_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "FIRST_PAUSE_SECONDS", FOR_GOOD / 2)
+    store = Commits()
+    async with working(store) as worker:
+        with anyio.fail_after(10):
+            model = await begin_a_pause(worker)
+            commits = len(store.events)
+            other = Model("hello")
+            stream = await worker.start(other, worker.request(SessionKey("ana", "chat-2")))
+            await wait_until_async(lambda: stream.feed.emitted == 1, description="its first event waits")
+            assert len(store.events) == commits
+            other.end()
+            await stream.ended()
+            model.end()
+
+
+async def test_a_first_event_that_comes_in_a_pause_shortens_it() -> None:
+    loop = asyncio.get_running_loop()
+    pause = gathering.Gathering(loop)
+    pause.committing(loop.time(), BURST, several=True)
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(pause.until_due())
+        await asyncio.sleep(0)
+        pause.hasten_for_first()
+        with anyio.fail_after(10):
+            await waiting
 
 
 async def test_a_producer_far_ahead_of_the_log_ends_a_pause() -> None:

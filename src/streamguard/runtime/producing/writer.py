@@ -1,11 +1,7 @@
 """The process's one writer: it appends the new events of every backlog, in one round trip, over and over.
 
-Group commit: while one commit is under way, events gather for the next. After a commit of more than `BUSY_EVENTS`, or
-small ones with more than `STEADY_EVENTS` within `STEADY_SECONDS`, the next one begins no sooner than `PAUSE_SECONDS`
-after it, because then round trips are most of what an event costs; if it had more than `BURST_EVENTS`, which no models
-at reading speed make, no sooner than `BURST_PAUSE_SECONDS`. A few streams at reading speed never pause: they have
-fewer. A lone burst may have as few, but a stream of it has several in a commit that follows another within
-`NEXT_SECONDS`, and then it pauses too. First events, ends, and producers that are far ahead of the log end a pause.
+Group commit: while one commit is under way, events gather for the next, and for a moment longer in a busy process
+(`Gathering`).
 
 The writer knows streams by their backlogs. A backlog is dirty while events of it wait for a commit.
 """
@@ -17,7 +13,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from math import inf
 from typing import Final
 
 from ...contained import passes
@@ -30,18 +25,12 @@ from ...stores.appends import AllAppended, AppendReply, AppendRequest
 from ...stores.records import Status
 from ...stores.roles.stream_writes import StreamWrites
 from .backlog import Backlog, BacklogState
+from .gathering import Gathering
 from .last_commit import LastCommit, StoreHealth
 from .log_tally import LogTally
 
 __all__ = ["Writer"]
 
-BUSY_EVENTS: Final = 8
-STEADY_EVENTS: Final = 20
-STEADY_SECONDS: Final = 0.004
-NEXT_SECONDS: Final = 0.001
-PAUSE_SECONDS: Final = 0.004
-BURST_EVENTS: Final = 200
-BURST_PAUSE_SECONDS: Final = 0.01
 RETRY: Final = Backoff(0.05, 0.05)
 """The pause after a commit that failed: short, because the deadlines of the events that wait are short too."""
 MARGIN_SECONDS: Final = 0.05
@@ -79,40 +68,33 @@ class Writer:
         self._patience = clock
         self._dirty: dict[Backlog, None] = {}
         self._wake: asyncio.Future[None] | None = None
-        self._committed_at = -inf
-        self._counted_until = -inf
-        self._counted = 0
-        """Events of the commits begun in the `STEADY_SECONDS` up to `_counted_until`."""
+        self._gathering = Gathering(clock.loop)
         self._asked_at = 0.0
         """When the last commit was begun, on the clock that judges the store."""
-        self._pause = 0.0
-        """How long after the beginning of the last commit the next one begins at the earliest, in seconds."""
         self._retries = RETRY.retries()
-        self._pausing = False
-        self._urgent = False
-        """One of the dirty backlogs should not wait for company."""
         self._heeding = tally is not None
         """What is submitted concerns more than the next commit: the writer has nothing to do, or counts."""
 
     def submit(self, backlog: Backlog) -> None:
-        """The backlog has events to commit. Repeats are free; an urgent one ends a pause. Hot path: most come while the
-        writer commits or pauses."""
+        """The backlog has events to commit. Repeats are free; an urgent one hastens the next commit. Hot path: most
+        come while the writer commits or pauses."""
         self._dirty[backlog] = None
         if self._heeding or backlog.urgent:
             self._heed(backlog)
 
     def _heed(self, backlog: Backlog) -> None:
-        """Begin to commit, unless there is a pause that the backlog does not end."""
+        """Wake the writer if it has nothing to do, and hasten the next commit if the backlog is urgent."""
         if self._tally is not None:
             self._tally.watch(backlog)
         else:
             self._heeding = False
         if backlog.urgent:
-            self._urgent = True
-            if backlog.acked == 0 and backlog.first_commit is None and backlog.state is not _CLOSED:
-                self._expect_first(backlog)
-        elif self._pausing:
-            return
+            if backlog.acked == 0 and backlog.state is not _CLOSED:
+                self._gathering.hasten_for_first()
+                if backlog.first_commit is None:
+                    self._expect_first(backlog)
+            else:
+                self._gathering.end()
         wake = self._wake
         if wake is not None and not wake.done():
             wake.set_result(None)
@@ -173,30 +155,12 @@ class Writer:
                 self._wake, self._heeding = asyncio.get_running_loop().create_future(), True
                 await self._wake
                 self._wake = None
-            await self._gather()
+            await self._gathering.until_due()
             await self._commit()
-
-    async def _gather(self) -> None:
-        """Let a busy process's events gather for a moment, unless one of them should not wait."""
-        if not self._pause or self._urgent:
-            return
-        waiting = self._committed_at + self._pause - self._clock()
-        if waiting <= 0:
-            return
-        loop = asyncio.get_running_loop()
-        self._wake = wake = loop.create_future()
-        self._pausing = True
-        timer = loop.call_later(waiting, _resolve, wake)
-        try:
-            await wake
-        finally:
-            timer.cancel()
-            self._wake = None
-            self._pausing = False
 
     async def _commit(self) -> None:
         if not self._dirty:  # what waited went with its stream's end
-            self._urgent = False
+            self._gathering.as_planned()
             return
         now, asked_at = self._clock(), self._patience.time()
         dirty = iter(self._dirty)
@@ -215,17 +179,12 @@ class Writer:
         batch: Sequence[AppendRequest] = backlogs  # each is the request for its own events
         events = len(batch) + more
         self._dirty = dict.fromkeys(dirty)
-        self._urgent = bool(self._dirty)
         if not batch:
+            self._gathering.as_planned()
             return
-        if now >= self._counted_until:
-            self._counted_until, self._counted = now + STEADY_SECONDS, 0
-        self._counted += events
-        busy = events > BUSY_EVENTS or self._counted > STEADY_EVENTS
-        busy = busy or (more > 0 and now - self._committed_at < NEXT_SECONDS)
-        self._committed_at, self._pause = now, 0.0
-        if busy:
-            self._pause = PAUSE_SECONDS if events <= BURST_EVENTS else BURST_PAUSE_SECONDS
+        self._gathering.committing(now, events, several=more > 0)
+        if self._dirty:  # more than a commit carries
+            self._gathering.end()
         self._asked_at = asked_at
         if self._tally is not None:
             sizes = self._tally.sent(backlogs, batch, now)
@@ -356,8 +315,3 @@ def _degraded(backlog: Backlog, failure: Exception) -> Exception:
 def _sooner(seconds: float) -> float:
     """How much of the time that this process waits the store is given."""
     return max(seconds - MARGIN_SECONDS, seconds / 2)
-
-
-def _resolve(wake: asyncio.Future[None]) -> None:
-    if not wake.done():
-        wake.set_result(None)
