@@ -57,6 +57,7 @@ KNOWN: Final = {
     "web.response.stream_response.StreamResponse._send_stream": "raised by its response (test_sending_task.py)",
     "web.endpoint.returned_response._items_beside": "fails who iterates (test_returned_lifetimes.py)",
     "telemetry.audit.line_writer.LineWriter._start": "tells of what fails in the log (telemetry/test_audit_file.py)",
+    "web.endpoint.threaded_call.threaded_call": "awaited by its caller; one that is left closes what comes of it",
     "web.endpoint.threaded_iterator.ThreadedIterator.__init__": "its `finally` tells the loop (tests/web/endpoint)",
 }
 """Where tasks and threads are begun: who is told of their end."""

@@ -8,11 +8,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from functools import partial
 from typing import cast
 
-import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, FaultError
 from ...runtime import LiveStream, Runtime
 from ...runtime.producing.item_source import ItemSource
 from ...runtime.request import Ending
@@ -30,6 +29,7 @@ from .response_items import items_of
 from .returned_response import ReturnedStream, aclose_if_possible, stream_of
 from .run import Run
 from .signature import EndpointKind
+from .threaded_call import close_unread, threaded_call
 from .threaded_iterator import ThreadedIterator
 
 __all__ = ["EndpointCall"]
@@ -131,7 +131,7 @@ class EndpointCall:
 
     async def _returned_by(self, run: Run | None) -> object:
         if self._signature.kind is EndpointKind.FUNCTION:
-            result = await anyio.to_thread.run_sync(self._call, run, abandon_on_cancel=True)
+            result = await threaded_call(partial(self._call, run))
         else:
             result = self._call(run)
         return await result if inspect.isawaitable(result) else result
@@ -169,7 +169,12 @@ class EndpointCall:
         if isinstance(returned, AsyncIterable):
             items = aiter(returned)
         else:
-            items = ThreadedIterator(lambda: iter(returned), self._sync_streams.take(), stream)
+            try:
+                slot = self._sync_streams.take()
+            except FaultError:
+                await close_unread(returned)
+                raise
+            items = ThreadedIterator(lambda: iter(returned), slot, stream)
         write = self._configuration.write_item
         if write is not None:
             source.close_later(items)  # a generator around it that is never begun would close nothing
