@@ -101,6 +101,19 @@ async def test_an_erasure_mark_ahead_of_the_clock_is_heeded_without_any_other_no
     assert registered(await try_register(store, new)).created_at > mark_us / 1_000_000
 
 
+async def test_nothing_is_read_of_a_session_that_is_not_there(store: RedisStore, client: redis.Redis) -> None:
+    client.config_resetstat()
+    registered(await try_register(store, new_stream()))
+    assert not {"cmdstat_hmget", "cmdstat_zrange"} & client.info("commandstats").keys()
+
+
+async def test_a_stop_is_heeded_in_a_session_that_had_streams(store: RedisStore) -> None:
+    key = fresh_key()
+    await end(store, await begin(store, key))
+    assert await store.stop_pending_requests(key, seconds=60.0, limit=10)
+    assert registered(await try_register(store, new_stream(key), arrived=30.0)).stop_requested
+
+
 async def test_a_stop_is_heeded_without_any_other_note(store: RedisStore) -> None:
     new = new_stream()
     assert await store.stop_pending_requests(new.ref.key, seconds=60.0, limit=10)
