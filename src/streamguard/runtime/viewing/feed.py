@@ -11,15 +11,16 @@ import asyncio
 import math
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final
 
 from ...faults import Fault
 from ...values import EventKind, Position
 from ...wire import UNDECIDED
 from ...wire.base import DataLineProtocol, WireProtocol
 from ...wire.sse import DIGITS, KEPT_DIGITS, LF
+from .feed_viewer import FeedViewer
 
-__all__ = ["CHUNK_BYTES", "EVENT_BYTES", "Feed", "FeedMode", "FeedViewer"]
+__all__ = ["CHUNK_BYTES", "EVENT_BYTES", "Feed", "FeedMode"]
 
 _DATA: Final = EventKind.DATA
 
@@ -40,13 +41,6 @@ class FeedMode(Enum):
     """The newest, bounded in bytes. The log has the others."""
     ALL = "all"
     """Every event from now on: the log is lost, so nothing else has them. `max_stream_bytes` bounds them."""
-
-
-class FeedViewer(Protocol):
-    """One that reads a feed."""
-
-    def protocol_decided(self, protocol: WireProtocol) -> None:
-        """The feed's stream had not said in what protocol it speaks, and now has."""
 
 
 class Feed:
@@ -346,12 +340,15 @@ class Feed:
                 end += 1
             end = max(end, index + 1)
         last = self.base + end
-        if self._simple is not None:
-            prefix = self._id_prefix if ids else None
-            parts = self.protocol.blocks(after + 1, self._kinds_of(after + 1, last), self.data[index:end], prefix)
+        if self._simple is None:
+            chunk = b"".join([self.frame(seq, ids=ids) for seq in range(after + 1, last + 1)])
         else:
-            parts = [self.frame(seq, ids=ids) for seq in range(after + 1, last + 1)]
-        chunk = b"".join(parts)
+            prefix = self._id_prefix if ids else None
+            if last == after + 1:
+                chunk = self.protocol.block(last, self.kinds.get(last, _DATA), self.data[index], prefix)
+            else:
+                kinds = self._kinds_of(after + 1, last)
+                chunk = b"".join(self.protocol.blocks(after + 1, kinds, self.data[index:end], prefix))
         if simple and end == stop:
             self._taken = after, last, chunk
         return chunk, last
