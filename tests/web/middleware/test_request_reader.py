@@ -105,6 +105,25 @@ def test_a_body_is_read_whole_once_and_in_order(pieces: list[bytes], steps: list
     assert seen == []  # no disconnect before the stream ended
 
 
+@pytest.mark.parametrize("held_meanwhile", [False, True])
+async def test_a_reader_that_is_cancelled_leaves_the_next_message_to_another(held_meanwhile: bool) -> None:
+    """Also to the one that reads ahead, which begins behind it."""
+    waiting: asyncio.Queue[Message] = asyncio.Queue()
+    reader = RequestReader(waiting.get, limit=lambda: None)
+    first = asyncio.create_task(reader.receive())
+    await asyncio.sleep(0)
+    if held_meanwhile:
+        held(reader)
+    second = asyncio.create_task(reader.receive())
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait({first})
+    message: Message = {"type": "http.request", "body": b"all", "more_body": False}
+    waiting.put_nowait(message)
+    assert await asyncio.wait_for(second, 10) == message
+    assert first.cancelled()
+
+
 async def test_what_a_layer_outside_raises_reaches_whoever_reads() -> None:
     fail = asyncio.Event()
 
