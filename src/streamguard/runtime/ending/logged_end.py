@@ -69,7 +69,7 @@ class LoggedEnd:
         else:
             show_close(stream, close, reply, seal.held, result)
             if reply.status is Status.NOT_SEALED:
-                await self._bury(stream, seal, result)
+                await self._end_short_log(stream, seal, result)
             elif stream.owned():
                 report_end(self._observe, stream, seal.outcome, result, seal.fault)
 
@@ -94,7 +94,7 @@ class LoggedEnd:
             if answer.seal == seal:
                 reply = await self._attempts.until_given_up(carry_out)
             elif answer.result is SealResult.LOG_BEHIND:
-                await self._bury(stream, seal, result)
+                await self._end_short_log(stream, seal, result)
                 return
         closed = reply is not None and reply.status in (Status.OK, Status.DUPLICATE)
         logged = said.closed_by(close) if closed else None
@@ -111,7 +111,7 @@ class LoggedEnd:
         status = _NOT_CLOSED.get(answer.result, Status.GONE)
         return AppendReply(status, 0, stop_requested=False)
 
-    async def _bury(self, stream: LiveStream, seal: Seal, result: EndResult) -> None:
+    async def _end_short_log(self, stream: LiveStream, seal: Seal, result: EndResult) -> None:
         """End a log that lacks events which this process does not append again, and report the stream's end. What is
         owed is done from what this process has. If that is not enough, the stream is left to whoever finds it, who
         saves what is left in the log."""
