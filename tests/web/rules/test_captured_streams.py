@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from streamguard import StreamGuard, StreamGuardMiddleware, StreamRule
+from streamguard import StreamCutError, StreamGuard, StreamGuardMiddleware, StreamRule
 from streamguard.messages import MemoryMessageStore
 from streamguard.quota import Quota
 from streamguard.values import SessionKey
@@ -251,6 +251,25 @@ async def test_a_stream_whose_first_event_is_late_is_an_http_answer() -> None:
     async with client_of(app) as client:
         answer = await client.post(PATH, json={"id": "s"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "provider_timeout")
+
+
+async def test_a_stream_whose_headers_take_longer_than_its_first_event_may() -> None:
+    gate = Gate()
+
+    async def endpoint(request: Request) -> Response:
+        await gate.wait()
+        return StreamingResponse(said()(request), media_type="text/event-stream")
+
+    guard = make_guard(first_item_seconds=0.1)
+    async with client_of(guarding(guard, endpoint)) as client:
+        asking = asyncio.ensure_future(client.post(PATH, json={"id": "s"}))
+        await gate.reached.wait()
+        with pytest.raises(StreamCutError):  # one that began after it, and may not
+            async with guard.start("ann", "another"):
+                await asyncio.Event().wait()
+        gate.open()
+        assert (await asking).content == transcript(CHAT)
+        assert await ended(client) == "completed"
 
 
 async def test_what_an_application_does_after_its_response_delays_nothing() -> None:

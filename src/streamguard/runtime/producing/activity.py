@@ -12,12 +12,14 @@ __all__ = ["Activity"]
 class Activity:
     """The times of one stream, in the event loop's seconds.
 
-    The producer counts `items`, the stream notes its cancellation and its request's presence; everything else is the
-    watchdog's.
+    The producer counts `items`, the stream notes its cancellation and its request's presence, a rule when its
+    application answered; everything else is the watchdog's.
     """
 
     opened_at: float
     clock: Callable[[], float]
+    first_item_seconds: float | None = None
+    """How long its endpoint may take to give the first item; None for the setting of that name."""
     items: int = 0
     """How many items the endpoint has given so far."""
     items_seen: int = 0
@@ -68,6 +70,11 @@ class Activity:
         if self.items != self.items_seen or held_back:
             self.items_seen, self.last_item_at = self.items, now
         return now - self.last_item_at
+
+    def answered(self, first_item_seconds: float) -> None:
+        """Its endpoint began to answer only now: its first item may take so long from here on."""
+        self.first_item_seconds = first_item_seconds
+        self.last_item_at = self.clock()
 
     def extend(self, seconds: float) -> None:
         """This process stood still for so long and could hear nobody: that time counts against no endpoint."""

@@ -96,7 +96,7 @@ class LiveStream:
         self.protocol: WireProtocol = request.protocol
         """What it speaks, and the message that it makes: both change once its first item decides."""
         self.message_id: str = request.message_id
-        self.activity: Activity = Activity(opened_at, budget.loop.time)
+        self.activity: Activity = Activity(opened_at, budget.loop.time, request.first_item_seconds)
         self.backlog: Backlog = Backlog(
             feed=self.feed,
             ref=ref,

@@ -102,7 +102,7 @@ class Watchdog:
         silent = activity.silent_seconds(now, held_back=stream.backlog.over_capacity and not stream.degraded)
         if age > (request.max_stream_seconds or settings.max_stream_seconds):
             code, reason = FaultCode.TOO_LONG, "max_stream_seconds"
-        elif activity.items == 0 and silent > (request.first_item_seconds or settings.first_item_seconds):
+        elif activity.items == 0 and silent > (activity.first_item_seconds or settings.first_item_seconds):
             code, reason = FaultCode.PROVIDER_TIMEOUT, "first_item_seconds"
         elif activity.items > 0 and silent > (request.stall_seconds or settings.stall_seconds):
             code, reason = FaultCode.STALLED, "stall_seconds"

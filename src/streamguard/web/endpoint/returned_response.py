@@ -36,7 +36,6 @@ from ..headers import RawHeaders, plain_lines
 from .called_response import CalledResponse
 
 __all__ = [
-    "UI_MESSAGE_HEADER",
     "ResponseHead",
     "ReturnedStream",
     "WholeResponse",
@@ -45,8 +44,7 @@ __all__ = [
     "stream_of",
 ]
 
-UI_MESSAGE_HEADER: Final = "x-vercel-ai-ui-message-stream"
-_UI_MESSAGE_NAME: Final = UI_MESSAGE_HEADER.encode()
+_UI_MESSAGE_HEADER: Final = b"x-vercel-ai-ui-message-stream"
 Chunks = AsyncIterator[object]
 
 
@@ -73,18 +71,18 @@ class ReturnedStream(NamedTuple):
     """How its body is compressed; empty if it is not."""
 
     @classmethod
-    def of(cls, response: Response, head: ResponseHead, chunks: Chunks) -> ReturnedStream:
+    def of(cls, type_name: str, head: ResponseHead, chunks: Chunks) -> ReturnedStream:
         """The stream of a response with this head and body."""
         lines = dict(
             reversed(head.raw_headers)
         )  # of several lines the first counts; Starlette's `Headers` takes longer
         encoding = lines.get(b"content-encoding", b"").decode("latin-1").strip().lower()
         return cls(
-            type(response).__name__,
+            type_name,
             head,
             chunks,
             _media_type(lines.get(b"content-type", b"")),
-            _UI_MESSAGE_NAME in lines,
+            _UI_MESSAGE_HEADER in lines,
             "" if encoding == "identity" else encoding,
         )
 
@@ -134,7 +132,7 @@ def _sends_like(response: Response, base: type[StreamingResponse]) -> bool:
 
 def _stream(response: Response, chunks: Chunks) -> ReturnedStream:
     head = ResponseHead(response.status_code, plain_lines(response.raw_headers), getattr(response, "background", None))
-    return ReturnedStream.of(response, head, chunks)
+    return ReturnedStream.of(type(response).__name__, head, chunks)
 
 
 async def _one_chunk(response: Response) -> Chunks:
@@ -242,7 +240,7 @@ async def _called_stream(response: Response, request: Request) -> ReturnedStream
     except BaseException:
         await chunks.aclose()
         raise
-    return ReturnedStream.of(response, ResponseHead(status_code, headers, background), chunks)
+    return ReturnedStream.of(type(response).__name__, ResponseHead(status_code, headers, background), chunks)
 
 
 class WholeResponse(Response):

@@ -82,6 +82,8 @@ class InnerCall(DivertedItems):
         the task that iterates this waits for a piece."""
         self._failure: Exception | None = None
         """What that raised."""
+        self._first: Callable[[], Awaitable[bytes]] | None = None
+        """See `beginning_with`."""
         self._on_unfinished: Callable[[], Awaitable[bool]] | None = None
         self._on_rest: Callable[[asyncio.Task[None]], None] | None = None
 
@@ -120,6 +122,12 @@ class InnerCall(DivertedItems):
         self._on_unfinished = on_unfinished
         self._on_rest = on_rest
 
+    def beginning_with(self, first: Callable[[], Awaitable[bytes]]) -> Self:
+        """Iterate this for the piece that `first` makes of the beginning, then for all that it left; for nothing at all
+        if it returns an empty one."""
+        self._first = first
+        return self
+
     def divert(self, take: Callable[[object], bool]) -> None:
         """See `DivertedItems.divert`."""
         self._diverting = take
@@ -141,12 +149,18 @@ class InnerCall(DivertedItems):
         return self
 
     async def __anext__(self) -> bytes:
-        """The next piece of the body, as the application sent it.
+        """The next piece of the body, as the application sent it, except for the one of `beginning_with`.
 
         Raises:
             UnfinishedResponseError: the call ended without the last piece.
             Exception: what the application raises, also if a `BaseHTTPMiddleware` sent the last piece for it.
         """
+        if self._first is not None:
+            first, self._first = self._first, None
+            beginning = await first()
+            if not beginning:
+                raise StopAsyncIteration
+            return beginning
         while not self._whole:
             failure, self._failure = self._failure, None
             if failure is not None:
@@ -180,6 +194,7 @@ class InnerCall(DivertedItems):
 
     async def aclose(self) -> None:
         """End the call, and wait for its end. A call that was passed on, or whose rest was taken over, goes on."""
+        self._first = None  # which leads back here
         if self.use in (Use.PASSED, Use.DROPPED):
             return
         self.use = Use.DROPPED

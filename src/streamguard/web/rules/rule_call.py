@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import Collection
 from functools import partial
 from typing import Final
 
 from starlette.background import BackgroundTask
-from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from ...deadlines import Deadline
-from ...errors import FaultError, NotStartedError
+from ...errors import NotStartedError
 from ...faults import Fault, FaultCode
 from ...runtime import LiveStream, Runtime
-from ...runtime.producing.item_source import ItemSource
 from ...runtime.request import Ending
 from ...values import Outcome
 from ...wire import protocol_named, recognise
-from ...wire.base import WireProtocol
 from ...wire.recognition import MOST_BYTES
 from ..endpoint.endpoint_result import EndpointResult
-from ..endpoint.returned_response import UI_MESSAGE_HEADER, ResponseHead, media_type_of
-from ..headers import plain_lines
+from ..endpoint.returned_response import ResponseHead, ReturnedStream
+from ..headers import RawHeaders
 from ..middleware.exchange import exchange_of
 from ..misuse import Misuse
 from .inner_call import InnerCall
@@ -65,16 +61,13 @@ class RuleCall:
         """Let the runtime call the application as the stream's producer. Returns what to wait for: the head of the
         stream, or the response that is passed on."""
         result = EndpointResult()
-        runtime.launch(stream, lambda: ItemSource(lambda source: self._first_pieces(runtime, stream, result, source)))
+        runtime.launch(stream, lambda: self._call.beginning_with(lambda: self._first_piece(runtime, stream, result)))
         return result
 
-    async def _first_pieces(
-        self, runtime: Runtime, stream: LiveStream, result: EndpointResult, source: ItemSource
-    ) -> AsyncGenerator[object, None]:
-        """Call the application, and give the beginning of its stream, by which its protocol is decided; `source` is
-        handed the others."""
+    async def _first_piece(self, runtime: Runtime, stream: LiveStream, result: EndpointResult) -> bytes:
+        """Call the application. Returns the beginning of its stream, by which its protocol is decided; nothing for a
+        response that is passed on."""
         call = self._call
-        source.close_later(call)
 
         async def end_unfinished() -> bool:
             """Some applications end their streams when the server begins to stop: sse-starlette's, for example."""
@@ -86,22 +79,26 @@ class RuleCall:
 
         try:
             start = await call.head()
-            raw_headers = [] if start is None else _headers_of(start)
-            headers = Headers(raw=raw_headers)
-            media_type = media_type_of(headers)
-            if start is None or start["status"] not in _STREAMED or media_type not in self._media_types:
+            captured = None if start is None else self._captured(start)
+            if captured is None:
                 self._pass_on(start, stream, result)
                 await asyncio.sleep(0)  # where the cancellation arrives
-                return
-            self._check_encoding(headers)
+                return b""
+            if captured.encoding:
+                raise Misuse.RULE_COMPRESSED.error(rule=self._name, given=captured.encoding)
             call.capture(on_unfinished=end_unfinished, on_rest=partial(_adopt, runtime))
-            result.resolve(ResponseHead(start["status"], raw_headers, None))
+            result.resolve(captured.head)
         finally:
             result.resolve(None)
-        beginning = await self._beginning(media_type, headers, stream)
-        if beginning:
-            yield beginning
-            source.hand_over(call)
+        stream.activity.answered(self._first_item_seconds)
+        return await self._beginning(captured, stream)
+
+    def _captured(self, start: Message) -> ReturnedStream | None:
+        """The response that begins so, as a stream; None for one that is passed on."""
+        if start["status"] not in _STREAMED:
+            return None
+        found = ReturnedStream.of(self._name, ResponseHead(start["status"], _headers_of(start), None), self._call)
+        return found if found.media_type in self._media_types else None
 
     def _pass_on(self, start: Message | None, stream: LiveStream, result: EndpointResult) -> None:
         self._call.pass_on()
@@ -113,49 +110,29 @@ class RuleCall:
         result.resolve(PassedResponse(self._call, status))
         stream.cancel(Ending(Outcome.FAILED, None, status=status))
 
-    def _check_encoding(self, headers: Headers) -> None:
-        encoding = headers.get("content-encoding", "identity").strip().lower()
-        if encoding != "identity":
-            raise Misuse.RULE_COMPRESSED.error(rule=self._name, given=encoding)
-
-    async def _beginning(self, media_type: str, headers: Headers, stream: LiveStream) -> bytes:
-        """The first pieces of the stream, by which its protocol is decided where its rule names none.
-
-        Raises:
-            FaultError: `provider_timeout`.
-        """
-        undecided = stream.speaking.undecided
-        ui_message = UI_MESSAGE_HEADER in headers
-
-        def decided(beginning: bytes) -> WireProtocol | None:
-            return recognise(media_type, ui_message, beginning) if undecided else stream.protocol
-
-        beginning = self._call.at_once() or b""  # what is here needs no timer: measured, 1 % of a short stream
-        protocol = decided(beginning) if beginning else None
-        if protocol is None:
-            limit = Deadline.after(self._first_item_seconds).limit()
-            try:
-                async with limit:
-                    beginning = beginning or await anext(self._call, b"")
-                    while (
-                        (protocol := decided(beginning)) is None
-                        and len(beginning) < MOST_BYTES
-                        and (more := await anext(self._call, b""))
-                    ):
-                        beginning += more
-            except TimeoutError:
-                if not limit.expired:
-                    raise
-                raise FaultError(Fault.of(FaultCode.PROVIDER_TIMEOUT, reason="first_item_seconds")) from None
-        if undecided:
-            protocol = protocol or protocol_named("opaque")
-            stream.speak(protocol, protocol.message_id_in(beginning))
+    async def _beginning(self, captured: ReturnedStream, stream: LiveStream) -> bytes:
+        """The first pieces of the stream, by which its protocol is decided where its rule names none."""
+        call = self._call
+        beginning = call.at_once() or b""
+        if not beginning:
+            beginning = await anext(call, b"")
+        if not stream.speaking.undecided:
+            return beginning
+        media_type, ui_message = captured.media_type, captured.is_ui_message
+        while (
+            (protocol := recognise(media_type, ui_message, beginning)) is None
+            and len(beginning) < MOST_BYTES
+            and (more := await anext(call, b""))
+        ):
+            beginning += more
+        protocol = protocol or protocol_named("opaque")
+        stream.speak(protocol, protocol.message_id_in(beginning))
         return beginning
 
 
-def _headers_of(start: Message) -> list[tuple[bytes, bytes]]:
+def _headers_of(start: Message) -> RawHeaders:
     """The headers of a response. Their names should be in lower case, but servers take any, and so do clients."""
-    return [(name.lower(), value) for name, value in plain_lines(start.get("headers", ()))]
+    return [(bytes(name).lower(), bytes(value)) for name, value in start.get("headers", ())]
 
 
 class PassedResponse(Response):
@@ -163,7 +140,7 @@ class PassedResponse(Response):
 
     def __init__(self, call: InnerCall, status_code: int) -> None:
         self.status_code = status_code
-        self.raw_headers: list[tuple[bytes, bytes]] = []
+        self.raw_headers: RawHeaders = []
         self.body = b""
         self.background: BackgroundTask | None = None
         self._call = call
