@@ -53,13 +53,14 @@ class StreamGuardMiddleware:
             raise ConfigurationError("StreamGuardMiddleware without rules guards nothing: give rules=[StreamRule(…)]")
         self.app = app
         self._rules = guard.rule_table(given, app)
-        self._layer = OutermostLayer(self)
+        self._layer = OutermostLayer(self, app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._rules.rule_for(scope) is None:
+        candidates = self._rules.candidates(scope) if scope["type"] == "http" else ()
+        if not candidates:
             await self.app(scope, receive, send)
         elif EXCHANGE in scope:
-            await self._rules.answer(scope, receive, send)
+            await self._rules.answer(candidates, scope, receive, send)
         else:
             await self._layer(scope, receive, send)
 

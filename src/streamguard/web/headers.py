@@ -26,6 +26,7 @@ __all__ = [
     "plain_lines",
     "request_id_of",
     "stream_headers",
+    "without_encodings",
 ]
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -69,6 +70,14 @@ def header_names(scope: Scope) -> Collection[bytes]:
     A request is asked for eight headers, of which nearly none has one. Starlette's `Headers` takes six calls to say so.
     """
     return dict(scope["headers"])
+
+
+def without_encodings(headers: RawHeaders) -> RawHeaders:
+    """A request's header lines without those that say which encodings its client takes; the very same if there are
+    none."""
+    if b"accept-encoding" not in dict(headers):
+        return headers
+    return [line for line in headers if line[0] != b"accept-encoding"]
 
 
 def header_of(scope: Scope, name: bytes) -> str | None:

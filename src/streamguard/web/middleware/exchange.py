@@ -9,9 +9,9 @@ from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
 from starlette.requests import Request
-from starlette.types import Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from ..headers import RawHeaders
+from ..headers import RawHeaders, header_of
 from .application_call import ApplicationCall
 from .request_reader import RequestReader, declared_length
 
@@ -24,6 +24,7 @@ __all__ = [
     "ResponseState",
     "exchange_of",
     "reader_of",
+    "reading_through",
 ]
 
 EXCHANGE: Final = "streamguard.exchange"
@@ -101,16 +102,19 @@ def exchange_of(scope: Scope) -> Exchange:
 
 
 def reader_of(request: Request, exchange: Exchange) -> RequestReader:
-    """The reader of an endpoint's request, whose exchange that is; a new one around the request's own `receive` where
-    no layer put one there.
-
-    From here on the request reads through it, for every holder of the request.
-    """
-    reader = exchange.reader
-    if reader is None:
-        declared = declared_length(request.headers.get("content-length"))
-        reader = exchange.reader = RequestReader(request.receive, limit=lambda: None, declared=declared)
-        request._receive = reader.receive  # noqa: SLF001 -- dependencies hold this very object, and it has no other door
-    else:
-        request._receive = reader.outlasting(request.receive)  # noqa: SLF001 -- likewise
+    """The reader of an endpoint's request, whose exchange that is. From here on the request reads through it, for every
+    holder of the request."""
+    # Dependencies hold this very object, and it has no other door.
+    reader, request._receive = reading_through(exchange, request.scope, request.receive)  # noqa: SLF001
     return reader
+
+
+def reading_through(exchange: Exchange, scope: Scope, receive: Receive) -> tuple[RequestReader, Receive]:
+    """The reader of a request, and a `receive` that reads through it in the place of `receive`. A new reader where no
+    layer put one there."""
+    reader = exchange.reader
+    if reader is not None:
+        return reader, reader.outlasting(receive)
+    declared = declared_length(header_of(scope, b"content-length"))
+    reader = exchange.reader = RequestReader(receive, limit=lambda: None, declared=declared)
+    return reader, reader.receive

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..application.guarded_endpoint import EndpointLookup, Guarded
 from ..application.rule_search import RuleSearch
-from ..headers import EXPOSE_NAME, RawHeaders, expose, plain_lines
+from ..headers import EXPOSE_NAME, RawHeaders, expose, plain_lines, without_encodings
 from ..misuse import Misuse
 from .application_call import ApplicationCall
 from .base_http_middleware import break_connection, runs_in_base_http_middleware
@@ -57,8 +57,8 @@ class OutermostLayer:
         layered = _LayeredExchange(self.app, self._lookup, exchange, scope, send, self._rule_for(scope))
         endpoint = layered.endpoint()
         if endpoint is not None and endpoint.reads_plain:
-            headers = [line for line in scope["headers"] if line[0].lower() != b"accept-encoding"]
-            if len(headers) < len(scope["headers"]):  # else the rule that was found for this scope is found no more
+            headers = without_encodings(scope["headers"])
+            if headers is not scope["headers"]:  # else the rule that was found for this scope is found no more
                 scope = {**scope, "headers": headers}
         try:
             if endpoint is None:

@@ -21,7 +21,7 @@ from ...wire import protocol_named, recognise
 from ...wire.recognition import MOST_BYTES
 from ..endpoint.endpoint_result import EndpointResult
 from ..endpoint.returned_response import ResponseHead, ReturnedStream
-from ..headers import RawHeaders
+from ..headers import RawHeaders, without_encodings
 from ..middleware.exchange import exchange_of
 from ..misuse import Misuse
 from .inner_call import InnerCall
@@ -152,22 +152,22 @@ class PassedResponse(Response):
 def _inner_scope(scope: Scope) -> Scope:
     """The scope of the application inside. A compressed stream could not be logged event by event, so the application
     does not see which encodings the client takes."""
-    headers = [line for line in scope["headers"] if line[0].lower() != b"accept-encoding"]
     _have_litestar_read_them(scope)
-    asgi = {**scope.get("asgi", {})}
+    asgi = scope.get("asgi", {})
     if asgi.get("spec_version", "2.0") > _SPEC_VERSION:
         # From 2.4 on Starlette takes every OSError, also one of the body, for a client that left. And it watches for no
         # such client: a response that is passed on would notice with its next piece only, and its background task would
         # not run. Measured, 2.4 would save an eighth of a stream of one event: a task group, and two turns of the loop.
-        asgi["spec_version"] = _SPEC_VERSION
-    return {**scope, "headers": headers, "asgi": asgi}
+        asgi = {**asgi, "spec_version": _SPEC_VERSION}
+    return {**scope, "headers": without_encodings(scope["headers"]), "asgi": asgi}
 
 
 def _have_litestar_read_them(scope: Scope) -> None:
     """Litestar keeps the headers that it has read once beside the scope, and would go on with those."""
-    types, state = sys.modules.get("litestar.types"), scope.get("state")
+    state = scope.get("state")
     kept = state.get("_ls_connection_state") if isinstance(state, dict) else None
-    if types is not None and kept is not None:
+    types = None if kept is None else sys.modules.get("litestar.types")
+    if kept is not None and types is not None:
         kept.headers = types.Empty
 
 

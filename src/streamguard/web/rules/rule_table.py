@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ...observations import Observation
@@ -14,7 +13,7 @@ from ..application.guarded_endpoint import Guarded
 from ..application.route_tree import first_match, routes_of
 from ..guard_context import GuardContext
 from ..middleware.body_too_large import BodyTooLargeError
-from ..middleware.exchange import exchange_of, reader_of
+from ..middleware.exchange import exchange_of, reading_through
 from ..routes.paths import may_be_own
 from ..routes.route import own_route
 from .matched_request import MatchedRequest
@@ -23,15 +22,14 @@ from .rule_checks import advice, problems
 from .rule_endpoint import RuleEndpoint
 from .stream_rule import StreamRule
 
-__all__ = ["RuleTable"]
-
+__all__ = ["Candidate", "RuleTable"]
 
 _SCOPE_KEY: Final = "streamguard.rules"
 _NAMED: Final = re.compile(r"\(\?P<\w+>")
 """The beginning of a named group: the patterns of several rules may have parameters of the same name."""
 
 
-class _Candidate(NamedTuple):
+class Candidate(NamedTuple):
     """A rule whose path and methods match a request."""
 
     endpoint: RuleEndpoint
@@ -47,10 +45,10 @@ class _Found(NamedTuple):
     root_path: str | None
     headers: object
     """A `Host` route may look at them."""
-    candidates: Sequence[_Candidate]
+    candidates: Sequence[Candidate]
 
     @classmethod
-    def of(cls, table: RuleTable, scope: Scope, candidates: Sequence[_Candidate]) -> _Found:
+    def of(cls, table: RuleTable, scope: Scope, candidates: Sequence[Candidate]) -> _Found:
         return cls(table, scope["method"], scope["path"], scope.get("root_path"), scope["headers"], candidates)
 
     def is_of(self, table: RuleTable, scope: Scope) -> bool:
@@ -96,31 +94,31 @@ class RuleTable:
         """Matches the paths of all rules that match more than one."""
 
     def rule_for(self, scope: Scope) -> Guarded | None:
-        """The first rule that may match the request; None if none does. Hot path: most requests match none."""
+        """The first rule that may match the request; None if none does."""
+        candidates = self.candidates(scope)
+        return candidates[0].endpoint if candidates else None
+
+    def candidates(self, scope: Scope) -> Sequence[Candidate]:
+        """The rules that may match the request, as far as its path and method tell. Hot path: most requests match
+        none."""
         known: _Found | None = scope.get(_SCOPE_KEY)
         if known is not None and known.is_of(self, scope):
-            return known.candidates[0].endpoint
+            return known.candidates
         if scope["method"] not in self._methods:
-            return None
+            return ()
         path = path_below_mount(scope)
         if path not in self._exact and (self._pattern is None or self._pattern(path) is None):
-            return None
+            return ()
         found = self._candidates(scope, path)
-        if not found:
-            return None
-        scope[_SCOPE_KEY] = _Found.of(self, scope, found)
-        return found[0].endpoint
+        if found:
+            scope[_SCOPE_KEY] = _Found.of(self, scope, found)
+        return found
 
-    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request that may match: by the first rule whose condition holds, or by the application alone."""
-        seen = Request(scope, receive)
-        reader_of(seen, exchange_of(scope))
-        matched = MatchedRequest.of(self._app, scope, seen.receive, self._context.settings.max_request_bytes)
-        known: _Found | None = scope.get(_SCOPE_KEY)
-        if known is not None and known.is_of(self, scope):
-            candidates = known.candidates
-        else:
-            candidates = self._candidates(scope, path_below_mount(scope))
+    async def answer(self, candidates: Sequence[Candidate], scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that may match: by the first of the candidates whose condition holds, or by the application
+        alone."""
+        _, receive_through = reading_through(exchange_of(scope), scope, receive)
+        matched = MatchedRequest.of(self._app, scope, receive_through, self._context.settings.max_request_bytes)
         for endpoint, parameters in candidates:
             matched.match(parameters)
             try:
@@ -144,10 +142,10 @@ class RuleTable:
             raise report.error()
         return [report.observation() for report in advice(self._app)]
 
-    def _candidates(self, scope: Scope, path: str) -> Sequence[_Candidate]:
+    def _candidates(self, scope: Scope, path: str) -> Sequence[Candidate]:
         method = scope["method"]
         matches = [
-            _Candidate(endpoint, parameters)
+            Candidate(endpoint, parameters)
             for endpoint in self._endpoints
             if method in endpoint.rule.methods and (parameters := endpoint.rule.pattern.match(path)) is not None
         ]
