@@ -31,6 +31,7 @@ from ..stores.store import StreamStore
 from .drain_state import DrainState
 from .ending.closing import Closing
 from .ending.drain import Drain
+from .ending.end_reports import EndReports
 from .ending.finaliser import Finaliser
 from .ending.store_attempts import StoreAttempts
 from .ending.takeover import Takeover
@@ -167,6 +168,7 @@ class Assembly:
 
         # Ending.
         closing = Closing(store, settings, tally=tally)
+        end_reports = EndReports(observe, count=counters.ended)
         end_steps = EndSteps(self.saving, self.settlements, observe=observe)
         finaliser = Finaliser(
             store,
@@ -176,7 +178,7 @@ class Assembly:
             end_steps=end_steps,
             leave_to_end=self.writer.leave_to_end,
             tally=tally,
-            observe=observe,
+            reports=end_reports,
             given_up=lambda: self.drain_state.given_up,
         )
         self.takeover: Takeover = Takeover(

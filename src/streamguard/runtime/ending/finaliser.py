@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...errors import StoreCorruptError
-from ...observations import Observer
 from ...saving.end_steps import EndResult, EndSteps
 from ...settings import Settings
 from ...stores.breaker import Breaker
@@ -27,12 +26,12 @@ from ..producing.stream import LiveStream
 from ..request import Ending
 from .closing import Closing
 from .end_events import close_open_parts, proposed_seal
+from .end_reports import EndReports
 from .late_end import LateEnd
 from .local_steps import LocalSteps
 from .logged_end import LoggedEnd
 from .one_step_end import OneStepEnd
 from .sealing import Sealing, SealResult, flushed
-from .shown_end import report_end
 from .store_attempts import StoreAttempts
 from .tombstone import Tombstone
 from .unlogged_end import UnloggedEnd
@@ -52,20 +51,20 @@ class Finaliser:
         closing: Closing,
         leave_to_end: Callable[[Backlog], LastCommit | None],
         tally: LogTally | None,
-        observe: Observer,
+        reports: EndReports,
         end_steps: EndSteps,
         given_up: Callable[[], bool],
     ) -> None:
         """`leave_to_end`: see `Writer`. `given_up` says whether retries against an unreachable store should end (the
         drain is over)."""
-        self._observe = observe
+        self._reports = reports
         self._steps = steps = LocalSteps(end_steps, store, breaker)
         attempts = StoreAttempts(breaker, settings, given_up=given_up)
-        tombstone = Tombstone(store, attempts, settings, tally=tally, observe=observe)
+        tombstone = Tombstone(store, attempts, settings, tally=tally, reports=reports)
         self._sealing = Sealing(store, attempts)
-        self._one_step = OneStepEnd(store, attempts, closing, leave_to_end=leave_to_end, observe=observe)
-        self._logged = LoggedEnd(attempts, self._sealing, steps, closing, tombstone, observe=observe)
-        self._late = LateEnd(self._sealing, steps, self._logged, tombstone, observe=observe)
+        self._one_step = OneStepEnd(store, attempts, closing, leave_to_end=leave_to_end, reports=reports)
+        self._logged = LoggedEnd(attempts, self._sealing, steps, closing, tombstone, reports=reports)
+        self._late = LateEnd(self._sealing, steps, self._logged, tombstone, reports=reports)
         self._unlogged = UnloggedEnd(steps, tombstone)
 
     async def finalise(self, stream: LiveStream, ending: Ending) -> None:
@@ -116,6 +115,6 @@ class Finaliser:
         stream.degrade("record_unreadable")
         if stream.feed.ended:  # its viewers have their end already; a sweep sees to the record
             stream.disown()
-            report_end(self._observe, stream, ending.outcome, EndResult(), ending.fault)
+            self._reports.ended(stream, ending.outcome, EndResult(), ending.fault)
         else:
             await self._unlogged.end(stream, ending)

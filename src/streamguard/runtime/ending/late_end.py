@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ...observations import Observer
 from ...stores.records import Seal
 from ..producing.stream import LiveStream
 from ..request import Ending
+from .end_reports import EndReports, Size
 from .local_steps import LocalSteps
 from .logged_end import LoggedEnd
 from .sealing import Sealing, SealResult
-from .shown_end import Size, report_end, show_unlogged_end
+from .shown_end import show_unlogged_end
 from .tombstone import Tombstone
 
 __all__ = ["LateEnd"]
@@ -19,13 +19,13 @@ class LateEnd:
     """Gives viewers their end at once, and writes it when the store is back."""
 
     def __init__(
-        self, sealing: Sealing, steps: LocalSteps, logged: LoggedEnd, tombstone: Tombstone, *, observe: Observer
+        self, sealing: Sealing, steps: LocalSteps, logged: LoggedEnd, tombstone: Tombstone, *, reports: EndReports
     ) -> None:
         self._sealing = sealing
         self._steps = steps
         self._logged = logged
         self._tombstone = tombstone
-        self._observe = observe
+        self._reports = reports
 
     async def end(self, stream: LiveStream, proposal: Seal) -> None:
         ending = Ending(proposal.outcome, proposal.fault)
@@ -40,10 +40,10 @@ class LateEnd:
             answer.seal is not None and await self._sealing.lost_when_back(stream)
         ):
             stream.disown()
-            report_end(self._observe, stream, proposal.outcome, saved, proposal.fault)
+            self._reports.ended(stream, proposal.outcome, saved, proposal.fault)
         elif answer.seal is not None:
             await self._logged.end_shown(stream, answer.seal, said)
         elif answer.result is SealResult.UNREACHABLE:
-            report_end(self._observe, stream, proposal.outcome, saved, proposal.fault)
+            self._reports.ended(stream, proposal.outcome, saved, proposal.fault)
         else:
             await self._tombstone.write(stream, ending, saved)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from ...observations import Observer
 from ...saving.end_steps import EndResult
 from ...stores.appends import AppendReply
 from ...stores.records import Close, Seal, Status
 from ..producing.stream import LiveStream
 from ..request import Ending
 from .closing import Closing
+from .end_reports import EndReports, Size
 from .local_steps import LocalSteps
 from .sealing import Sealing, SealResult
-from .shown_end import Size, report_end, show_close, show_unlogged_end
+from .shown_end import show_close, show_unlogged_end
 from .store_attempts import StoreAttempts
 from .tombstone import Tombstone
 
@@ -35,14 +35,14 @@ class LoggedEnd:
         closing: Closing,
         tombstone: Tombstone,
         *,
-        observe: Observer,
+        reports: EndReports,
     ) -> None:
         self._attempts = attempts
         self._sealing = sealing
         self._steps = steps
         self._closing = closing
         self._tombstone = tombstone
-        self._observe = observe
+        self._reports = reports
 
     async def end(self, stream: LiveStream, seal: Seal) -> None:
         """Finish and close while viewers wait; show them their end without ids if the store is away for the close, and
@@ -71,7 +71,7 @@ class LoggedEnd:
             if reply.status is Status.NOT_SEALED:
                 await self._end_short_log(stream, seal, result)
             elif stream.owned():
-                report_end(self._observe, stream, seal.outcome, result, seal.fault)
+                self._reports.ended(stream, seal.outcome, result, seal.fault)
 
     async def end_shown(self, stream: LiveStream, seal: Seal, said: Size) -> None:
         """Finish and close a stream whose viewers have their end already, once the store is back. `said` is what it
@@ -98,7 +98,7 @@ class LoggedEnd:
                 return
         closed = reply is not None and reply.status in (Status.OK, Status.DUPLICATE)
         logged = said.closed_by(close) if closed else None
-        report_end(self._observe, stream, seal.outcome, result, seal.fault, logged=logged)
+        self._reports.ended(stream, seal.outcome, result, seal.fault, logged=logged)
 
     async def _close_again(self, stream: LiveStream, seal: Seal, close: Close, result: EndResult) -> AppendReply | None:
         """An older snapshot came back between seal and close: put back what it lacks, and close as it was decided.
@@ -118,6 +118,6 @@ class LoggedEnd:
         if result.outbox_payload is not None:
             result = await (await self._steps.finish_unlogged(stream, seal)).when_saved()
         if result.unsaved:
-            report_end(self._observe, stream, seal.outcome, result, seal.fault)
+            self._reports.ended(stream, seal.outcome, result, seal.fault)
         else:
             await self._tombstone.write(stream, Ending(seal.outcome, seal.fault), result)

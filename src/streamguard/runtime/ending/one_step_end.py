@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 
 from ...errors import StoreUnavailableError
-from ...observations import Observer
 from ...saving.end_steps import EndResult
 from ...stores.appends import AppendReply
 from ...stores.records import Close, Seal, Status
@@ -17,7 +16,8 @@ from ..producing.stream import LiveStream
 from ..request import Ending
 from .closing import Closing
 from .end_events import proposed_seal
-from .shown_end import report_end, show_close
+from .end_reports import EndReports
+from .shown_end import show_close
 from .store_attempts import StoreAttempts
 
 __all__ = ["OneStepEnd"]
@@ -34,14 +34,14 @@ class OneStepEnd:
         closing: Closing,
         *,
         leave_to_end: Callable[[Backlog], LastCommit | None],
-        observe: Observer,
+        reports: EndReports,
     ) -> None:
         """`leave_to_end`: see `Writer`."""
         self._store = store
         self._leave_to_end = leave_to_end
         self._attempts = attempts
         self._closing = closing
-        self._observe = observe
+        self._reports = reports
 
     async def end(self, stream: LiveStream, ending: Ending) -> bool:
         """Returns whether the stream ended so. Where it did not, its log is to be flushed, sealed and closed in single
@@ -112,4 +112,4 @@ class OneStepEnd:
         stream.sealed(seal)
         show_close(stream, close, reply, seal.held, result)
         if stream.owned():
-            report_end(self._observe, stream, seal.outcome, result, seal.fault)
+            self._reports.ended(stream, seal.outcome, result, seal.fault)

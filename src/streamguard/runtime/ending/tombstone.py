@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...errors import StoreCorruptError
-from ...observations import Observer
 from ...saving.end_steps import EndResult
 from ...settings import Settings
 from ...stores.appends import AppendReply
@@ -17,7 +16,7 @@ from ..producing.stream import LiveStream
 from ..producing.stream_records import new_stream_of
 from ..request import Ending
 from ..viewing.log_events import LOG_LOST
-from .shown_end import report_end
+from .end_reports import EndReports
 from .store_attempts import StoreAttempts
 
 __all__ = ["Tombstone"]
@@ -33,13 +32,13 @@ class Tombstone:
         settings: Settings,
         *,
         tally: LogTally | None,
-        observe: Observer,
+        reports: EndReports,
     ) -> None:
         self._store = store
         self._tally = tally
         self._attempts = attempts
         self._settings = settings
-        self._observe = observe
+        self._reports = reports
 
     async def write(self, stream: LiveStream, ending: Ending, result: EndResult) -> None:
         """Write it, unless another worker owns the record, and report the stream's end."""
@@ -53,7 +52,7 @@ class Tombstone:
                 if reply is not None and reply.status in (Status.FENCED, Status.SEALED):
                     stream.disown()
             result = replace(result, quota=result.quota_now)
-        report_end(self._observe, stream, ending.outcome, result, ending.fault)
+        self._reports.ended(stream, ending.outcome, result, ending.fault)
 
     async def _declare_lost(self, stream: LiveStream, ending: Ending, result: EndResult) -> AppendReply | None:
         written = result.quota

@@ -20,6 +20,7 @@ from ...observations import Observation, Signal
 from ...settings import Settings
 from ...stores.breaker import Breaker
 from ...stores.roles.worker_reports import WorkerReports
+from ...values import Outcome
 from ..producing.stream import LiveStream
 from .health import Health
 
@@ -46,11 +47,10 @@ HOST: Final = socket.gethostname()[:MAX_TEXT]
 
 
 class WorkerCounters:
-    """Counts what a process did since its start. An observer."""
+    """Counts what a process did since its start. An observer; of ended streams it is told by itself, so that each of
+    them makes no observation for it."""
 
-    signals: Final = frozenset(
-        {Signal.STREAM_ENDED, Signal.STREAM_RESUMED, Signal.RESUME_EMPTY, Signal.RESUME_REFUSED, Signal.FAULT}
-    )
+    signals: Final = frozenset({Signal.STREAM_RESUMED, Signal.RESUME_EMPTY, Signal.RESUME_REFUSED, Signal.FAULT})
 
     def __init__(self) -> None:
         self.events: int = 0
@@ -61,13 +61,14 @@ class WorkerCounters:
         """By result and reason: `resumed`, `empty:finished`, `refused:cursor_ahead`."""
         self.faults: int = 0
 
+    def ended(self, outcome: Outcome, events: int) -> None:
+        """A stream of this process ended."""
+        self.events += events
+        self.ends[str(outcome)] += 1
+
     def __call__(self, observation: Observation, /) -> None:
         fields = observation.fields
         match observation.name:
-            case Signal.STREAM_ENDED:
-                events = fields.get("events")
-                self.events += events if isinstance(events, int) else 0
-                self.ends[str(fields.get("outcome"))] += 1
             case Signal.STREAM_RESUMED:
                 self._resume("resumed")
             case Signal.RESUME_EMPTY:
