@@ -47,7 +47,7 @@ def test_a_scope_is_left_with_what_it_was_entered() -> None:
     sink = Scoped()
 
     def fail() -> None:
-        with scope(ABOUT, Work.SAVE, Observers((sink,))):
+        with scope(ABOUT, Observers((sink,))):
             assert current_stream.get() is ABOUT
             raise KeyError
 
@@ -61,7 +61,7 @@ def test_a_scope_is_left_with_what_it_was_entered() -> None:
 def test_a_sink_whose_scope_fails_hurts_nobody(fails: str) -> None:
     good = Scoped()
     observers = Observers((Scoped(fails), good))
-    with scope(ABOUT, Work.SAVE, observers):
+    with scope(ABOUT, observers):
         pass
     assert observers.errors == 1
     assert good.seen == ["enter save", "leave save"]

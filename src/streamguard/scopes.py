@@ -1,6 +1,6 @@
 """Where this process is at work on one stream: a context variable for logs, and a scope of each sink's own.
 
-    with scope(meta, Work.TAKE_OVER, observe):
+    with scope(StreamContext.about(meta, Work.TAKE_OVER), observe):
         ...
 
 Everything that runs inside, tasks that are started there included, knows the stream as `current_stream`.
@@ -187,7 +187,7 @@ NO_SCOPE: Final[AbstractContextManager[None]] = nullcontext()
 
 
 class scope:  # noqa: N801 -- used as a function is
-    """Mark what runs inside as work on one stream, and enter the scope that `observe` has for it, if it has any.
+    """Mark what runs inside as this work on a stream, and enter the scope that `observe` has for it, if it has any.
 
     A synchronous context manager for asynchronous code: enter and leave it in the same task. Cancellation leaves
     nothing behind. Hot path, several in each stream.
@@ -195,8 +195,8 @@ class scope:  # noqa: N801 -- used as a function is
 
     __slots__ = ("_context", "_enter", "_inner", "_token")
 
-    def __init__(self, about: Subject | StreamContext, work: Work, observe: object) -> None:
-        self._context = about if isinstance(about, StreamContext) else StreamContext.about(about, work)
+    def __init__(self, context: StreamContext, observe: object) -> None:
+        self._context = context
         # Not `isinstance(observe, ScopedObserver)`: a check against a protocol took a twentieth of a short stream's
         # time.
         self._enter: Callable[[StreamContext], AbstractContextManager[object]] = getattr(observe, "scope", _no_scope)
@@ -234,8 +234,8 @@ class bound:  # noqa: N801 -- likewise
 
     __slots__ = ("_context", "_token")
 
-    def __init__(self, about: Subject | StreamContext, work: Work) -> None:
-        self._context = about if isinstance(about, StreamContext) else StreamContext.about(about, work)
+    def __init__(self, context: StreamContext) -> None:
+        self._context = context
 
     def __enter__(self) -> StreamContext:
         self._token: Token[StreamContext | None] = current_stream.set(self._context)

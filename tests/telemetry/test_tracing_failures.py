@@ -148,7 +148,7 @@ async def test_without_an_sdk_there_is_next_to_nothing_to_do() -> None:
     about = StreamContext(Work.SAVE, "ann", "s", "a" * 24, "m", "r", TRACE)
     begun = time.thread_time()
     for _ in range(1_000):
-        with scope(about, Work.SAVE, tracing):
+        with scope(about, tracing):
             pass
     assert time.thread_time() - begun < 1.0  # 0.02 s, of CPU
 

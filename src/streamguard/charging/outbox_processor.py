@@ -12,7 +12,7 @@ from ..saving.bindings import Bindings
 from ..saving.save_outbox import SaveOutbox
 from ..saving.save_result import SaveResult, SaveStatus
 from ..saving.service import Saving
-from ..scopes import Work, bound, scope
+from ..scopes import StreamContext, Work, bound, scope
 from ..stores.records import OutboxEntry, Seal, StreamMeta
 from ..stores.roles.stream_log import StreamLog
 from .owed_settlements import OwedSettlements
@@ -53,13 +53,13 @@ class OutboxProcessor:
             meta = await self._store.meta(entry.ref)
             if meta is None or meta.seal is None:
                 return SaveResult(SaveStatus.FAILED, "gone")
-            with scope(meta, Work.OUTBOX, self._observe):
+            with scope(StreamContext.about(meta, Work.OUTBOX), self._observe):
                 return await self._process_of(entry, meta, meta.seal)
         except StoreFormatError:
             return SaveResult(SaveStatus.FAILED, "newer_format")
         except StoreCorruptError as exc:
             unreadable = SaveResult(SaveStatus.REFUSED, "record_unreadable", exc)
-            with nullcontext() if meta is None else bound(meta, Work.OUTBOX):
+            with nullcontext() if meta is None else bound(StreamContext.about(meta, Work.OUTBOX)):
                 message_id = None if meta is None else meta.message_id
                 await self._outbox.dead_letter(entry.ref, message_id, unreadable, attempts=entry.attempts)
             return unreadable

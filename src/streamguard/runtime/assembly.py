@@ -179,6 +179,7 @@ class Assembly:
             leave_to_end=self.writer.leave_to_end,
             tally=tally,
             reports=end_reports,
+            clock=self.clock,
             given_up=lambda: self.drain_state.given_up,
         )
         self.takeover: Takeover = Takeover(
@@ -198,7 +199,7 @@ class Assembly:
         withdrawal = Withdrawal(
             store,
             self.breaker,
-            StoreAttempts(self.breaker, settings, given_up=lambda: self.drain_state.given_up),
+            StoreAttempts(self.breaker, settings, clock=self.clock, given_up=lambda: self.drain_state.given_up),
             settings,
             release=self.reservations.release,
             withdraw_later=self.steps_in_doubt.withdraw,

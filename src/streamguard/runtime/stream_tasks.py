@@ -9,7 +9,7 @@ from contextlib import suppress
 from ..charging.reservations import Reservations
 from ..errors import StoreError
 from ..observations import Observation, Signal
-from ..scopes import StreamContext, Work, bound, scope
+from ..scopes import StreamContext, Work, bound, current_stream, scope
 from ..stores.store import StreamStore
 from ..values import Outcome
 from .ending.finaliser import Finaliser
@@ -51,15 +51,11 @@ class StreamTasks:
 
     def launch(self, stream: LiveStream, items: Callable[[], AsyncIterator[object]]) -> None:
         """Start producing, under the caller's context variables. Returns at once."""
-        context = StreamContext.about(
-            stream, Work.PRODUCE, binding=stream.request.binding, protocol=stream.protocol.name
-        )
-        with bound(context, Work.PRODUCE):
-            self._tasks.start_containing(self._run, stream, items, context)
+        self._tasks.start_containing(self._run, stream, items)
 
     def end_soon(self, stream: LiveStream, ending: Ending) -> None:
         """End a stream that has no producer. Returns at once."""
-        with bound(stream, Work.FINALISE):
+        with bound(StreamContext.about(stream, Work.FINALISE)):
             self._tasks.start(self.end, stream, ending)
 
     def abandon(self, stream: LiveStream) -> None:
@@ -81,7 +77,7 @@ class StreamTasks:
         """Finalise a stream; later calls do nothing."""
         if not stream.begin_finalising():
             return
-        with scope(stream, Work.FINALISE, self._observe):
+        with scope(StreamContext.about(stream, Work.FINALISE), self._observe):
             if ending.outcome is Outcome.STOPPED:
                 stream.begin()
             fault = ending.fault
@@ -108,11 +104,13 @@ class StreamTasks:
                         await self._store.release_slot(stream.ref.key.owner, stream.ref.stream_id)
                 stream.release()
 
-    async def _run(
-        self, stream: LiveStream, items: Callable[[], AsyncIterator[object]], context: StreamContext
-    ) -> None:
+    async def _run(self, stream: LiveStream, items: Callable[[], AsyncIterator[object]]) -> None:
         try:
-            with self._observe.scope(context):  # the task is bound to it already
+            context = StreamContext.about(
+                stream, Work.PRODUCE, binding=stream.request.binding, protocol=stream.protocol.name
+            )
+            current_stream.set(context)  # for the whole task: also whoever tells that it failed asks for the stream
+            with self._observe.scope(context):
                 stream.produced_by(asyncio.current_task())
                 ending = stream.early_end or await produce(stream, items)
                 stream.produced_by(None)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from ..facts import facts
 from ..faults import Fault
@@ -16,7 +16,7 @@ from ..values import Persisted, QuotaState, StreamRef
 from .sealed_stream import SealedStream
 from .user_messages import UserMessages
 
-__all__ = ["EndResult", "EndStep", "EndSteps", "LocalStream"]
+__all__ = ["NOTHING_DONE", "EndResult", "EndStep", "EndSteps", "LocalStream"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,10 @@ class EndResult:
         return replace(self, persisted=persisted, unsaved=unsaved, later=None)
 
 
+NOTHING_DONE: Final = EndResult()
+"""Of a stream that nothing is saved or charged for, and what the first step begins with."""
+
+
 class EndStep(ABC):
     """One of the steps. Safe to repeat."""
 
@@ -113,7 +117,7 @@ class EndSteps:
 
     async def finish(self, sealed: SealedStream, local: LocalStream | None) -> EndResult:
         """Finish a stream whose log is whole; `local` when this process produced it."""
-        result = EndResult()
+        result = NOTHING_DONE
         for step in self._steps:
             with self._scope(step, sealed, local):
                 result = await step.finish(sealed, local, result)
@@ -123,7 +127,7 @@ class EndSteps:
         self, sealed: SealedStream, local: LocalStream | None, payloads: Sequence[bytes], *, after_seq: int
     ) -> EndResult:
         """Finish a stream whose log is not whole: the log's first `after_seq` events and then `payloads` are."""
-        result = EndResult()
+        result = NOTHING_DONE
         for step in self._steps:
             with self._scope(step, sealed, local):
                 result = await step.finish_unlogged(sealed, local, result, payloads, after_seq=after_seq)
@@ -134,4 +138,4 @@ class EndSteps:
         if local is not None and step.has_nothing_to_do(sealed.ref, sealed.binding):
             return nullcontext()
         context = StreamContext.about(sealed, step.work, binding=sealed.binding, protocol=sealed.protocol)
-        return scope(context, step.work, self._observe)
+        return scope(context, self._observe)

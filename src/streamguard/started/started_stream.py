@@ -23,7 +23,7 @@ from ..runtime import LiveStream, Runtime, StreamRequest
 from ..runtime.opening.request_key import RequestKey
 from ..runtime.producing.phases import Answer
 from ..runtime.request import Ending
-from ..scopes import Work, scope
+from ..scopes import StreamContext, Work, scope
 from ..stores.records import StreamMeta, Terminal
 from ..values import Outcome
 from ..web.endpoint.recognised_items import items_of_iterator
@@ -84,7 +84,7 @@ class StartedStream:
         self._stream, self._run = opened, run
         runtime.launch(opened, lambda: self._items(opened, run))
         runtime.start(self._follow_stream)
-        self._scope.enter_context(scope(opened, Work.BODY, runtime.observe))
+        self._scope.enter_context(scope(StreamContext.about(opened, Work.BODY), runtime.observe))
         return run
 
     async def __aexit__(

@@ -114,7 +114,7 @@ class GuardContext:
     ) -> AbstractContextManager[StreamContext]:
         """The scope of code that checks a request, `authenticate` included: it knows the request."""
         about = StreamContext(Work.REQUEST, None, None, None, None, ids.request_id, ids.trace, binding, protocol)
-        return scope(about, Work.REQUEST, runtime.observe)
+        return scope(about, runtime.observe)
 
     def observe_refusal(
         self,

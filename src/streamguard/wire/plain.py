@@ -63,7 +63,9 @@ class PlainEncoder(Encoder):
             passed = self._raw_sse.passed(item)
             if passed is None:
                 return ()
-            self._raw_sse, item = None, passed
+            self._raw_sse, self._lone_bytes, item = None, self._max_bytes, passed
+            if payload := self.lone_payload(passed):
+                return (payload,)
         if not isinstance(item, str):
             otherwise = "; server-sent events of your own need protocol='opaque' in @guard.stream"
             raise refusal(item, PROTOCOL, "a plain endpoint yields str", otherwise)

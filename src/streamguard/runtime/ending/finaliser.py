@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ...deadlines import LoopClock
 from ...errors import StoreCorruptError
-from ...saving.end_steps import EndResult, EndSteps
+from ...saving.end_steps import NOTHING_DONE, EndSteps
 from ...settings import Settings
 from ...stores.breaker import Breaker
 from ...stores.store import StreamStore
@@ -53,13 +54,15 @@ class Finaliser:
         tally: LogTally | None,
         reports: EndReports,
         end_steps: EndSteps,
+        clock: LoopClock,
         given_up: Callable[[], bool],
     ) -> None:
         """`leave_to_end`: see `Writer`. `given_up` says whether retries against an unreachable store should end (the
         drain is over)."""
         self._reports = reports
+        self._end_steps = end_steps
         self._steps = steps = LocalSteps(end_steps, store, breaker)
-        attempts = StoreAttempts(breaker, settings, given_up=given_up)
+        attempts = StoreAttempts(breaker, settings, clock=clock, given_up=given_up)
         tombstone = Tombstone(store, attempts, settings, tally=tally, reports=reports)
         self._sealing = Sealing(store, attempts)
         self._one_step = OneStepEnd(store, attempts, closing, leave_to_end=leave_to_end, reports=reports)
@@ -78,7 +81,8 @@ class Finaliser:
         stream.activity.through_at = stream.activity.clock()
         try:
             close_open_parts(stream, ending)
-            if not (self._steps.have_nothing_to_do(stream) and await self._one_step.end(stream, ending)):
+            in_one = self._end_steps.have_nothing_to_do(stream.ref, stream.request.binding)
+            if not (in_one and await self._one_step.end(stream, ending)):
                 await self._end_in_steps(stream, ending)
         except StoreCorruptError:
             await self._end_unreadable(stream, ending)
@@ -115,6 +119,6 @@ class Finaliser:
         stream.degrade("record_unreadable")
         if stream.feed.ended:  # its viewers have their end already; a sweep sees to the record
             stream.disown()
-            self._reports.ended(stream, ending.outcome, EndResult(), ending.fault)
+            self._reports.ended(stream, ending.outcome, NOTHING_DONE, ending.fault)
         else:
             await self._unlogged.end(stream, ending)

@@ -23,10 +23,6 @@ class LocalSteps:
         self._store = store
         self._breaker = breaker
 
-    def have_nothing_to_do(self, stream: LiveStream) -> bool:
-        """Whether the stream may be sealed and closed in one go."""
-        return self._steps.have_nothing_to_do(stream.ref, stream.request.binding)
-
     async def finish(self, stream: LiveStream, seal: Seal) -> EndResult:
         """Finish a stream whose log is whole."""
         return await self._steps.finish(sealed_stream_of(stream, seal), self._local(stream))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ...errors import StoreUnavailableError
-from ...saving.end_steps import EndResult
+from ...saving.end_steps import NOTHING_DONE, EndResult
 from ...stores.appends import AppendReply
 from ...stores.records import Close, Seal, Status
 from ...stores.roles.stream_writes import StreamWrites
@@ -52,7 +52,7 @@ class OneStepEnd:
         await stream.backlog.wait_until_sent()
         if stream.degraded or stream.superseded:
             return False
-        seal, result = proposed_seal(stream, ending), EndResult()
+        seal, result = proposed_seal(stream, ending), NOTHING_DONE
         close = self._closing.close_of(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, result)
         answer = None
         stream.log.begin_sealing()
@@ -81,7 +81,7 @@ class OneStepEnd:
         commit = self._leave_to_end(backlog)
         if commit is None:
             return None
-        seal, result = proposed_seal(stream, ending), EndResult()
+        seal, result = proposed_seal(stream, ending), NOTHING_DONE
         close = self._closing.close_of(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, result)
         answer, error = None, None
         stream.log.begin_sealing()

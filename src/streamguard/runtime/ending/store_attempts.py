@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from ...deadlines import Deadline
+from ...deadlines import Deadline, LoopClock
 from ...errors import StoreUnavailableError
 from ...retrying import Backoff, Retries
 from ...settings import Settings
@@ -25,15 +25,16 @@ class StoreAttempts:
     read, because repeating does not help then.
     """
 
-    def __init__(self, breaker: Breaker, settings: Settings, *, given_up: Callable[[], bool]) -> None:
+    def __init__(self, breaker: Breaker, settings: Settings, *, clock: LoopClock, given_up: Callable[[], bool]) -> None:
         self._breaker = breaker
         self._settings = settings
+        self._clock = clock
         self._given_up = given_up
         """Whether retries against an unreachable store should end (the drain is over)."""
 
     def deadline(self) -> Deadline:
         """Until when viewers wait for a step that begins now."""
-        return Deadline.after(self._settings.append_deadline_seconds)
+        return Deadline(self._clock, self._clock.time() + self._settings.append_deadline_seconds)
 
     def while_viewers_wait(
         self, step: Callable[[], Awaitable[T]], deadline: Deadline | None = None

@@ -12,7 +12,7 @@ from ...observations import Observation, Observer, Signal
 from ...saving.end_steps import EndSteps
 from ...saving.sealed_stream import SealedStream
 from ...saving.stored_replies import StoredReplies
-from ...scopes import Work, bound, scope
+from ...scopes import StreamContext, Work, bound, scope
 from ...settings import Settings
 from ...stores.log_reads import LogReads
 from ...stores.records import LostLog, Seal, Status, StreamMeta, Terminal
@@ -67,7 +67,7 @@ class Takeover:
 
     def end_soon(self, meta: StreamMeta, outcome: Outcome) -> None:
         """`end` in a task of the runtime's own."""
-        with bound(meta, Work.TAKE_OVER):
+        with bound(StreamContext.about(meta, Work.TAKE_OVER)):
             self._start(self._end_quietly, meta, outcome)
 
     async def _end_quietly(self, meta: StreamMeta, outcome: Outcome) -> None:
@@ -82,7 +82,7 @@ class Takeover:
             StoreError: the store failed; its lease runs out again, and a sweep finds it.
             ConfigurationError: its protocol is not known here.
         """
-        with scope(meta, Work.TAKE_OVER, self._observe):
+        with scope(StreamContext.about(meta, Work.TAKE_OVER), self._observe):
             return await self._end(meta, outcome)
 
     async def _end(self, meta: StreamMeta, outcome: Outcome) -> Ending | None:

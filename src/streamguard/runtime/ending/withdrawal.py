@@ -8,7 +8,7 @@ from typing import Final
 
 from ...errors import StoreCorruptError
 from ...observations import Observation, Observer, Signal
-from ...saving.end_steps import EndResult
+from ...saving.end_steps import NOTHING_DONE
 from ...settings import Settings
 from ...stores.breaker import Breaker
 from ...stores.records import Status
@@ -67,7 +67,7 @@ class Withdrawal:
             return False
         await self._release(stream)
         if stream.feed.viewers:  # they came while nobody knew that there would be no stream
-            show_unlogged_end(stream, ending, (), EndResult())
+            show_unlogged_end(stream, ending, (), NOTHING_DONE)
         fields: dict[str, str | int | float | bool | None] = {
             "status": ending.status,
             "seconds": stream.activity.age_seconds,

@@ -60,7 +60,7 @@ class Opening:
         """
         if request.stream_id is None:  # so that what is told of it until it is registered names it too
             request = replace(request, stream_id=new_stream_id())
-        with scope(_context_of(request), Work.ADMIT, self._observe):
+        with scope(_context_of(request), self._observe):
             if request.trace is None:  # no trace was known before this: a sink may have just begun one
                 trace = self._observe.traceparent()
                 if trace is not None:

@@ -274,17 +274,16 @@ class Backlog(ReusedAppend):
             self.state = _IDLE
             return False
         self._in_flight_bytes, self._in_flight_seq = feed.emitted_bytes, last
-        events = feed.payloads(acked + 1, last)
-        if self._in_flight_bytes - self._acked_bytes > COMMIT_BYTES:
-            events = self._within_commit(events)
         self.first_seq: int = acked + 1
-        self.several: Sequence[tuple[EventKind, bytes]] = events
-        self.lone = None
         self.refresh: bool = now >= self.refresh_at
-        if self.refresh:
-            self.undisturbed, self.refresh_at = False, now + REFRESH_SECONDS
-        elif last == acked + 1 and (acked or self.decided is None) and events[0][0] is _DATA:
-            self.lone = events[0][1]
+        if last == acked + 1 and not self.refresh and (acked or self.decided is None) and last not in feed.kinds:
+            self.lone = feed.data[-1]
+        else:
+            self.lone, self.several = None, feed.payloads(acked + 1, last)
+            if self._in_flight_bytes - self._acked_bytes > COMMIT_BYTES:
+                self.several = self._within_commit(self.several)
+            if self.refresh:
+                self.undisturbed, self.refresh_at = False, now + REFRESH_SECONDS
         if self._waiting and self._in_flight_seq == last:
             self._sent.wake()
         return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ...faults import Fault
 from ...stores.records import Status
 from ...values import EventKind, StreamRef, Subject
@@ -17,20 +19,18 @@ class EndedStream:
     free it then. Measured: that took a tenth of the processor time of a stream of one event. What the parts tell it
     changes nothing any more."""
 
-    __slots__ = ("log", "message_id", "output", "ref", "request_id", "superseded", "trace")
+    __slots__ = ("log", "message_id", "ref", "request_id", "trace")
 
-    def __init__(self, stream: Subject, log: LogAccess, output: Output, *, superseded: bool) -> None:
+    finalising: Final = True
+    superseded: Final = False
+    output: Final = Output.ITEMS
+
+    def __init__(self, stream: Subject, log: LogAccess) -> None:
         self.ref: StreamRef = stream.ref
         self.message_id: str = stream.message_id
         self.request_id: str | None = stream.request_id
         self.trace: str | None = stream.trace
         self.log: LogAccess = log
-        self.output: Output = output
-        self.superseded: bool = superseded
-
-    @property
-    def finalising(self) -> bool:
-        return True
 
     def begin(self) -> None:
         """Nothing begins any more."""

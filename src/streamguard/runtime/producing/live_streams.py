@@ -20,8 +20,8 @@ class LiveStreams:
     def __init__(self) -> None:
         self._all: dict[str, LiveStream] = {}
         """By their ids, which are never used twice: a `StreamRef` takes a call to be hashed."""
-        self._by_id: dict[str, LiveStream] = {}
-        """Also those that are being registered."""
+        self._expected: dict[str, LiveStream] = {}
+        """Those that are being registered, by their ids."""
         self._by_session: dict[tuple[str, str], dict[str, LiveStream]] = {}
         """By owner and session: a `SessionKey` takes a call to be hashed, too."""
         self._by_owner: dict[str, dict[str, LiveStream]] = {}
@@ -33,7 +33,7 @@ class LiveStreams:
 
     def __setitem__(self, ref: StreamRef, stream: LiveStream) -> None:
         key, stream_id = ref.key, ref.stream_id
-        self._all[stream_id] = self._by_id[stream_id] = stream
+        self._all[stream_id] = stream
         self.count = len(self._all)
         self._by_session.setdefault((key.owner, key.session_id), {})[stream_id] = stream
         self._by_owner.setdefault(key.owner, {})[stream_id] = stream
@@ -45,26 +45,24 @@ class LiveStreams:
 
     def expect(self, stream: LiveStream) -> None:
         """The stream is being registered: other workers may already want something of it."""
-        self._by_id[stream.ref.stream_id] = stream
+        self._expected[stream.ref.stream_id] = stream
 
     def expect_no_longer(self, stream: LiveStream) -> None:
         """Its registration is over, however it went."""
-        if stream.ref.stream_id not in self._all:
-            self._by_id.pop(stream.ref.stream_id, None)
+        self._expected.pop(stream.ref.stream_id, None)
 
     def named(self, stream_id: str) -> LiveStream | None:
         """The stream of that id, if this process produces or registers it."""
-        return self._by_id.get(stream_id)
+        return self._all.get(stream_id) or self._expected.get(stream_id)
 
     def discard(self, ref: StreamRef) -> None:
         """Forget a stream; an unknown one is ignored."""
-        if self.get(ref) is None:
+        key, stream_id = ref.key, ref.stream_id
+        if self._all.pop(stream_id, None) is None:
             return
-        del self._all[ref.stream_id]
         self.count = len(self._all)
-        self._by_id.pop(ref.stream_id, None)
-        _discard(self._by_session, (ref.key.owner, ref.key.session_id), ref.stream_id)
-        _discard(self._by_owner, ref.key.owner, ref.stream_id)
+        _discard(self._by_session, (key.owner, key.session_id), stream_id)
+        _discard(self._by_owner, key.owner, stream_id)
 
     def of_session(self, key: SessionKey) -> list[LiveStream]:
         """A session's streams, oldest first."""

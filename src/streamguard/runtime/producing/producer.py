@@ -30,15 +30,8 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
     backlog, activity = stream.backlog, stream.activity
     add = backlog.add_data
 
-    encode: Callable[[object], Sequence[bytes]]
-
-    def encode_first(item: object) -> Sequence[bytes]:
-        """By the first item it is decided what the stream speaks: its encoder takes this one and all others."""
-        nonlocal encode
-        activity.first_item_at = activity.clock()
-        encode = stream.speaking.encoder.encode
-        return encode(item)
-
+    encode: Callable[[object], Sequence[bytes]] | None = None
+    """Its encoder's, once the first item has decided what the stream speaks."""
     lone_payload: Callable[[object], bytes] = _not_yet
     count, turn = 0, 1
 
@@ -52,12 +45,11 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
         if payload:
             add(payload)
         else:
-            for payload in encode(item):
+            for payload in stream.speaking.encoder.encode(item):
                 add(payload)
         return count < turn and not backlog.full
 
     part: AsyncIterator[object] | None
-    encode = encode_first
     silent = True
     try:
         activity.called_at = activity.clock()
@@ -74,12 +66,18 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
                     payload = lone_payload(item)
                     if payload:  # nearly always
                         add(payload)
-                    elif payloads := encode(item) if type(item) is not Usage else _count(stream, item):
-                        if silent:
+                    elif type(item) is Usage:
+                        stream.usage(**item.amounts)  # clients see nothing of it
+                    else:
+                        if encode is None:
+                            activity.first_item_at = activity.clock()
+                            encode = stream.speaking.encoder.encode
+                        payloads = encode(item)
+                        if silent and payloads:
                             stream.begin()
                         for payload in payloads:
                             add(payload)
-                        if silent:
+                        if silent and payloads:
                             silent = False
                             lone_payload = stream.speaking.encoder.lone_payload
                             stream.item_emitted()
@@ -126,12 +124,6 @@ def _not_yet(_: object) -> bytes:
 def _rest_of(part: AsyncIterator[object]) -> AsyncIterator[object] | None:
     """Where the items come from after this part of them; None where it was the last."""
     return part.rest if isinstance(part, ItemSource) else None
-
-
-def _count(stream: LiveStream, usage: Usage) -> tuple[()]:
-    """Charge what an item says was consumed. Clients see nothing of it."""
-    stream.usage(**usage.amounts)
-    return ()
 
 
 def _uncancelled() -> bool:

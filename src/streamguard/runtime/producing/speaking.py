@@ -36,7 +36,16 @@ class Speaking:
         "protocol",
     )
 
-    def __init__(self, request: StreamRequest, feed: Feed, settings: Settings, *, on_left_out: OnLeftOut) -> None:
+    def __init__(
+        self,
+        request: StreamRequest,
+        feed: Feed,
+        settings: Settings,
+        *,
+        on_left_out: OnLeftOut,
+        on_tool: OnTool,
+    ) -> None:
+        """`on_tool` is called with every tool that the stream calls, and how that came out."""
         self._request = request
         self._feed = feed
         self._settings = settings
@@ -45,12 +54,12 @@ class Speaking:
         """The parts of the message that the stream continues."""
         self.protocol: WireProtocol = request.protocol
         self.message_id: str = request.message_id
-        self._on_tool: OnTool | None = None
+        self._on_tool: OnTool | None = on_tool
         self.encoder: Encoder = self._encoder()
 
-    def tell_tools(self, on_tool: OnTool | None) -> None:
-        """Call this, if anything, with every tool that the stream calls, and how that came out."""
-        self._on_tool = self.encoder.on_tool = on_tool
+    def release(self) -> None:
+        """Nobody is told of tools any more."""
+        self._on_tool = self.encoder.on_tool = None
 
     @property
     def undecided(self) -> bool:

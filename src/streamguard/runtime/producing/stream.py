@@ -91,8 +91,13 @@ class LiveStream:
         self.feed.watched_at = opened_at
         bounds = Bounds(ref, self.feed, settings)
         self.notices: Notices = Notices(self, bounds)
-        self.speaking: Speaking = Speaking(request, self.feed, settings, on_left_out=self.notices.left_out)
-        self.speaking.tell_tools(partial(callbacks.on_tool, self))
+        self.speaking: Speaking = Speaking(
+            request,
+            self.feed,
+            settings,
+            on_left_out=self.notices.left_out,
+            on_tool=partial(callbacks.on_tool, self),
+        )
         self.protocol: WireProtocol = request.protocol
         """What it speaks, and the message that it makes: both change once its first item decides."""
         self.message_id: str = request.message_id
@@ -389,6 +394,6 @@ class LiveStream:
 
     def release(self) -> None:
         """Nothing is done for the stream any more: its parts let go of it, so that no cycle keeps it in memory."""
-        self.backlog.owner = ended = EndedStream(self, self.log, self.output, superseded=self.superseded)
+        self.backlog.owner = ended = EndedStream(self, self.log)
         self.notices.release(ended)
-        self.speaking.tell_tools(None)
+        self.speaking.release()

@@ -109,16 +109,14 @@ class Writer:
         """Give the first commit of a stream only as long as its request may wait, however long a command may take: its
         client has nothing yet, and this may be the first time that the store is silent."""
         submitted, seconds = self._patience.time(), backlog.budget.first_commit_seconds
-        self._look_at_first(backlog, submitted + seconds, submitted, seconds)
-
-    def _look_at_first(self, backlog: Backlog, at: float, submitted: float, seconds: float) -> None:
-        look = partial(self._first_is_late, backlog, submitted, seconds)  # a function inside would refer to itself
-        backlog.first_commit, backlog.undisturbed = Timer(self._patience, at, look), False
+        late = partial(self._first_is_late, backlog, submitted, seconds)  # a function inside would refer to itself
+        backlog.first_commit, backlog.undisturbed = Timer(self._patience, submitted + seconds, late), False
 
     def _first_is_late(self, backlog: Backlog, submitted: float, seconds: float) -> None:
         again = min(self._breaker.answered_at + seconds, submitted + self._deadline)
         if again > self._patience.time():  # the store answered somebody: this process is late, or others came first
-            self._look_at_first(backlog, again, submitted, seconds)
+            late = partial(self._first_is_late, backlog, submitted, seconds)
+            backlog.first_commit = Timer(self._patience, again, late)
             return
         backlog.first_commit = None
         error = StoreUnavailableError(f"first append: no answer within {seconds} s", operation="append")

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from ...errors import StoreError
 from ...faults import ABANDONED, Fault, FaultCode
-from ...scopes import Work, bound
+from ...scopes import StreamContext, Work, bound
 from ...stores.roles.stream_log import StreamLog
 from ...values import Outcome, StreamRef
 from ..producing.stream import LiveStream
@@ -69,7 +69,7 @@ class Unwatched:
                 _end(stream)
             else:
                 self._asking.add(stream.ref)
-                with bound(stream, Work.WATCH):
+                with bound(StreamContext.about(stream, Work.WATCH)):
                     self._start(self._ask, stream, after)
 
     async def _ask(self, stream: LiveStream, after: float) -> None:

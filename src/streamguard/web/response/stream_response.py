@@ -76,7 +76,7 @@ class StreamResponse(Response):
         call = exchange.call
         if exchange.reader is not None:
             receive = exchange.reader.disconnect  # every other message is the endpoint's
-        with work_scope(self._about, self._about.work, self._runtime.observe):
+        with work_scope(self._about, self._runtime.observe):
             try:
                 try:
                     viewer = self._view()

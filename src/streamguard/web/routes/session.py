@@ -84,7 +84,7 @@ class SessionRoutes:
             request_id=ids.request_id,
             trace=ids.trace,
         )
-        return scope(context, Work.SESSION, self._context.runtime.observe)
+        return scope(context, self._context.runtime.observe)
 
     async def _status(self, key: SessionKey, ids: ResponseIds) -> Response:
         runtime = self._context.runtime
@@ -122,7 +122,7 @@ class SessionRoutes:
             return no_content(ids.headers())
         ids.stream_id, ids.message_id = stopped.ref.stream_id, stopped.message_id
         observe = self._context.runtime.observe
-        with scope(StreamContext.about(stopped, Work.STOP, request_id=ids.request_id), Work.STOP, observe):
+        with scope(StreamContext.about(stopped, Work.STOP, request_id=ids.request_id), observe):
             observe(
                 Observation(
                     Signal.STOP_REQUESTED, ref=stopped.ref, message_id=stopped.message_id, request_id=ids.request_id
