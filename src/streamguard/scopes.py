@@ -8,7 +8,6 @@ Everything that runs inside, tasks that are started there included, knows the st
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar, Token
 from dataclasses import field, replace
@@ -187,25 +186,23 @@ NO_SCOPE: Final[AbstractContextManager[None]] = nullcontext()
 
 
 class scope:  # noqa: N801 -- used as a function is
-    """Mark what runs inside as this work on a stream, and enter the scope that `observe` has for it, if it has any.
+    """Mark what runs inside as this work on a stream, and enter the scope that `observe` has for it.
 
     A synchronous context manager for asynchronous code: enter and leave it in the same task. Cancellation leaves
     nothing behind. Hot path, several in each stream.
     """
 
-    __slots__ = ("_context", "_enter", "_inner", "_token")
+    __slots__ = ("_context", "_inner", "_observe", "_token")
 
-    def __init__(self, context: StreamContext, observe: object) -> None:
+    def __init__(self, context: StreamContext, observe: ScopedObserver) -> None:
         self._context = context
-        # Not `isinstance(observe, ScopedObserver)`: a check against a protocol took a twentieth of a short stream's
-        # time.
-        self._enter: Callable[[StreamContext], AbstractContextManager[object]] = getattr(observe, "scope", _no_scope)
+        self._observe = observe
 
     def __enter__(self) -> StreamContext:
         context = self._context
         self._token: Token[StreamContext | None] = current_stream.set(context)
         try:
-            self._inner: AbstractContextManager[object] = self._enter(context)
+            self._inner: AbstractContextManager[object] = self._observe.scope(context)
             if self._inner is not NO_SCOPE:
                 self._inner.__enter__()
         except BaseException:
@@ -221,11 +218,6 @@ class scope:  # noqa: N801 -- used as a function is
                 self._inner.__exit__(exc_type, exc, traceback)
         finally:
             current_stream.reset(self._token)
-
-
-def _no_scope(_: StreamContext) -> AbstractContextManager[object]:
-    """The `scope` of an observer that has none."""
-    return NO_SCOPE
 
 
 class bound:  # noqa: N801 -- likewise

@@ -7,12 +7,12 @@ from contextlib import nullcontext
 from ..contained import passes
 from ..errors import StoreCorruptError, StoreError, StoreFormatError
 from ..faults import Fault, FaultCode
-from ..observations import Observation, Observer, Signal
+from ..observations import Observation, Signal
 from ..saving.bindings import Bindings
 from ..saving.save_outbox import SaveOutbox
 from ..saving.save_result import SaveResult, SaveStatus
 from ..saving.service import Saving
-from ..scopes import StreamContext, Work, bound, scope
+from ..scopes import ScopedObserver, StreamContext, Work, bound, scope
 from ..stores.records import OutboxEntry, Seal, StreamMeta
 from ..stores.roles.stream_log import StreamLog
 from .owed_settlements import OwedSettlements
@@ -31,7 +31,7 @@ class OutboxProcessor:
         owed_settlements: OwedSettlements,
         outbox: SaveOutbox,
         *,
-        observe: Observer,
+        observe: ScopedObserver,
     ) -> None:
         self._store = store
         self._bindings = bindings

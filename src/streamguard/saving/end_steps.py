@@ -10,8 +10,7 @@ from typing import ClassVar, Final
 
 from ..facts import facts
 from ..faults import Fault
-from ..observations import Observer
-from ..scopes import StreamContext, Work, scope
+from ..scopes import ScopedObserver, StreamContext, Work, scope
 from ..values import Persisted, QuotaState, StreamRef
 from .sealed_stream import SealedStream
 from .user_messages import UserMessages
@@ -103,7 +102,7 @@ class EndStep(ABC):
 class EndSteps:
     """The steps, one after the other."""
 
-    def __init__(self, *steps: EndStep, observe: Observer) -> None:
+    def __init__(self, *steps: EndStep, observe: ScopedObserver) -> None:
         self._steps = steps
         self._observe = observe
 

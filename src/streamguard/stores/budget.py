@@ -35,9 +35,10 @@ class Budget:
         self.loop: asyncio.AbstractEventLoop = clock.loop
         """The clock's, found once."""
         self._session_until = clock.time() + seconds
-        self._silent_seconds = 0.0
+        self.silent_seconds: float = 0.0
         """How long the store was waited for since it last answered."""
-        self._left_seconds = seconds * (1 + EXTENSIONS)
+        self.left_seconds: float = seconds * (1 + EXTENSIONS)
+        """How long the request still waits at the longest, whoever is answered."""
 
     @property
     def session_deadline(self) -> Deadline:
@@ -48,7 +49,7 @@ class Budget:
     def first_commit_seconds(self) -> float:
         """How long the first commit of the request's stream may take: its client has heard nothing yet. The step before
         was answered, or its silence counts for as long as the store is not known to be back."""
-        return max(0.0, self.seconds - self._silent_seconds) if self.breaker.open else self.seconds
+        return max(0.0, self.seconds - self.silent_seconds) if self.breaker.open else self.seconds
 
     async def ask(self, step: Callable[[], Awaitable[T]]) -> T:
         """The answer of the store to `step`, which is repeated while it fails.
@@ -63,13 +64,13 @@ class Budget:
                     answer = await step()
             except StoreUnavailableError as exc:
                 self.breaker.stumbled(exc)
-                if self._left_seconds <= 0 or self._silent_seconds + RETRY_SECONDS >= self.seconds:
+                if self.left_seconds <= 0 or self.silent_seconds + RETRY_SECONDS >= self.seconds:
                     raise self.late() from exc
             else:
                 self.breaker.answered(wait.ended_at)
                 return answer
-            self._silent_seconds += RETRY_SECONDS
-            self._left_seconds -= RETRY_SECONDS
+            self.silent_seconds += RETRY_SECONDS
+            self.left_seconds -= RETRY_SECONDS
             await asyncio.sleep(RETRY_SECONDS)
 
     async def ask_once(self, step: Callable[[], Awaitable[T]], *, at_least_seconds: float = 0.0) -> T:
@@ -82,15 +83,10 @@ class Budget:
         with _Wait(self, at_least_seconds):
             return await step()
 
-    def times(self, now: float) -> tuple[float, float]:
-        """Since when the store has been silent, and until when at the longest the request waits, whoever is answered,
-        if it begins to wait `now`. Times are the clock's."""
-        return now - self._silent_seconds, now + self._left_seconds
-
     def waited(self, seconds: float, *, silent_seconds: float) -> None:
         """The request has waited for so long, and the store has been silent for `silent_seconds` of that or more."""
-        self._left_seconds -= seconds
-        self._silent_seconds = silent_seconds
+        self.left_seconds -= seconds
+        self.silent_seconds = silent_seconds
 
     def late(self) -> StoreUnavailableError:
         """The error for a budget that is spent."""
@@ -106,7 +102,7 @@ class _Wait:
     def __init__(self, budget: Budget, at_least_seconds: float) -> None:
         self._budget = budget
         begun = self._begun = budget.clock.time()
-        self._silent_since, self._most = budget.times(begun)
+        self._silent_since, self._most = begun - budget.silent_seconds, begun + budget.left_seconds
         self._floor = begun + at_least_seconds
         """Until then it goes on in any case."""
         self._timer: Timer | None = None

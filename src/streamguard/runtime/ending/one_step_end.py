@@ -46,10 +46,11 @@ class OneStepEnd:
     async def end(self, stream: LiveStream, ending: Ending) -> bool:
         """Returns whether the stream ended so. Where it did not, its log is to be flushed, sealed and closed in single
         steps."""
-        ended = await self._with_last_events(stream, ending)
-        if ended is not None:
-            return ended
-        await stream.backlog.wait_until_sent()
+        if stream.backlog.unacked:
+            ended = await self._with_last_events(stream, ending)
+            if ended is not None:
+                return ended
+            await stream.backlog.wait_until_sent()
         if stream.degraded or stream.superseded:
             return False
         seal, result = proposed_seal(stream, ending), NOTHING_DONE
@@ -76,7 +77,7 @@ class OneStepEnd:
         """As `end`, with the events that wait for their append in the same step: one attempt. None where it did not
         come about, and nothing was changed."""
         backlog = stream.backlog
-        if stream.degraded or stream.superseded or not backlog.unacked:
+        if stream.degraded or stream.superseded:
             return None
         commit = self._leave_to_end(backlog)
         if commit is None:

@@ -8,11 +8,11 @@ from typing import Protocol
 
 from ...errors import StoreError
 from ...faults import Fault, FaultCode
-from ...observations import Observation, Observer, Signal
+from ...observations import Observation, Signal
 from ...saving.end_steps import EndSteps
 from ...saving.sealed_stream import SealedStream
 from ...saving.stored_replies import StoredReplies
-from ...scopes import StreamContext, Work, bound, scope
+from ...scopes import ScopedObserver, StreamContext, Work, bound, scope
 from ...settings import Settings
 from ...stores.log_reads import LogReads
 from ...stores.records import LostLog, Seal, Status, StreamMeta, Terminal
@@ -52,7 +52,7 @@ class Takeover:
         end_steps: EndSteps,
         stored_replies: StoredReplies,
         tally: LogTally | None,
-        observe: Observer,
+        observe: ScopedObserver,
         start: StartTask,
     ) -> None:
         self._store = store
