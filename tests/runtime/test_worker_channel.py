@@ -323,4 +323,4 @@ async def test_streams_are_forgotten_by_their_ids_too(memory: MemoryStore) -> No
         request = worker.request(on_store_failure="fail")
         with pytest.raises(Exception, match="store_unavailable"):
             await worker.open(request)
-        assert worker.runtime.streams._by_id == {}
+        assert worker.runtime.streams._expected == {}
