@@ -8,6 +8,7 @@ from typing import Final
 from weakref import WeakSet
 
 from .errors import ConfigurationError
+from .overrides import check_overrides
 from .quota import MemoryQuotaStore, OffersQuotaStore, QuotaStore, RedisQuotaStore
 from .settings import Settings
 from .stores import RedisClient, StreamLog, StreamStore
@@ -31,7 +32,8 @@ class Backends:
         settings: of the guard.
 
     Raises:
-        ConfigurationError: it is neither, or a URL that cannot be used.
+        ConfigurationError: it is neither, a URL that cannot be used, or a store with a method that cannot be called as
+            its role says.
     """
 
     def __init__(self, given: str | StreamLog, settings: Settings) -> None:
@@ -43,6 +45,7 @@ class Backends:
         self._make: Callable[[], StreamLog] = _maker(given, settings)
         self._store: StreamLog = self._make()
         """The latest. Nothing is connected when it is made: a URL that cannot be used is found here."""
+        check_overrides(self._store)
         self._memory_quota: tuple[MemoryStore, MemoryQuotaStore] | None = None
         """Beside that memory store: where it is used again, reservations last as long as the streams they are for."""
 

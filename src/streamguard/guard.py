@@ -15,6 +15,7 @@ from .errors import ConfigurationError
 from .lifetime import Lifespan, Lifetime, Reconciling
 from .messages import MessageStore, Save
 from .observations import Observation, Observer
+from .overrides import check_overrides
 from .quota import QuotaService, QuotaStore
 from .reconcile.reconciler import Reconciler, Report
 from .runtime import (
@@ -110,6 +111,7 @@ class StreamGuard(AnswerStarter):
                 "quota is a quota store, or CallableQuota(reserve, commit, release) for a service of your own; limits "
                 "are given to endpoints: @guard.stream(quota=Quota(…))"
             )
+        check_overrides(quota)
         own_quota = quota is not None and not isinstance(quota, QuotaStore)
         self._lifetime = Lifetime(
             self._backends,

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from ..errors import ConfigurationError
 from ..messages import CallableSaver, MessageStore, Save
+from ..overrides import check_overrides
 
 __all__ = ["Bindings", "SaveOption", "SaveTarget"]
 
@@ -76,6 +77,7 @@ class Bindings:
         for known, target in self._given:
             if known == given:  # a method is another object each time it is named, but an equal one
                 return target
+        check_overrides(given)
         target = given if isinstance(given, MessageStore) else CallableSaver(given)
         self._given.append((given, target))
         return target

@@ -1,0 +1,116 @@
+"""A host's own store whose methods do not take what the contract says: the guard refuses it when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from streamguard import ConfigurationError, StreamGuard
+from streamguard.messages import MemoryMessageStore, MessageStore
+from streamguard.overrides import check_overrides
+from streamguard.quota import MemoryQuotaStore, QuotaService
+from streamguard.stores import StreamStore
+from streamguard.stores.memory import MemoryStore
+from streamguard.stores.partial import PartialStore
+from streamguard.testing import FaultyStore
+from tests.web.serving import user_of
+
+
+def store_with(name: str, method: Callable[..., Any]) -> StreamStore:
+    made: StreamStore = type("Mine", (MemoryStore,), {name: method})()
+    return made
+
+
+async def without_last(self: object, close: object, seal: object) -> object: ...
+
+
+async def without_default(
+    self: object, new: object, *, lease_seconds: float, ttl_seconds: float, limit: int | None, arrived_seconds: float
+) -> object: ...
+
+
+async def with_another(self: object, ref: object, retries: int) -> object: ...
+
+
+async def is_async(self: object, worker: str, on_hint: object) -> object: ...
+
+
+async def yields(self: object, worker: str, on_hint: object) -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "said"),
+    [
+        (
+            "seal_and_close",
+            without_last,
+            r"Mine.seal_and_close cannot be called as StreamWrites.seal_and_close\(close, seal, last=None\): too many",
+        ),
+        (
+            "register",
+            without_default,
+            r"StreamRegistry.register\(.*\): missing a required.* argument: 'arrived_seconds'",
+        ),
+        ("request_stop", with_another, r"StreamRegistry.request_stop\(ref\): missing a required argument: 'retries'"),
+        ("subscribe_worker", is_async, "subscribe_worker.*: it is async, and that is not"),
+        ("subscribe_worker", yields, "subscribe_worker.*: it yields in an async function"),
+        ("aclose", None, r"StoreService.aclose\(\): it is a NoneType"),
+    ],
+)
+def test_a_stream_store_is_refused(name: str, method: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        StreamGuard(store_with(name, method), authenticate=user_of)
+
+
+def test_so_are_a_message_store_and_a_quota_store() -> None:
+    async def append(self: object, message: object) -> None: ...
+
+    async def reserve(self: object, ref: object) -> None: ...
+
+    messages: MessageStore = type("Rows", (MemoryMessageStore,), {"append": append})()
+    quota: QuotaService = type("Counts", (MemoryQuotaStore,), {"reserve": reserve})()
+    with pytest.raises(
+        ConfigurationError, match=r"Rows.append cannot be called as MessageStore.append\(key, message\)"
+    ):
+        StreamGuard(authenticate=user_of, messages=messages)
+    with pytest.raises(ConfigurationError, match=r"MessageStore.append"):
+        StreamGuard(authenticate=user_of).stream(save=messages)(lambda request: iter(()))
+    with pytest.raises(ConfigurationError, match=r"Counts.reserve cannot be called as QuotaService.reserve"):
+        StreamGuard(authenticate=user_of, quota=quota)
+
+
+async def any_way(*args: object, **kwargs: object) -> object: ...
+
+
+async def other_names(self: object, a: object, b: object, c: object = None, *, mine: int = 0) -> object: ...
+
+
+@asynccontextmanager
+async def entered(self: object, worker: str, on_hint: object) -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("seal_and_close", any_way),
+        ("seal_and_close", other_names),
+        ("seal_and_close", lambda self, *args: any_way(*args)),
+        ("seal_and_close", staticmethod(any_way)),
+        ("subscribe_worker", entered),
+        ("my_own", lambda: None),
+        ("_seal", lambda: None),
+        ("shared", False),
+    ],
+)
+def test_what_can_be_called_is_not(name: str, method: Any) -> None:
+    StreamGuard(store_with(name, method), authenticate=user_of)
+
+
+@pytest.mark.parametrize("store", [MemoryStore(), PartialStore(MemoryStore()), FaultyStore(MemoryStore())])
+def test_nor_is_one_of_ours(store: StreamStore) -> None:
+    check_overrides(store)
