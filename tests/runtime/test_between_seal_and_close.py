@@ -131,9 +131,10 @@ async def test_a_log_that_lacks_what_is_not_kept_any_more_ends_with_the_outcome_
         assert meta.seal.outcome is Outcome.COMPLETED
 
 
-async def test_what_is_owed_for_a_log_that_lacks_events_is_saved_from_memory(memory: MemoryStore) -> None:
-    """The store went away before the save could read the log, and came back without the last events: nobody else has
-    them."""
+@pytest.mark.parametrize("lost", ["the last events", "everything"])
+async def test_what_is_owed_for_a_log_that_lacks_events_is_saved_from_memory(memory: MemoryStore, lost: str) -> None:
+    """The store went away before the save could read the log, and came back without the last events, or empty: nobody
+    else has them."""
     messages = Messages()
     line = Line(memory)
     async with working(line, quick(save_total_seconds=0.2), bindings=saving_to(messages)) as one:
@@ -150,9 +151,13 @@ async def test_what_is_owed_for_a_log_that_lacks_events_is_saved_from_memory(mem
             "pending",
         )
         key = stream.ref.key
-        entry = memory._tables.streams[key.owner, key.session_id, stream.ref.stream_id]
-        entry.seal, entry.state = None, StreamState.OPEN
-        del entry.events[2:]
+        place = key.owner, key.session_id, stream.ref.stream_id
+        entry = memory._tables.streams[place]
+        if lost == "everything":
+            del memory._tables.streams[place]
+        else:
+            entry.seal, entry.state = None, StreamState.OPEN
+            del entry.events[2:]
         line.down = False
         await one.idle()
         meta = await meta_of(memory, stream.ref)
@@ -160,3 +165,27 @@ async def test_what_is_owed_for_a_log_that_lacks_events_is_saved_from_memory(mem
         (stored,) = await stored_in(messages)
         assert stored.message.parts == ({"type": "text", "text": "abcd"},)
         assert stored.message.outcome is Outcome.COMPLETED
+
+
+async def test_a_log_that_is_gone_when_it_is_closed_is_reported_as_lost(memory: MemoryStore) -> None:
+    """The store came back empty while the reply was saved, before anybody missed it."""
+    messages = Messages()
+    messages.hold("append")
+    async with working(memory, quick(save_visible_seconds=0.2), bindings=saving_to(messages)) as one:
+        stream = await one.start(saying("a", "b"))
+        reading = asyncio.create_task(one.watch(stream))
+        await wait_until_async(lambda: messages.waiting["append"], description="it is sealed, and being saved")
+        key = stream.ref.key
+        del memory._tables.streams[key.owner, key.session_id, stream.ref.stream_id]
+        seen = await reading
+        assert (seen.text, seen.outcome, seen.named("streamguard.end")[0]["persisted"]) == (
+            "ab",
+            "completed",
+            "pending",
+        )
+        messages.let_go("append")
+        await one.idle()
+        meta = await meta_of(memory, stream.ref)
+        assert (meta.state, meta.persisted, meta.lost) == (StreamState.CLOSED, Persisted.YES, True)
+        (stored,) = await stored_in(messages)
+        assert stored.message.parts == ({"type": "text", "text": "ab"},)

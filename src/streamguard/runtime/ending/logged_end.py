@@ -68,8 +68,8 @@ class LoggedEnd:
             await self._close_when_back(stream, close, seal, result, said)
         else:
             show_close(stream, close, reply, seal.held, result)
-            if reply.status is Status.NOT_SEALED:
-                await self._end_short_log(stream, seal, result)
+            if reply.status in (Status.NOT_SEALED, Status.GONE):
+                await self._end_short_log(stream, seal, result, is_gone=reply.status is Status.GONE)
             elif stream.owned():
                 self._reports.ended(stream, seal.outcome, result, seal.fault)
 
@@ -88,13 +88,13 @@ class LoggedEnd:
     ) -> None:
         carry_out = partial(self._closing.carry_out, close, result)
         reply = await self._attempts.until_given_up(carry_out)
-        if reply is not None and reply.status is Status.NOT_SEALED:
+        if reply is not None and reply.status in (Status.NOT_SEALED, Status.GONE):
             # An older snapshot came back. The seal can be put back, but no events: they are not kept for so long.
             answer = await self._sealing.seal_when_back(stream, seal)
             if answer.seal == seal:
                 reply = await self._attempts.until_given_up(carry_out)
-            elif answer.result is SealResult.LOG_BEHIND:
-                await self._end_short_log(stream, seal, result)
+            elif answer.result in (SealResult.LOG_BEHIND, SealResult.LOG_GONE):
+                await self._end_short_log(stream, seal, result, is_gone=answer.result is SealResult.LOG_GONE)
                 return
         closed = reply is not None and reply.status in (Status.OK, Status.DUPLICATE)
         logged = said.closed_by(close) if closed else None
@@ -111,13 +111,13 @@ class LoggedEnd:
         status = _NOT_CLOSED.get(answer.result, Status.GONE)
         return AppendReply(status, 0, stop_requested=False)
 
-    async def _end_short_log(self, stream: LiveStream, seal: Seal, result: EndResult) -> None:
-        """End a log that lacks events which this process does not append again, and report the stream's end. What is
-        owed is done from what this process has. If that is not enough, the stream is left to whoever finds it, who
-        saves what is left in the log."""
+    async def _end_short_log(self, stream: LiveStream, seal: Seal, result: EndResult, *, is_gone: bool) -> None:
+        """End a log that lacks events which this process does not append again, or that `is_gone` altogether, and
+        report the stream's end. What is owed is done from what this process has. If that is not enough, what is left of
+        a log is left to whoever finds the stream, who saves it."""
         if result.outbox_payload is not None:
             result = await (await self._steps.finish_unlogged(stream, seal)).when_saved()
-        if result.unsaved:
+        if result.unsaved and not is_gone:
             self._reports.ended(stream, seal.outcome, result, seal.fault)
         else:
             await self._tombstone.write(stream, Ending(seal.outcome, seal.fault), result)
