@@ -54,7 +54,7 @@ async def run(pieces: list[bytes], steps: list[str], gone: bool) -> tuple[list[b
     watch: asyncio.Task[Message] | None = None
 
     async def read() -> bool:
-        message = await reader.receive()
+        message = await reader.receive_for_endpoint()
         if message["type"] == "http.request":
             got.append(message["body"])
             return bool(message["more_body"])
@@ -68,7 +68,7 @@ async def run(pieces: list[bytes], steps: list[str], gone: bool) -> tuple[list[b
         elif step == "look":
             with anyio.CancelScope() as scope:
                 scope.cancel()
-                message = await reader.receive()
+                message = await reader.receive_for_endpoint()
                 if stream is not None:  # before that it is the server's own word
                     other.append(message)
         elif step == "read" and more:
@@ -86,7 +86,7 @@ async def run(pieces: list[bytes], steps: list[str], gone: bool) -> tuple[list[b
         more = await read()
     seen = list(other)
     stream.end()
-    assert (await reader.receive())["type"] == "http.disconnect"
+    assert (await reader.receive_for_endpoint())["type"] == "http.disconnect"
     if watch is not None:
         watch.cancel()
     reader.close()
@@ -134,7 +134,7 @@ async def test_what_a_layer_outside_raises_reaches_whoever_reads() -> None:
 
     reader = RequestReader(failing, limit=lambda: None)
     held(reader)
-    readers = [asyncio.create_task(reader.receive()), asyncio.create_task(reader.disconnect())]
+    readers = [asyncio.create_task(reader.receive_for_endpoint()), asyncio.create_task(reader.disconnect())]
     await asyncio.sleep(0)
     fail.set()
     results = await asyncio.wait_for(asyncio.gather(*readers, return_exceptions=True), 10)
@@ -145,7 +145,7 @@ async def test_the_calls_end_ends_what_waits_for_the_rest_of_a_body() -> None:
     forever: asyncio.Queue[Message] = asyncio.Queue()
     reader = RequestReader(forever.get, limit=lambda: None)
     held(reader)
-    readers = [asyncio.create_task(reader.receive()), asyncio.create_task(reader.disconnect())]
+    readers = [asyncio.create_task(reader.receive_for_endpoint()), asyncio.create_task(reader.disconnect())]
     await asyncio.sleep(0)
     reader.close()
     messages = await asyncio.wait_for(asyncio.gather(*readers), 10)
@@ -164,24 +164,24 @@ async def test_a_body_that_is_known_to_be_empty_is_not_waited_for() -> None:
     waiting: asyncio.Queue[Message] = asyncio.Queue()
     reader = RequestReader(waiting.get, limit=lambda: None, empty=True)
     stream = held(reader)
-    assert await reader.receive() == {"type": "http.request", "body": b"", "more_body": False}
+    assert await reader.receive_for_endpoint() == {"type": "http.request", "body": b"", "more_body": False}
     watch = asyncio.create_task(reader.disconnect())
     waiting.put_nowait({"type": "http.request", "body": b"", "more_body": False})
     waiting.put_nowait({"type": "http.disconnect"})
     assert await watch == {"type": "http.disconnect"}
     assert not reader._buffered
     stream.end()
-    assert await reader.receive() == {"type": "http.disconnect"}
+    assert await reader.receive_for_endpoint() == {"type": "http.disconnect"}
 
 
 async def test_an_empty_body_that_was_read_before_the_stream_comes_once() -> None:
     waiting: asyncio.Queue[Message] = asyncio.Queue()
     reader = RequestReader(waiting.get, limit=lambda: None, empty=True)
     waiting.put_nowait({"type": "http.request", "body": b"", "more_body": False})
-    assert (await reader.receive())["type"] == "http.request"
+    assert (await reader.receive_for_endpoint())["type"] == "http.request"
     stream = held(reader)
     stream.end()
-    assert await reader.receive() == {"type": "http.disconnect"}
+    assert await reader.receive_for_endpoint() == {"type": "http.disconnect"}
 
 
 @pytest.mark.parametrize(
@@ -212,9 +212,38 @@ async def test_a_body_that_came_although_there_was_none_is_read_as_far_as_it_is_
     waiting: asyncio.Queue[Message] = asyncio.Queue()
     reader = RequestReader(waiting.get, limit=lambda: None, empty=True)
     waiting.put_nowait({"type": "http.request", "body": b"one", "more_body": True})
-    assert (await reader.receive())["body"] == b"one"
+    assert (await reader.receive_for_endpoint())["body"] == b"one"
     stream = held(reader)
     waiting.put_nowait({"type": "http.request", "body": b"two", "more_body": False})
-    assert (await reader.receive())["body"] == b"two"
+    assert (await reader.receive_for_endpoint())["body"] == b"two"
     stream.end()
-    assert await reader.receive() == {"type": "http.disconnect"}
+    assert await reader.receive_for_endpoint() == {"type": "http.disconnect"}
+
+
+async def test_the_end_of_the_stream_is_a_disconnect_for_the_endpoint_alone() -> None:
+    """A layer around the endpoint that sends the answer itself would stop there, before the answer's end was sent."""
+    waiting: asyncio.Queue[Message] = asyncio.Queue()
+    reader = RequestReader(waiting.get, limit=lambda: None)
+    waiting.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+    assert (await reader.receive())["type"] == "http.request"
+    stream = held(reader)
+    layer = asyncio.create_task(reader.receive())
+    await asyncio.sleep(0)
+    stream.end()
+    assert await reader.receive_for_endpoint() == {"type": "http.disconnect"}
+    assert not layer.done()
+    waiting.put_nowait({"type": "http.disconnect"})
+    assert await asyncio.wait_for(layer, 10) == {"type": "http.disconnect"}
+
+
+async def test_an_empty_body_that_comes_in_pieces_is_one_that_was_known_to_be_empty() -> None:
+    waiting: asyncio.Queue[Message] = asyncio.Queue()
+    reader = RequestReader(waiting.get, limit=lambda: None, empty=True)
+    held(reader)
+    assert await reader.receive() == {"type": "http.request", "body": b"", "more_body": False}
+    watch = asyncio.create_task(reader.disconnect())
+    waiting.put_nowait({"type": "http.request", "body": b"", "more_body": True})
+    waiting.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+    waiting.put_nowait({"type": "http.disconnect"})
+    await watch
+    assert not reader._buffered

@@ -117,4 +117,4 @@ def reading_through(exchange: Exchange, scope: Scope, receive: Receive) -> tuple
         return reader, reader.outlasting(receive)
     declared = declared_length(header_of(scope, b"content-length"))
     reader = exchange.reader = RequestReader(receive, limit=lambda: None, declared=declared)
-    return reader, reader.receive
+    return reader, reader.receive_for_endpoint

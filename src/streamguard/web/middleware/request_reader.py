@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Final
 
 import anyio
@@ -32,6 +33,9 @@ READ_AHEAD_BYTES: Final = 262_144
 64 KiB each."""
 _LENGTH_DIGITS: Final = 20
 """A longer `Content-Length` is over any limit already."""
+
+_for_endpoint: Final = ContextVar("streamguard_for_endpoint", default=False)
+"""Whether the endpoint asks for the message, through the layers around it."""
 
 
 class RequestReader:
@@ -117,10 +121,12 @@ class RequestReader:
     # -- the application's side ---------------------------------------------------------------------------------------
 
     async def receive(self) -> Message:
-        """The application's `receive`. Cancelling it loses nothing.
+        """The `receive` of the layers around the endpoint. Cancelling it loses nothing.
 
         Without a stream, it gives what the server gives. While the endpoint produces a stream, `http.disconnect` comes
-        when that stream is ending, or when the client left before it had sent the whole body.
+        when the client has left and that stream is ending, or when the client left before it had sent the whole body:
+        a layer that sends the answer itself, as Starlette's `StreamingResponse` of a middleware does, stops at a
+        disconnect.
 
         A call that is cancelled already takes no piece of the body: Starlette's `is_disconnected` makes such calls, and
         drops every message but a disconnect.
@@ -128,13 +134,25 @@ class RequestReader:
         Raises:
             BodyTooLargeError: the body is over the limit.
         """
+        return await self._next_message(for_endpoint=_for_endpoint.get())
+
+    async def receive_for_endpoint(self) -> Message:
+        """The same for the endpoint itself: the end of its stream is a disconnect, whether its client has left or not.
+
+        Raises:
+            BodyTooLargeError: the body is over the limit.
+        """
+        return await self._next_message(for_endpoint=True)
+
+    async def _next_message(self, *, for_endpoint: bool) -> Message:
         while True:
             stream = self._stream
             if stream is None:
                 self._check_limit()
             if self.refused:
                 raise BodyTooLargeError
-            if self._closed if stream is None else stream.is_ending:
+            is_over = self._closed if stream is None else stream.is_ending
+            if is_over and (stream is None or for_endpoint or self._client_left or self._closed):
                 return {"type": "http.disconnect"}
             if self._buffered:
                 if is_cancelled():
@@ -142,7 +160,7 @@ class RequestReader:
                 return self._take_buffered()
             if stream is None and self._client_left:
                 return {"type": "http.disconnect"}
-            if stream is not None and (self._complete or self._client_left):
+            if stream is not None and not is_over and (self._complete or self._client_left):
                 if not self._complete and not is_cancelled():
                     return {"type": "http.disconnect"}
                 await stream.ending()
@@ -157,7 +175,7 @@ class RequestReader:
         not wait that the stream is ending.
         """
         if receive == self.receive:
-            return receive
+            return self.receive_for_endpoint
 
         async def read() -> Message:
             try:
@@ -175,7 +193,11 @@ class RequestReader:
                 return {"type": "http.disconnect"}
             if is_cancelled():
                 await anyio.lowlevel.checkpoint()  # where the cancellation arrives
-            message = await read()
+            _for_endpoint.set(True)
+            try:
+                message = await read()
+            finally:
+                _for_endpoint.set(False)
             if message["type"] == "http.disconnect" and not (self._client_left and not self._complete):
                 await stream.ending()
             return message
@@ -273,7 +295,7 @@ class RequestReader:
         if message["type"] != "http.request":
             self._client_left = True
             return
-        if self._empty and self._complete and not (message.get("body") or message.get("more_body")):
+        if self._empty and self._complete and not message.get("body"):
             return  # `keep_for` gave it already
         self._read_bytes += len(message.get("body", b""))
         self._complete = not message.get("more_body", False)
