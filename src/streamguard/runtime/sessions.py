@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from ..cursor import Cursor
 from ..deadlines import Deadline
-from ..decoding import decoding
+from ..decoding import DAMAGE, decoding
 from ..errors import FaultError, LogBrokenError, StoreCorruptError, StoreError, StoreUnavailableError
 from ..faults import Fault, FaultCode, Phase
 from ..settings import Settings
@@ -19,7 +19,7 @@ from ..stores.records import SessionRecord, StreamMeta
 from ..stores.registrations import StopReply
 from ..stores.store import StreamStore
 from ..values import START, Position, SessionKey, StreamRef, StreamState
-from ..wire import protocol_named
+from ..wire import EventParser, protocol_named
 from .opening.end_wait import EndWait
 from .opening.eviction import Eviction
 from .producing.live_streams import LiveStreams
@@ -33,6 +33,9 @@ STOP_PENDING_SECONDS: Final = 60.0
 """For how long a stop that found no running stream is remembered: longer than most requests take to prepare."""
 STOP_ROUNDS: Final = 3
 """So often a stop looks again when streams end and begin meanwhile."""
+COMMENTS_AT_END: Final = 16
+"""How many of a stream's last records are looked at for one that a client sees."""
+COMMENTS_BYTES: Final = 65_536
 
 
 class StopTarget(NamedTuple):
@@ -101,7 +104,27 @@ class Sessions:
         if held and any(stream.degraded and stream.ref == ref for stream in self._local(key)):
             message_id = None if named is None else named.message_id
             raise refused(key, cursor.stream_id, "not_registered", message_id)  # as above
-        return resolve_after(key, cursor, named, held=held)
+        found = resolve_after(key, cursor, named, held=held)
+        if isinstance(found, Resumed) and await self._shows_nothing(found):
+            return Nothing("finished", found.meta)
+        return found
+
+    async def _shows_nothing(self, found: Resumed) -> bool:
+        """Whether a closed stream goes on with comments alone, such as the notices of a stream that is passed on. They
+        have no ids, so a client that was sent them, and comes back at every end, would come back for ever."""
+        meta, after = found.meta, found.after
+        if meta.state is not StreamState.CLOSED or meta.last_seq - after.seq > COMMENTS_AT_END:
+            return False
+        protocol = protocol_named(meta.protocol, meta.client_version)
+        if protocol.terminal_visible:
+            return False
+        try:
+            events = await self._reads.read(meta.ref, after, max_bytes=COMMENTS_BYTES)
+            frames = [protocol.frame(event, "1") for event in events]
+        except (LogBrokenError, StoreError, *DAMAGE):  # the viewer's to tell
+            return False
+        is_whole = bool(events) and events[-1].seq == meta.last_seq
+        return is_whole and not EventParser().feed(b"".join(frames))
 
     async def status(self, key: SessionKey) -> SessionRecord:
         """The session's active and last stream."""
