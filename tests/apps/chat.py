@@ -8,7 +8,7 @@ A body says what its model does:
 - `crash_at`: raises before that piece; `messages`: as AI SDK sends them, ignored.
 
 `GET /trace` tells what ran in this process: one line per thing, in order. `POST /stall/<seconds>` holds up the event
-loop.
+loop: for that long, or until there is the file `until` of its query, if that is sooner.
 """
 
 from __future__ import annotations
@@ -107,8 +107,10 @@ def steered(app: FastAPI) -> Probe:
         return PlainTextResponse("\n".join(TRACE))
 
     @app.post("/stall/{seconds}")
-    async def stall(seconds: float) -> Response:
-        time.sleep(seconds)  # what a host should not do, and does
+    async def stall(seconds: float, until: str | None = None) -> Response:
+        over = time.monotonic() + seconds
+        while time.monotonic() < over and not (until and os.path.exists(until)):
+            time.sleep(0.02)  # what a host should not do, and does
         return Response(status_code=204)
 
     return Probe(app)

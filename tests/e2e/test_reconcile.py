@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -128,14 +129,14 @@ async def test_a_frozen_worker_neither_adds_nor_saves(
     server = own_redis()
     frozen, other = (worker(server.url, app=APP, env=place.env, **SAVING) for _ in range(2))
     session = new_session()
-    # The pause between its pieces has the model still speaking when its worker hears that it was fenced.
-    async with post(frozen, session, n=10, gate=session, gate_at=5, gap_ms=200) as local:
+    # Its many pieces, with pauses, have the model still speaking when its worker hears that it was fenced.
+    async with post(frozen, session, n=100, gate=session, gate_at=5, gap_ms=200) as local:
         seen = await local.read_events(7)
         stream_id, message_id = local.headers["x-stream-id"], local.headers["x-message-id"]
         async with resume(other.port, session, headers=USER) as remote:
-            stalled = None
+            stalled, ended = None, place.file.with_name("ended")
             if how == "stalled event loop":
-                stalled = asyncio.create_task(asyncio.to_thread(stall, frozen, 8.0))
+                stalled = asyncio.create_task(asyncio.to_thread(stall, frozen, 60.0, ended))
             else:
                 frozen.pause()
             watched = await remote.read_rest()
@@ -143,6 +144,7 @@ async def test_a_frozen_worker_neither_adds_nor_saves(
         if stalled is None:
             frozen.resume()
         else:
+            ended.touch()
             await stalled
         open_gate(frozen, session)
         rest = await local.read_rest()
@@ -156,8 +158,10 @@ async def test_a_frozen_worker_neither_adds_nor_saves(
     assert f"completed {session}" not in told
 
 
-def stall(worker: Worker, seconds: float) -> None:
-    httpx.post(f"{worker.url}/stall/{seconds}", timeout=30.0, trust_env=False).raise_for_status()
+def stall(worker: Worker, seconds: float, until: Path) -> None:
+    """Stand its event loop still until there is a file, however long others take to end its stream."""
+    url = f"{worker.url}/stall/{seconds}"
+    httpx.post(url, params={"until": str(until)}, timeout=2 * seconds, trust_env=False).raise_for_status()
 
 
 async def test_redis_restarted_empty_in_mid_operation(
