@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from starlette.types import Scope
 
+from ..errors import ConfigurationError
 from ..random_ids import random_hex
 
 __all__ = [
@@ -155,8 +156,27 @@ def expose(headers: RawHeaders) -> RawHeaders:
 
 
 def plain_lines(headers: Iterable[tuple[_BytesLike, _BytesLike]]) -> RawHeaders:
-    """A host's header lines as ASGI has them. Servers take lists for lines, and what is like bytes for bytes, too."""
-    return [(bytes(name), bytes(value)) for name, value in headers]
+    """A host's header lines as ASGI has them. Servers take lists for lines, and what is like bytes for bytes, too.
+
+    Raises:
+        ConfigurationError: one is of text, which no server takes.
+    """
+    try:
+        return [(bytes(name), bytes(value)) for name, value in headers]
+    except TypeError as exc:
+        raise _not_bytes(headers) from exc
+
+
+def _not_bytes(headers: Iterable[tuple[object, object]]) -> ConfigurationError:
+    told = [
+        f"{name!r} is ({type(name).__name__}, {type(value).__name__})"
+        for name, value in headers
+        if not (isinstance(name, _BytesLike) and isinstance(value, _BytesLike))
+    ]
+    return ConfigurationError(
+        f"a header line of a response is two bytes in ASGI, its name and its value, but {', '.join(told)}: encode "
+        "both as latin-1 where it is added, in the endpoint's raw_headers or in a middleware's send"
+    )
 
 
 def merge_headers(ours: RawHeaders, hosts: RawHeaders) -> RawHeaders:

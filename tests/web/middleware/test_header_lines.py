@@ -14,8 +14,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from streamguard import ConfigurationError, Observation, Signal, StreamGuard
+from streamguard.web.headers import plain_lines
+
 from ..rules.inside import PATH, client_of, guarding
-from ..serving import USER, make_guard, serving
+from ..serving import USER, make_guard, serving, user_of
 
 pytestmark = pytest.mark.anyio
 
@@ -108,3 +111,31 @@ async def test_so_may_an_application_that_a_rule_guards() -> None:
     assert (answer.status_code, answer.headers["x-one"]) == (200, "1")
     assert "x-stream-id" in answer.headers
     assert "data: one\n" in answer.text
+
+
+@pytest.mark.parametrize("line", [("x-one", "1"), (b"x-one", "1"), ("x-one", b"1")])
+def test_those_of_text_are_told_by_name_and_without_their_value(line: tuple[object, object]) -> None:
+    with pytest.raises(ConfigurationError, match=r"'x-one' is \((str|bytes), (str|bytes)\): encode both") as told:
+        plain_lines([(b"x-two", b"2"), line])  # type: ignore[list-item] # a host's
+    assert "x-two" not in str(told.value)
+
+
+async def test_a_returned_response_that_has_them_is_answered_with_500_and_observers_hear_why() -> None:
+    seen: list[Observation] = []
+    guard = StreamGuard(authenticate=user_of, observers=(seen.append,))
+
+    @guard.stream(lambda request: "s")
+    async def chat() -> Response:
+        response = streaming()
+        response.raw_headers.append(("x-one", "1"))  # type: ignore[arg-type] # a host's
+        return response
+
+    app = Starlette(routes=[Route("/chat", chat, methods=["POST"])], lifespan=guard.lifespan)
+    guard.install(app, "/api/chat")
+    async with serving(app) as port, httpx.AsyncClient(headers=USER, trust_env=False) as client:
+        answer = await client.post(f"http://127.0.0.1:{port}/chat")
+    assert answer.status_code == 500
+    (told,) = [one for one in seen if one.name is Signal.FAULT]
+    assert isinstance(told.error, ConfigurationError)
+    assert "'x-one' is (str, str)" in str(told.error)
+    assert str(told.fields["binding"]).endswith("chat")
