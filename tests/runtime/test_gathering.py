@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from functools import partial
 
@@ -141,34 +140,6 @@ async def test_another_streams_first_event_ends_a_pause() -> None:
             other = await worker.start(saying("hello"), worker.request(SessionKey("ana", "chat-2")))
             await other.ended()
             model.end()
-
-
-async def test_another_streams_first_event_waits_half_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering, "FIRST_PAUSE_SECONDS", FOR_GOOD / 2)
-    store = Commits()
-    async with working(store) as worker:
-        with anyio.fail_after(10):
-            model = await begin_a_pause(worker)
-            commits = len(store.events)
-            other = Model("hello")
-            stream = await worker.start(other, worker.request(SessionKey("ana", "chat-2")))
-            await wait_until_async(lambda: stream.feed.emitted == 1, description="its first event waits")
-            assert len(store.events) == commits
-            other.end()
-            await stream.ended()
-            model.end()
-
-
-async def test_a_first_event_that_comes_in_a_pause_shortens_it() -> None:
-    loop = asyncio.get_running_loop()
-    pause = gathering.Gathering(loop)
-    pause.committing(loop.time(), BURST, several=True)
-    async with asyncio.TaskGroup() as tasks:
-        waiting = tasks.create_task(pause.until_due())
-        await asyncio.sleep(0)
-        pause.hasten_for_first()
-        with anyio.fail_after(10):
-            await waiting
 
 
 async def test_a_producer_far_ahead_of_the_log_ends_a_pause() -> None:

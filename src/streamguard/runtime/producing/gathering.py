@@ -6,8 +6,7 @@ had more than `BURST_EVENTS`, which no models at reading speed make, no sooner t
 at reading speed never pause: they have fewer. A lone burst may have as few, but a stream of it has several in a commit
 that follows another within `NEXT_SECONDS`, and then it pauses too.
 
-A stream's first event waits half as long, since each stream has one: two hundred that begin within half a second cost a
-quarter of all round trips otherwise. Ends, and producers that are far ahead of the log, end a pause.
+First events, ends, and producers that are far ahead of the log end a pause.
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ BUSY_EVENTS: Final = 8
 STEADY_EVENTS: Final = 20
 STEADY_SECONDS: Final = 0.004
 NEXT_SECONDS: Final = 0.001
-PAUSE_SECONDS: Final = 0.005
-FIRST_PAUSE_SECONDS: Final = 0.0025
+PAUSE_SECONDS: Final = 0.004
 BURST_EVENTS: Final = 200
 BURST_PAUSE_SECONDS: Final = 0.01
 
@@ -35,14 +33,13 @@ class Gathering:
         self._loop = loop
         self._committed_at = -inf
         self._planned = -inf
-        """When the next commit begins, if nothing hastens it."""
+        """When the next commit begins at the earliest, if nothing ends the pause before it."""
         self._due = -inf
-        """When it begins, after all."""
+        """The same, or `-inf` where something has."""
         self._counted_until = -inf
         self._counted = 0
         """Events of the commits begun in the `STEADY_SECONDS` up to `_counted_until`."""
         self._wake: asyncio.Future[None] | None = None
-        self._timer: asyncio.Handle | None = None
 
     def committing(self, now: float, events: int, *, several: bool) -> None:
         """A commit begins; `several`: it has more than one event of a stream. Decides on the pause after it."""
@@ -57,18 +54,8 @@ class Gathering:
         self._due = self._planned
 
     def as_planned(self) -> None:
-        """What hastened the next commit needs none any more."""
+        """What ended the pause needs no commit any more."""
         self._due = self._planned
-
-    def hasten_for_first(self) -> None:
-        """A stream's first event waits for the next commit."""
-        due = self._committed_at + FIRST_PAUSE_SECONDS
-        if due >= self._due:
-            return
-        self._due = due
-        if self._timer is not None and self._wake is not None:
-            self._timer.cancel()
-            self._timer = self._loop.call_at(due, _resolve, self._wake)
 
     def end(self) -> None:
         """Let the next commit begin at once."""
@@ -81,12 +68,12 @@ class Gathering:
         if self._due <= self._loop.time():
             return
         self._wake = wake = self._loop.create_future()
-        self._timer = self._loop.call_at(self._due, _resolve, wake)
+        timer = self._loop.call_at(self._due, _resolve, wake)
         try:
             await wake
         finally:
-            self._timer.cancel()
-            self._wake = self._timer = None
+            timer.cancel()
+            self._wake = None
 
 
 def _resolve(wake: asyncio.Future[None]) -> None:

@@ -76,25 +76,22 @@ class Writer:
         """What is submitted concerns more than the next commit: the writer has nothing to do, or counts."""
 
     def submit(self, backlog: Backlog) -> None:
-        """The backlog has events to commit. Repeats are free; an urgent one hastens the next commit. Hot path: most
+        """The backlog has events to commit. Repeats are free; an urgent one ends the pause. Hot path: most
         come while the writer commits or pauses."""
         self._dirty[backlog] = None
         if self._heeding or backlog.urgent:
             self._heed(backlog)
 
     def _heed(self, backlog: Backlog) -> None:
-        """Wake the writer if it has nothing to do, and hasten the next commit if the backlog is urgent."""
+        """Wake the writer if it has nothing to do, and end its pause if the backlog is urgent."""
         if self._tally is not None:
             self._tally.watch(backlog)
         else:
             self._heeding = False
         if backlog.urgent:
-            if backlog.acked == 0 and backlog.state is not _CLOSED:
-                self._gathering.hasten_for_first()
-                if backlog.first_commit is None:
-                    self._expect_first(backlog)
-            else:
-                self._gathering.end()
+            self._gathering.end()
+            if backlog.acked == 0 and backlog.first_commit is None and backlog.state is not _CLOSED:
+                self._expect_first(backlog)
         wake = self._wake
         if wake is not None and not wake.done():
             wake.set_result(None)
