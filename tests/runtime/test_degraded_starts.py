@@ -14,6 +14,7 @@ from streamguard.runtime.request import Ending
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import Outcome, SessionKey, StreamState
 
+from ..harness.waiting import wait_until_async
 from .lines import Line
 from .stage import KEY, Model, closed, log_of, quick, saying, terminals, working
 
@@ -159,6 +160,36 @@ async def test_a_first_append_that_is_repeated_has_no_more_time(memory: MemorySt
         _, (repeated,) = line.batches
         assert repeated.within_seconds < 10.0
         stream.cancel(Ending(Outcome.STOPPED, None))
+        await worker.idle()
+
+
+@pytest.mark.promise("I2")
+async def test_a_first_append_that_waited_for_others_has_no_more_time_either(memory: MemoryStore) -> None:
+    """The writer came to it shortly before all of its time was up, right after an answer to another stream."""
+    line = Line(memory)
+    async with working(line, quick(append_deadline_seconds=2.0, registration_seconds=1.5)) as worker:
+        clock = worker.runtime.clock
+        line.hold("append")
+        other = await worker.start(Model("a"))
+        await wait_until_async(lambda: line.waiting["append"], description="the writer waits for another stream")
+        stream = await worker.start(Model("b"), worker.request(SessionKey("ana", "chat-2")))
+        await wait_until_async(lambda: stream.backlog.first_commit, description="its first event waits")
+        until = clock.time() + 2.0
+        asked: list[float] = []
+
+        async def ask() -> None:
+            asked.append(clock.time())
+
+        while clock.time() < until - 1.0:
+            worker.runtime.breaker.answered()
+            await asyncio.sleep(0.02)
+        line.before["append"] = ask
+        line.let_go("append")
+        assert await stream.first(5) is FirstItem.READY
+        (append,) = line.batches[-1]
+        assert asked[-1] + append.within_seconds < until
+        for one in (other, stream):
+            one.cancel(Ending(Outcome.STOPPED, None))
         await worker.idle()
 
 

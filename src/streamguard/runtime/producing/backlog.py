@@ -79,7 +79,8 @@ class Backlog(ReusedAppend):
     """When the first of the commits that failed for it was begun, if the last one did; on the `LoopClock`."""
     first_commit: Timer | None = None
     """Runs while the log has no event yet and the first one waits for its commit."""
-
+    first_until: float = 0.0
+    """When that wait is over, whatever the store answers others; on the `LoopClock`."""
     ended: bool = False
     """The log ended, and has every event of the feed: whatever the commit under way is answered."""
 

@@ -106,13 +106,14 @@ class Writer:
         """Give the first commit of a stream only as long as its request may wait, however long a command may take: its
         client has nothing yet, and this may be the first time that the store is silent."""
         submitted, seconds = self._patience.time(), backlog.budget.first_commit_seconds
-        late = partial(self._first_is_late, backlog, submitted, seconds)  # a function inside would refer to itself
+        backlog.first_until = submitted + self._deadline
+        late = partial(self._first_is_late, backlog, seconds)  # a function inside would refer to itself
         backlog.first_commit, backlog.undisturbed = Timer(self._patience, submitted + seconds, late), False
 
-    def _first_is_late(self, backlog: Backlog, submitted: float, seconds: float) -> None:
-        again = min(self._breaker.answered_at + seconds, submitted + self._deadline)
+    def _first_is_late(self, backlog: Backlog, seconds: float) -> None:
+        again = min(self._breaker.answered_at + seconds, backlog.first_until)
         if again > self._patience.time():  # the store answered somebody: this process is late, or others came first
-            late = partial(self._first_is_late, backlog, submitted, seconds)
+            late = partial(self._first_is_late, backlog, seconds)
             backlog.first_commit = Timer(self._patience, again, late)
             return
         backlog.first_commit = None
@@ -254,7 +255,7 @@ class Writer:
         if backlog.failing_since is not None:
             within += backlog.failing_since - now
         if first is not None:
-            heard = self._breaker.answered_at + backlog.budget.first_commit_seconds
+            heard = min(self._breaker.answered_at + backlog.budget.first_commit_seconds, backlog.first_until)
             within = min(within, _sooner((first.at if first.at > heard else heard) - now))
         return max(within, 0.0)
 
