@@ -280,11 +280,12 @@ class Backlog(ReusedAppend):
         if last == acked + 1 and not self.refresh and (acked or self.decided is None) and last not in feed.kinds:
             self.lone = feed.data[-1]
         else:
-            self.lone, self.several = None, feed.payloads(acked + 1, last)
+            self.lone, events = None, feed.payloads(acked + 1, last)
             if self._in_flight_bytes - self._acked_bytes > COMMIT_BYTES:
-                self.several = self._within_commit(self.several)
-            if self.refresh:
-                self.undisturbed, self.refresh_at = False, now + REFRESH_SECONDS
+                events = self._within_commit(events)
+            self.several: Sequence[tuple[EventKind, bytes]] = events
+        if self.refresh:
+            self.undisturbed, self.refresh_at = False, now + REFRESH_SECONDS
         if self._waiting and self._in_flight_seq == last:
             self._sent.wake()
         return True
