@@ -45,6 +45,7 @@ KNOWN: Final = {
     "messages.sql.failures._code": "a number that the driver gives",
     "messages.sql.failures._refused": _COMPARED,
     "messages.sql.store.SQLMessageStore.start": _OURS,
+    "overrides._difference": "Python's, of the parameters of a host's own method; it has no values",
     "runtime.producing.failures._fault_of": _COMPARED,
     "runtime.producing.failures.fault_of": "to the client in debug mode",
     "saving.folding.PayloadSource.batches": _OURS,
