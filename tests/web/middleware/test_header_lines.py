@@ -120,20 +120,24 @@ def test_those_of_text_are_told_by_name_and_without_their_value(line: tuple[obje
     assert "x-two" not in str(told.value)
 
 
-async def test_a_returned_response_that_has_them_is_answered_with_500_and_observers_hear_why() -> None:
+@pytest.mark.parametrize("by_rule", [False, True], ids=["endpoint", "rule"])
+async def test_a_returned_response_that_has_them_is_answered_with_500_and_observers_hear_why(by_rule: bool) -> None:
     seen: list[Observation] = []
     guard = StreamGuard(authenticate=user_of, observers=(seen.append,))
 
-    @guard.stream(lambda request: "s")
-    async def chat() -> Response:
+    async def chat(_: Request) -> Response:
         response = streaming()
         response.raw_headers.append(("x-one", "1"))  # type: ignore[arg-type] # a host's
         return response
 
-    app = Starlette(routes=[Route("/chat", chat, methods=["POST"])], lifespan=guard.lifespan)
-    guard.install(app, "/api/chat")
-    async with serving(app) as port, httpx.AsyncClient(headers=USER, trust_env=False) as client:
-        answer = await client.post(f"http://127.0.0.1:{port}/chat")
+    if by_rule:
+        app = guarding(guard, chat, binding="chat")
+    else:
+        endpoint = guard.stream(lambda request: "s")(chat)
+        app = Starlette(routes=[Route(PATH, endpoint, methods=["POST"])], lifespan=guard.lifespan)
+        guard.install(app, "/api/chat")
+    async with client_of(app) as client:
+        answer = await client.post(PATH, json={"id": "s"})
     assert answer.status_code == 500
     (told,) = [one for one in seen if one.name is Signal.FAULT]
     assert isinstance(told.error, ConfigurationError)

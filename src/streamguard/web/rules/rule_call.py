@@ -21,7 +21,7 @@ from ...wire import protocol_named, recognise
 from ...wire.recognition import MOST_BYTES
 from ..endpoint.endpoint_result import EndpointResult
 from ..endpoint.returned_response import ResponseHead, ReturnedStream
-from ..headers import RawHeaders, without_encodings
+from ..headers import RawHeaders, plain_lines, without_encodings
 from ..middleware.exchange import exchange_of
 from ..misuse import Misuse
 from .inner_call import InnerCall
@@ -132,7 +132,7 @@ class RuleCall:
 
 def _headers_of(start: Message) -> RawHeaders:
     """The headers of a response. Their names should be in lower case, but servers take any, and so do clients."""
-    return [(bytes(name).lower(), bytes(value)) for name, value in start.get("headers", ())]
+    return [(name.lower(), value) for name, value in plain_lines(start.get("headers", ()))]
 
 
 class PassedResponse(Response):
