@@ -33,8 +33,8 @@ META_FIELDS: Final = MappingProxyType(
         "seal_seq": "gl",  # the seal's last event
         "usage": "u",  # JSON: the seal's; before there is one, as of the last heartbeat
         "held": "h",  # the seal's closing parts, packed
-        "persisted": "y",  # absent while nothing is to be saved
-        "quota": "q",  # absent while nothing is to be settled
+        "persisted": "y",  # absent until something is known of it
+        "quota": "q",  # likewise
         "revised": "rv",  # a later request superseded its reply
         "began_us": "c",  # µs on the server's clock
         "closed_ms": "z",  # ms on the server's clock
