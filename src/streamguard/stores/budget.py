@@ -83,11 +83,6 @@ class Budget:
         with _Wait(self, at_least_seconds):
             return await step()
 
-    def waited(self, seconds: float, *, silent_seconds: float) -> None:
-        """The request has waited for so long, and the store has been silent for `silent_seconds` of that or more."""
-        self.left_seconds -= seconds
-        self.silent_seconds = silent_seconds
-
     def late(self) -> StoreUnavailableError:
         """The error for a budget that is spent."""
         return StoreUnavailableError(f"no answer within {self.seconds} s (registration_seconds)", operation="register")
@@ -97,29 +92,26 @@ class _Wait:
     """A block in which one step waits for its answer, within a budget. It is cancelled once the store has been silent
     towards everybody for long enough, and counts against the budget. Times are the clock's."""
 
-    __slots__ = ("_begun", "_budget", "_floor", "_interruption", "_most", "_silent_since", "_timer", "ended_at")
+    __slots__ = ("_begun", "_budget", "_floor", "_interruption", "_timer", "ended_at")
 
     def __init__(self, budget: Budget, at_least_seconds: float) -> None:
         self._budget = budget
-        begun = self._begun = budget.clock.time()
-        self._silent_since, self._most = begun - budget.silent_seconds, begun + budget.left_seconds
+        self._interruption = Interruption(budget.loop)
+        self._begun = begun = budget.clock.time()
         self._floor = begun + at_least_seconds
         """Until then it goes on in any case."""
-        self._timer: Timer | None = None
-        self._interruption = Interruption(budget.loop)
-        self.ended_at: float | None = None
-        """When the step was over."""
 
     @property
     def heard(self) -> float:
         """When the store was last heard of."""
-        since, answered = self._silent_since, self._budget.breaker.answered_at
+        since, answered = self._begun - self._budget.silent_seconds, self._budget.breaker.answered_at
         return answered if answered > since else since
 
     @property
     def until(self) -> float:
         """When it ends, as far as it is known now."""
-        until, most, floor = self.heard + self._budget.seconds, self._most, self._floor
+        budget, floor = self._budget, self._floor
+        until, most = self.heard + budget.seconds, self._begun + budget.left_seconds
         until = most if until > most else until
         return floor if until < floor else until
 
@@ -133,13 +125,12 @@ class _Wait:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # Nothing refers to this from here on, so that no cycle keeps it in memory.
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
+        self._timer.cancel()  # then it does not refer to this any more: no cycle keeps either in memory
         budget = self._budget
-        now = self.ended_at = budget.clock.time()
-        budget.waited(now - self._begun, silent_seconds=0.0 if exc_type is None else max(0.0, now - self.heard))
+        self.ended_at: float = budget.clock.time()
+        """When the step was over."""
+        budget.silent_seconds = 0.0 if exc_type is None else max(0.0, self.ended_at - self.heard)
+        budget.left_seconds -= self.ended_at - self._begun
         try:
             self._interruption.__exit__(exc_type, exc, traceback)
         except TimeoutError as error:
