@@ -175,23 +175,26 @@ _CLOCKS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, LoopClock]] = WeakKe
 class Timer:
     """A callback that runs when a deadline is reached: at the time `at` of a clock."""
 
-    __slots__ = ("_callback", "_clock", "_grace", "at", "runs")
+    __slots__ = ("_callback", "_clock", "_grace", "at")
 
     def __init__(self, clock: LoopClock, at: float, callback: Callable[[], None]) -> None:
         self.at: float = at
-        self.runs: bool = True
-        """Whether the callback may still run."""
         self._clock = clock
         self._callback: Callable[[], None] | None = callback
         self._grace: asyncio.TimerHandle | None = None
         """Runs once the deadline is reached."""
         clock.start(self)
 
+    @property
+    def runs(self) -> bool:
+        """Whether the callback may still run."""
+        return self._callback is not None
+
     def cancel(self) -> None:
         """Do not run the callback. A second call has no effect."""
-        if not self.runs:
+        if self._callback is None:
             return
-        self.runs, self._callback = False, None
+        self._callback = None
         if self._grace is None:
             self._clock.cancelled()
         else:
@@ -204,7 +207,7 @@ class Timer:
         self._grace = self._clock.loop.call_later(GRACE_SECONDS, self._fire)
 
     def _fire(self) -> None:
-        callback, self.runs, self._callback = self._callback, False, None
+        callback, self._callback = self._callback, None
         self._clock.release()
         if callback is not None:
             callback()
@@ -325,8 +328,6 @@ class Interruption:
         self._loop = loop
         self._task: asyncio.Task[object] | None = None
         """The task that is in the block."""
-        self._cancelling = 0
-        """Cancellations of it that others have asked for already."""
         self._handle: asyncio.Handle | None = None
         self.happened: bool = False
         """Whether it ended the block. A `TimeoutError` may come from elsewhere."""
@@ -335,7 +336,9 @@ class Interruption:
         task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("a block that may be interrupted runs in a task")
-        self._task, self._cancelling = task, task.cancelling()
+        self._task = task
+        self._cancelling = task.cancelling()
+        """Cancellations of it that others have asked for already."""
         return self
 
     def happen(self) -> None:
