@@ -28,6 +28,17 @@ class Choosy(Listener):
     signals: Final = frozenset({Signal.FAULT, Signal.LOG_WRITTEN})
 
 
+class Tracing(Listener):
+    """Knows of one trace, or of none."""
+
+    def __init__(self, trace: str | None) -> None:
+        super().__init__()
+        self.trace = trace
+
+    def traceparent(self) -> str | None:
+        return self.trace
+
+
 class Broken:
     """Fails, always."""
 
@@ -56,6 +67,12 @@ def test_a_measurement_that_nobody_asked_for_is_not_wanted() -> None:
     assert not Observers((Listener(),)).wants(Signal.LOG_WRITTEN)
     assert Observers((Listener(), Choosy())).wants(Signal.LOG_WRITTEN)
     assert not Observers((Listener(), Choosy())).wants(Signal.PROCESS_MEASURED)
+
+
+def test_the_trace_is_as_the_hosts_own_observer_says_and_else_as_a_built_in_one() -> None:
+    assert Observers((Tracing("built-in"), Listener(), Tracing("host's"))).traceparent() == "host's"
+    assert Observers((Tracing("built-in"), Tracing(None))).traceparent() == "built-in"
+    assert Observers((Tracing(None), Listener())).traceparent() is None
 
 
 def test_a_failing_observer_is_counted_logged_once_and_hurts_no_other(caplog: pytest.LogCaptureFixture) -> None:

@@ -140,6 +140,16 @@ def test_levels_of_events(entries: list[dict[str, object]], signal: Signal, leve
     assert entries[0]["log_level"] == level
 
 
+def test_a_fault_is_wanted_where_the_worst_of_them_would_be_logged(caplog: pytest.LogCaptureFixture) -> None:
+    structlog.reset_defaults()
+    observer = StructlogObserver()
+    with caplog.at_level(logging.ERROR, "streamguard"):
+        assert observer.wants(Signal.FAULT)
+        assert not observer.wants(Signal.STREAM_ENDED)
+    with caplog.at_level(logging.CRITICAL, "streamguard"):
+        assert not observer.wants(Signal.FAULT)
+
+
 def test_without_a_configured_structlog_the_standard_library_is_used(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:

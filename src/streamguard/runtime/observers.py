@@ -85,7 +85,7 @@ class Observers(SelectiveObserver):
         """Who may be told of a signal; beside some of them, whether they want it at this moment."""
         observers = tuple(observers)
         self._scoped = tuple(observer for observer in observers if isinstance(observer, ScopedObserver))
-        self._tracing = tuple(observer for observer in observers if isinstance(observer, TracingObserver))
+        self._tracing = tuple(observer for observer in reversed(observers) if isinstance(observer, TracingObserver))
         self._closable = tuple(observer for observer in observers if isinstance(observer, ClosableObserver))
         told = [(observer, _signals_of(observer), _wants_of(observer)) for observer in observers]
         for signal in Signal:
@@ -174,7 +174,7 @@ class Observers(SelectiveObserver):
     def traceparent(self) -> str | None:
         """The trace that the present task belongs to, as the first sink that knows one says: the host's own before the
         built-in ones."""
-        for observer in reversed(self._tracing):
+        for observer in self._tracing:
             try:
                 found = observer.traceparent()
             except BaseException as exc:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from functools import cached_property
 from types import MappingProxyType
 from typing import Final
 
@@ -53,6 +54,8 @@ _LEVELS: Final[Mapping[Signal, int]] = dict.fromkeys(Signal, logging.INFO) | {
 
 _FAULTS: Final = frozenset({Signal.FAULT, Signal.RESUME_REFUSED, Signal.STREAM_SUPERSEDED})
 """Where a fault is told of for the first time; elsewhere it is only mentioned again."""
+_LOUDEST: Final[Mapping[Signal, int]] = {**_LEVELS, **dict.fromkeys(_FAULTS, logging.ERROR)}
+"""The highest level that a line of the signal can have."""
 _IDS: Final = frozenset({"session_id", "stream_id", "message_id", "user_message_id", "request_id", "origin"})
 """Fields whose value a client may have chosen."""
 _SEVERITIES: Final = {
@@ -90,8 +93,6 @@ class StructlogObserver(SelectiveObserver):
     ) -> None:
         self._debug = debug
         self._repeats = None if repeats is None else Repeats(repeats, clock)
-        self._standard: logging.Logger | None = None
-        """The logger, once the guard runs: see `standard_logger`."""
 
     def __call__(self, observation: Observation, /) -> None:
         """Log one observation."""
@@ -108,14 +109,16 @@ class StructlogObserver(SelectiveObserver):
 
     def wants(self, signal: Signal, /) -> bool:
         """Whether a line would be logged now: of this signal, or of lines that were left out."""
-        if self._standard is None:
-            self._standard = standard_logger(LOGGER)
         return (
-            signal in _FAULTS
-            or (self._repeats is not None and self._repeats.waiting)
+            (self._repeats is not None and self._repeats.waiting)
             or structlog.is_configured()
-            or self._standard.isEnabledFor(_LEVELS[signal])
+            or self._standard.isEnabledFor(_LOUDEST[signal])
         )
+
+    @cached_property
+    def _standard(self) -> logging.Logger:
+        """The logger. Not before the guard runs: see `standard_logger`."""
+        return standard_logger(LOGGER)
 
     def scope(self, context: StreamContext) -> AbstractContextManager[None]:
         """Bind the stream's ids to structlog's context variables, where the host configured structlog."""
