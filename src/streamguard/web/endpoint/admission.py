@@ -76,7 +76,6 @@ class Admission:
             runtime.capacity.check()
         selected_session = None if configuration.session is None else await configuration.session.find(named, request)
         ids.session_id = checked_session_id(selected_session)
-        exchange.ids = ids
         # A cursor means something where a request may be a retry, and nowhere else.
         may_retry = has_key or self._joins
         cursor = cursor_of(request) if may_retry else None
@@ -96,8 +95,9 @@ class Admission:
         slots = take_slots(context, identity, request, sync=self._is_sync)
         call: StreamCall
         if configuration.call_inside is not None:
-            call = configuration.call_inside(request)
+            framework, call = "asgi", configuration.call_inside(request)
         else:
+            framework = configuration.signature.framework.name_for(request)
             call = EndpointCall(
                 configuration, named, protocol, request, sync_streams=context.sync_streams, sync_slot=slots.sync
             )
@@ -110,7 +110,7 @@ class Admission:
             on_conflict=options.on_conflict,
             on_store_failure=options.on_store_failure,
             request_id=ids.request_id,
-            framework=self._framework(request),
+            framework=framework,
             trace=ids.trace,
             stream_id=new_stream_id(),
             arrived_at=exchange.arrived_at,
@@ -125,12 +125,6 @@ class Admission:
             on_over=None if slots.new_visitor is None else slots.new_visitor.release,
         )
         return AdmittedRequest(stream_request, key, identity, slots, call, cursor)
-
-    def _framework(self, request: Request) -> str:
-        """What the request came through; `asgi` for a rule, which does not ask."""
-        if self._configuration.call_inside is not None:
-            return "asgi"
-        return self._configuration.signature.framework.name_for(request)
 
     async def _fingerprint(self, request: Request) -> str:
         """The request's fingerprint; empty for an upload to a rule's application that is too large to be kept."""

@@ -60,17 +60,14 @@ def take_slots(context: GuardContext, identity: Identity, request: Request, *, s
     Raises:
         FaultError: `limit_viewers`, or `limit_streams`.
     """
-    taken: list[Slot | SyncSlot] = []
+    new_visitor = viewer = None
     limits = context.limits
     try:
         new_visitor = limits.take_new_visitor(identity, request)
-        if new_visitor is not None:
-            taken.append(new_visitor)
         viewer = limits.viewers.take(identity)
-        taken.append(viewer)
         return RequestSlots(viewer, context.sync_streams.take() if sync else None, new_visitor)
     except FaultError:
-        _release(taken)
+        _release([new_visitor, viewer])
         raise
 
 

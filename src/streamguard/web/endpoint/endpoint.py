@@ -37,6 +37,10 @@ class GuardedEndpoint:
         self._context = context
         self._configuration = configuration
         self._admission = Admission(context, configuration)
+        self.max_request_bytes: int | None = (
+            None if configuration.keeps_response else context.settings.max_request_bytes
+        )
+        """How large the bodies of its requests may be; None for any size."""
 
     def __call__(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Awaitable[Response]:
         """Answer one request, for which a framework calls the endpoint with these arguments.
@@ -69,9 +73,8 @@ class GuardedEndpoint:
         reader = exchange.reader if configuration.keeps_response else None
         reader = reader or reader_of(request, exchange)
         try:
-            limit = self.max_request_bytes
-            if limit is not None:
-                reader.check(limit)
+            if self.max_request_bytes is not None:
+                reader.check(self.max_request_bytes)
             with context.checking(runtime, ids, binding=configuration.binding, protocol=configuration.protocol.name):
                 admitted = await self._admission.admit(arguments, names, ids, exchange, runtime)
         except FaultError as exc:
@@ -111,11 +114,6 @@ class GuardedEndpoint:
     def configuration(self) -> EndpointConfiguration:
         """What was decided about the endpoint when it was decorated."""
         return self._configuration
-
-    @property
-    def max_request_bytes(self) -> int | None:
-        """How large the bodies of its requests may be; None for any size."""
-        return None if self._configuration.keeps_response else self._context.settings.max_request_bytes
 
     @property
     def reads_plain(self) -> bool:

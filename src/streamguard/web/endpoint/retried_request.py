@@ -30,7 +30,6 @@ from ...values import START, SessionKey, StreamRef, new_stream_id
 from ...wire import protocol_named
 from ..guard_context import GuardContext
 from ..headers import stream_headers
-from ..middleware.exchange import exchange_of
 from ..response.plain_responses import fault_response
 from ..response.resumption import known_message_id, resume_response
 from ..response.stream_response import StreamResponse
@@ -61,9 +60,7 @@ async def resume_after(
         raise
     if found.meta is not None:
         ids.session_id = found.meta.ref.key.session_id  # another one, where each request gets a session of its own
-    response = resume_response(context, request, ids, found, viewer_slot, has_cursor=True)
-    exchange_of(request.scope).ids = ids
-    return response
+    return resume_response(context, request, ids, found, viewer_slot, has_cursor=True)
 
 
 def replay(
@@ -80,7 +77,6 @@ def replay(
     viewer_slot = admitted.slots.viewer
     ids.session_id = meta.ref.key.session_id  # another one, where each request gets a session of its own
     ids.stream_id, ids.message_id = meta.ref.stream_id, known_message_id(meta)
-    exchange_of(request.scope).ids = ids
     try:
         context.limits.reads.spend(admitted.identity)
     except FaultError as exc:

@@ -67,7 +67,6 @@ class StreamStart:
                 item.
             ConfigurationError: what the endpoint returned cannot be streamed.
         """
-        self._exchange.ids = self._ids
         try:
             if self._stream.user_messages is not None and await self._is_forbidden():
                 return await self._hide(launched=False)
@@ -122,7 +121,6 @@ class StreamStart:
             ids=configuration.options.ids,
         )
         ids.message_id = None if stream.speaking.undecided else stream.message_id
-        self._exchange.ids = ids
         head = self._head(returned)
         return StreamResponse(
             runtime,
@@ -170,8 +168,6 @@ class StreamStart:
     def _forget_stream(self) -> None:
         """The answer is no stream's: it names none. One that passes through a rule has no headers of ours anyway."""
         self._ids.stream_id = self._ids.message_id = None
-        if not self._configuration.keeps_response:
-            self._exchange.ids = self._ids
 
     async def _wait_for_end(self) -> None:
         """Wait a moment for the stream's end, so that an immediate retry does not meet the stream. Not while the store

@@ -12,7 +12,6 @@ from ...values import SessionKey
 from ..access.checked_ids import checked_session_id
 from ..access.identity import Identity
 from ..guard_context import GuardContext
-from ..middleware.exchange import exchange_of
 from ..response_ids import ResponseIds
 from .paths import RouteTarget, decode_segment
 
@@ -44,7 +43,6 @@ async def session_of(context: GuardContext, target: RouteTarget, request: Reques
         ids.session_id = checked_session_id(decode_segment(target.session))
     finally:  # it comes first, whatever the session; but its refusal names that
         context.limits.check_call(identity, request)
-    exchange_of(request.scope).ids = ids
     return OwnedSession(SessionKey(str(identity), ids.session_id), identity)
 
 
