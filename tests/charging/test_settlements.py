@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from starlette.exceptions import HTTPException
 
@@ -262,6 +264,35 @@ async def test_an_unlogged_end_written_late_is_settled_once(memory: MemoryStore)
         await worker.idle()
         assert (await closed(memory, stream.ref)).quota is QuotaState.SETTLED
         assert (quota.calls["commit"], await used(quota)) == (1, (40, 0))
+
+
+@pytest.mark.parametrize("charged", [False, True])
+async def test_a_late_end_of_a_stream_that_is_lost_meanwhile_is_left_to_its_new_owner(
+    memory: MemoryStore, charged: bool
+) -> None:
+    """A heartbeat tells its first writer of that while it saves the reply: its viewers follow the new owner."""
+    quota, line, mine = QuotaLine(), Line(memory), Messages()
+    settings = quick(save_visible_seconds=30.0, save_total_seconds=30.0)
+    async with (
+        counting(line, quota, settings, messages=mine) as one,
+        counting(memory, quota, messages=Messages()) as two,
+    ):
+        line.broken |= {"seal", "ping"}
+        mine.hold("append")
+        stream = await one.start(saying("a"), asking(one) if charged else one.request())
+        reading = asyncio.create_task(one.watch(stream))
+        await wait_until_async(lambda: mine.waiting["append"], description="it cannot be sealed, and is being saved")
+        reply = await memory.take_over(stream.ref, lease_seconds=5.0, force=True)
+        assert reply.meta is not None
+        line.broken.clear()
+        await wait_until_async(lambda: stream.superseded, description="a heartbeat told")
+        mine.let_go("append")
+        await one.idle()
+        assert (quota.calls["commit"], one.faults()) == (0, [])
+        two.runtime.takeover.end_soon(reply.meta, Outcome.INTERRUPTED)
+        assert (await reading).outcome == "interrupted"
+        await closed(memory, stream.ref)
+        assert await used(quota) == (40 * charged, 0)
 
 
 # -- of dead workers -----------------------------------------------------------------------------------------------

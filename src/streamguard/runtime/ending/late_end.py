@@ -31,6 +31,9 @@ class LateEnd:
         ending = Ending(proposal.outcome, proposal.fault)
         # If the store never returns, the database has the reply. What both have is the same, or the first of it stands.
         saved = await self._steps.finish_unlogged(stream, proposal)
+        if not stream.owned():  # a heartbeat told meanwhile: its feed is the follower's already
+            stream.finish()
+            return
         said = Size.of(stream)
         show_unlogged_end(stream, ending, proposal.held, saved)
         answer = await self._sealing.seal_when_back(stream, proposal)

@@ -44,13 +44,13 @@ class LocalSteps:
 
     async def _is_disowned(self, stream: LiveStream) -> bool:
         """Whether another worker owns a stream that this one could not log, as far as the store says."""
-        if not stream.log.disowned and not self._breaker.open:
+        if stream.owned() and not stream.log.disowned and not self._breaker.open:
             try:
                 meta = await self._store.meta(stream.ref)
             except StoreError:
-                return False
-            if meta is not None:
+                meta = None
+            if meta is not None and stream.owned():  # a heartbeat may have told it meanwhile
                 taken = meta.taken if stream.epoch == UNTOLD else meta.epoch != stream.epoch
                 if taken:
                     stream.disown()
-        return stream.log.disowned
+        return stream.log.disowned or not stream.owned()
