@@ -20,6 +20,7 @@ from ..stores.registrations import StopReply
 from ..stores.store import StreamStore
 from ..values import START, Position, SessionKey, StreamRef, StreamState
 from ..wire import EventParser, protocol_named
+from ..wire.recognition import SSE
 from .opening.end_wait import EndWait
 from .opening.eviction import Eviction
 from .producing.live_streams import LiveStreams
@@ -116,7 +117,7 @@ class Sessions:
         if meta.state is not StreamState.CLOSED or meta.last_seq - after.seq > COMMENTS_AT_END:
             return False
         protocol = protocol_named(meta.protocol, meta.client_version)
-        if protocol.terminal_visible:
+        if protocol.terminal_visible or protocol.media_type != SSE:  # lines of JSON have no comments
             return False
         try:
             events = await self._reads.read(meta.ref, after, max_bytes=COMMENTS_BYTES)
