@@ -19,7 +19,8 @@ from streamguard.values import Outcome, SessionKey, StreamRef, Usage
 
 from ..harness.waiting import wait_until_async
 from .conftest import memory
-from .stage import Model, log_of, quick, working
+from .lines import Line
+from .stage import Model, log_of, quick, read, saying, working
 
 pytestmark = pytest.mark.anyio
 
@@ -123,3 +124,18 @@ async def test_a_record_that_cannot_be_read_says_nothing_of_the_store(memory: Me
         model.end()
         fine.cancel(Ending(Outcome.STOPPED, None))
         await worker.watch(spoilt)
+
+
+async def test_a_record_that_is_found_damaged_after_the_end_adds_nothing_to_that(memory: MemoryStore) -> None:
+    """When the seal is written at last: who still reads then gets the end, and nothing after it."""
+    line = Line(memory)
+    async with working(line) as worker:
+        line.broken = {"seal", "ping"}
+        stream = await worker.start(saying("a"))
+        viewer = worker.view(stream)
+        await wait_until_async(lambda: stream.finished, description="its end is there, and cannot be sealed")
+        line.errors["seal"] = [StoreCorruptError("damaged", operation="seal")]
+        line.broken = set()
+        await worker.idle()
+        reading = await read(viewer)
+        assert [event.event for event in reading.events] == ["message", "streamguard.end"]

@@ -116,9 +116,9 @@ class Finaliser:
         if stream.superseded:
             stream.finish()
             return
-        stream.degrade("record_unreadable")
         if stream.feed.ended:  # its viewers have their end already; a sweep sees to the record
             stream.disown()
             self._reports.ended(stream, ending.outcome, NOTHING_DONE, ending.fault)
         else:
+            stream.degrade("record_unreadable")
             await self._unlogged.end(stream, ending)
