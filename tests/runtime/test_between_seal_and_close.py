@@ -8,7 +8,9 @@ import asyncio
 import pytest
 
 from streamguard.reconcile.orphans import OrphanSweep
+from streamguard.stores.appends import AppendReply
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import Status
 from streamguard.values import Outcome, Persisted, StreamState
 
 from ..harness.waiting import wait_until_async
@@ -131,7 +133,7 @@ async def test_a_log_that_lacks_what_is_not_kept_any_more_ends_with_the_outcome_
         assert meta.seal.outcome is Outcome.COMPLETED
 
 
-@pytest.mark.parametrize("lost", ["the last events", "everything"])
+@pytest.mark.parametrize("lost", ["the last events", "the log alone", "everything"])
 async def test_what_is_owed_for_a_log_that_lacks_events_is_saved_from_memory(memory: MemoryStore, lost: str) -> None:
     """The store went away before the save could read the log, and came back without the last events, or empty: nobody
     else has them."""
@@ -155,13 +157,18 @@ async def test_what_is_owed_for_a_log_that_lacks_events_is_saved_from_memory(mem
         entry = memory._tables.streams[place]
         if lost == "everything":
             del memory._tables.streams[place]
+        elif lost == "the log alone":
+            line.answers["close"] = [AppendReply(Status.GONE, 0, stop_requested=False)] * 2
         else:
             entry.seal, entry.state = None, StreamState.OPEN
             del entry.events[2:]
         line.down = False
         await one.idle()
         meta = await meta_of(memory, stream.ref)
-        assert (meta.state, meta.persisted, meta.lost) == (StreamState.CLOSED, Persisted.YES, True)
+        if lost == "the log alone":
+            assert meta.state is StreamState.SEALED, "the record is left to a sweep"
+        else:
+            assert (meta.state, meta.persisted, meta.lost) == (StreamState.CLOSED, Persisted.YES, True)
         (stored,) = await stored_in(messages)
         assert stored.message.parts == ({"type": "text", "text": "abcd"},)
         assert stored.message.outcome is Outcome.COMPLETED

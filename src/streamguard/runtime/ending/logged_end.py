@@ -91,10 +91,12 @@ class LoggedEnd:
         if reply is not None and reply.status in (Status.NOT_SEALED, Status.GONE):
             # An older snapshot came back. The seal can be put back, but no events: they are not kept for so long.
             answer = await self._sealing.seal_when_back(stream, seal)
+            is_gone = answer.result is SealResult.LOG_GONE
             if answer.seal == seal:
                 reply = await self._attempts.until_given_up(carry_out)
-            elif answer.result in (SealResult.LOG_BEHIND, SealResult.LOG_GONE):
-                await self._end_short_log(stream, seal, result, is_gone=answer.result is SealResult.LOG_GONE)
+                is_gone = reply is not None and reply.status is Status.GONE  # its record alone is there
+            if is_gone or answer.result is SealResult.LOG_BEHIND:
+                await self._end_short_log(stream, seal, result, is_gone=is_gone)
                 return
         closed = reply is not None and reply.status in (Status.OK, Status.DUPLICATE)
         logged = said.closed_by(close) if closed else None
