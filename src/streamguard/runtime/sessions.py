@@ -121,11 +121,11 @@ class Sessions:
             return False
         try:
             events = await self._reads.read(meta.ref, after, max_bytes=COMMENTS_BYTES)
-            frames = [protocol.frame(event, "1") for event in events]
+            shown = b"".join(protocol.frame(event, "1") for event in events)
         except (LogBrokenError, StoreError, *DAMAGE):  # the viewer's to tell
             return False
         is_whole = bool(events) and events[-1].seq == meta.last_seq
-        return is_whole and not EventParser().feed(b"".join(frames))
+        return is_whole and not (EventParser().feed(shown) if protocol.media_type == SSE else shown)
 
     async def status(self, key: SessionKey) -> SessionRecord:
         """The session's active and last stream."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from starlette.applications import Starlette
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from streamguard import Run
+from streamguard.cursor import Cursor
 from tests.harness.sse import EventReader
 
 from ..serving import calling, make_guard
@@ -46,3 +48,24 @@ async def test_a_client_with_the_last_event_is_told_that_there_is_no_more(end: s
         nothing = await client.get("/api/chat/s/stream", headers={"last-event-id": str(last.id)})
     assert [event.data for event in EventReader().feed(rest.content)] == ["two"]
     assert (nothing.status_code, nothing.headers.get("x-resume-reason")) == (204, "finished")
+
+
+@pytest.mark.promise("I3")
+async def test_lines_of_json_are_no_comments() -> None:
+    """They have no ids; a client has its cursor from the session's status."""
+    guard = make_guard()
+
+    @guard.stream("request.query_params.id", protocol="ndjson")
+    async def chat(request: Request) -> AsyncIterator[dict[str, int]]:
+        for number in (1, 2, 3):
+            yield {"n": number}
+
+    app = Starlette(routes=[Route("/chat", chat, methods=["POST"])], lifespan=guard.lifespan)
+    guard.install(app, "/api/chat")
+    async with calling(app, guard) as client:
+        lines = (await client.post("/chat?id=s")).content.splitlines(keepends=True)
+        end = Cursor.parse((await client.get("/api/chat/s")).json()["last"]["cursor"])
+        for seen in range(len(lines) + 1):
+            rest = await client.get("/api/chat/s/stream", params={"cursor": str(replace(end, seq=seen))})
+            assert (rest.status_code, rest.content) == (200 if seen < len(lines) else 204, b"".join(lines[seen:]))
+    assert len(lines) == 3
