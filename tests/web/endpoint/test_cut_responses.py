@@ -64,6 +64,16 @@ async def test_every_event_of_a_response_that_is_cut_anywhere(
     assert EventReader().feed(got) == EventReader().feed(body)
 
 
+async def test_many_comments_that_come_with_an_event() -> None:
+    """As they do once a loop that stood still goes on."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b": ping\r\n\r\n" * 1_000 + b"data: one\r\n\r\n"
+
+    got = await answer_to(lambda: Sending(body(), media_type=SSE))
+    assert [event.data for event in EventReader().feed(got)] == ["one"]
+
+
 async def test_lines_of_json() -> None:
     chunks = [b'{"a":1}', b"\n", b'{"b":2}', b"\r\n"]
 

@@ -24,8 +24,9 @@ __all__ = ["CalledResponse"]
 
 _START: Final = "http.response.start"
 _BODY: Final = "http.response.body"
-_COMMENTS: Final = re.compile(rb"(?::[^\r\n]*(?:\r\n|\r|\n)+)+")
-"""Whole lines of comments, and blank ones after them."""
+_COMMENTS: Final = re.compile(rb"(?::[^\r\n]*[\r\n]+)+")
+"""Whole lines of comments, and blank ones after them. There is one way to match them, since a search for others would
+take for ever."""
 _BLOCK_ENDS: Final = (b"\n\n", b"\n\r\n", b"\n\r", b"\r\r", b"\r\r\n")
 """What a blank line, and so a block, ends with."""
 _LONGEST_END: Final = 3
