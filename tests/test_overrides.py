@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cached_property, wraps
 from typing import Any
 
 import pytest
@@ -94,14 +95,35 @@ async def entered(self: object, worker: str, on_hint: object) -> AsyncIterator[N
     yield
 
 
+def with_connection(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    async def called(self: object, *args: object, **kwargs: object) -> object:
+        return await method(self, object(), *args, **kwargs)
+
+    return called
+
+
+@with_connection
+async def given_a_connection(
+    self: object, connection: object, close: object, seal: object, last: object = None
+) -> object: ...
+
+
+def of_another(self: Any) -> object:
+    return self.connected_in_start.request_stop
+
+
 @pytest.mark.parametrize(
     ("name", "method"),
     [
         ("seal_and_close", any_way),
+        ("seal_and_close", given_a_connection),
         ("seal_and_close", other_names),
         ("seal_and_close", lambda self, *args: any_way(*args)),
         ("seal_and_close", staticmethod(any_way)),
         ("subscribe_worker", entered),
+        ("request_stop", property(of_another)),
+        ("request_stop", cached_property(of_another)),
         ("my_own", lambda: None),
         ("_seal", lambda: None),
         ("shared", False),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Final
 
 from .errors import ConfigurationError
@@ -18,13 +19,16 @@ _OURS: Final = __name__.partition(".")[0]
 
 
 def check_overrides(given: object) -> None:
-    """Check each method of a class of the host's that overrides one of ours. Without a call of it.
+    """Check each method of a class of the host's that overrides one of ours. Without a call of it. A property is left
+    alone: it may have its method only once the store has started.
 
     Raises:
         ConfigurationError: one of them cannot be called as ours is: it lacks a parameter, needs another one, or is
             async where ours is not.
     """
     for name, contract, owner in _overridden(type(given)):
+        if isinstance(getattr(type(given), name), property | cached_property):
+            continue
         wrong = _difference(getattr(given, name), contract)
         if wrong is not None:
             raise ConfigurationError(
@@ -59,7 +63,8 @@ def _difference(method: object, contract: Callable[..., object]) -> str | None:
     if inspect.iscoroutinefunction(method) and not inspect.iscoroutinefunction(contract):
         return "it is async, and that is not"
     try:
-        signature = inspect.signature(method)
+        # Of a decorated method what is called, and not what that calls: the decorator may add arguments of its own.
+        signature = inspect.signature(method, follow_wrapped=False)
     except (TypeError, ValueError):
         return None
     _, *parameters = inspect.signature(contract).parameters.values()
