@@ -113,6 +113,24 @@ async def test_so_may_an_application_that_a_rule_guards() -> None:
     assert "data: one\n" in answer.text
 
 
+class HeadersOnce(Response):
+    """Its header lines can be read once: servers read them once."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": iter(self.raw_headers)})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+async def test_those_that_can_be_read_once_pass_a_rule() -> None:
+    async def chat(_: Request) -> Response:
+        return HeadersOnce("{}", media_type="application/json", headers={"x-one": "1"})
+
+    async with client_of(guarding(make_guard(), chat)) as client:
+        answer = await client.post(PATH, json={"id": "s"})
+    assert (answer.status_code, answer.text) == (200, "{}")
+    assert (answer.headers["content-type"], answer.headers["x-one"]) == ("application/json", "1")
+
+
 @pytest.mark.parametrize("line", [("x-one", "1"), (b"x-one", "1"), ("x-one", b"1")])
 def test_those_of_text_are_told_by_name_and_without_their_value(line: tuple[object, object]) -> None:
     with pytest.raises(ConfigurationError, match=r"'x-one' is \((str|bytes), (str|bytes)\): encode both") as told:
