@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from streamguard.cursor import Cursor
 from streamguard.runtime import FirstItem
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.store import StreamStore
@@ -97,17 +96,6 @@ async def test_what_the_endpoint_tells_of_usage_wins(stores: Stores, look: Strea
     assert meta.seal is not None
     assert meta.seal.usage is not None
     assert dict(meta.seal.usage.amounts) == {"output_tokens": 7}
-
-
-async def test_lines_of_json_go_on_after_a_cursor(memory: MemoryStore) -> None:
-    """Nothing in them looks like an event of `text/event-stream`. The session's status gives such cursors."""
-    async with working(memory) as worker:
-        lines = saying(b'{"n":1}\n', b'{"n":2}\n')
-        stream = await worker.start(lines, worker.request(protocol="ndjson"))
-        await stream.ended()
-        viewer = await worker.resume(cursor=Cursor(stream.ref.stream_id, stream.epoch, 1))
-        assert await next_chunk(viewer) == b'{"n":2}\n'
-        viewer.close()
 
 
 async def test_lines_of_json_get_no_keep_alives(memory: MemoryStore) -> None:

@@ -121,11 +121,11 @@ class Sessions:
             return False
         try:
             events = await self._reads.read(meta.ref, after, max_bytes=COMMENTS_BYTES)
-            shown = b"".join(protocol.frame(event, "1") for event in events)
+            frames = [protocol.frame(event, "1") for event in events]
         except (LogBrokenError, StoreError, *DAMAGE):  # the viewer's to tell
             return False
         is_whole = bool(events) and events[-1].seq == meta.last_seq
-        return is_whole and not (EventParser().feed(shown) if protocol.media_type == SSE else shown)
+        return is_whole and not EventParser().feed(b"".join(frames))
 
     async def status(self, key: SessionKey) -> SessionRecord:
         """The session's active and last stream."""
