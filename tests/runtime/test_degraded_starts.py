@@ -180,9 +180,11 @@ async def test_a_first_append_that_waited_for_others_has_no_more_time_either(mem
         async def ask() -> None:
             asked.append(clock.time())
 
-        while clock.time() < until - 1.0:
+        def soon_over() -> bool:
             worker.runtime.breaker.answered()
-            await asyncio.sleep(0.02)
+            return clock.time() >= until - 1.0
+
+        await wait_until_async(soon_over, description="others were answered until shortly before its time is up")
         line.before["append"] = ask
         line.let_go("append")
         assert await stream.first(5) is FirstItem.READY
