@@ -7,8 +7,8 @@ A body says what its model does:
   `again_at` for `POST /gate/<gate>-again`;
 - `crash_at`: raises before that piece; `messages`: as AI SDK sends them, ignored.
 
-`GET /trace` tells what ran in this process: one line per thing, in order. `POST /stall/<seconds>` holds up the event
-loop: for that long, or until there is the file `until` of its query, if that is sooner.
+`GET /trace` tells what ran in this process: one line per thing, in order. `POST /hold-up` holds up the event loop until
+a test writes a byte to the named pipe in its query, `pipe`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel, ConfigDict
@@ -106,11 +106,10 @@ def steered(app: FastAPI) -> Probe:
     async def trace() -> Response:
         return PlainTextResponse("\n".join(TRACE))
 
-    @app.post("/stall/{seconds}")
-    async def stall(seconds: float, until: str | None = None) -> Response:
-        over = time.monotonic() + seconds
-        while time.monotonic() < over and not (until and os.path.exists(until)):
-            time.sleep(0.02)  # what a host should not do, and does
+    @app.post("/hold-up")
+    async def hold_up(pipe: Path) -> Response:
+        with pipe.open("rb", buffering=0) as opened:
+            opened.read(1)  # what a host should not do, and does
         return Response(status_code=204)
 
     return Probe(app)

@@ -1,7 +1,7 @@
 """The chat of `tests.apps.chat` with a quota of 1,000 tokens a day and 100 reserved for each reply, of which each piece
 is one: kept in the Redis that `COUNTING_REDIS` names, by default the guard's own.
 
-`POST /gate/<name>`, `POST /stall/<seconds>` and `GET /trace` as there.
+`POST /gate/<name>`, `POST /hold-up` and `GET /trace` as there.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import time
 from collections.abc import AsyncIterator, Iterator
 from typing import cast
 
@@ -102,11 +101,6 @@ async def trace() -> str:
     return "\n".join(TRACE)
 
 
-@post("/stall/{seconds:float}", status_code=204)
-async def stall(seconds: FromPath[float]) -> None:
-    time.sleep(seconds)  # what a host should not do, and does
-
-
 class Meddling(BaseHTTPMiddleware):
     """The kind of middleware that hides how a response ended."""
 
@@ -116,7 +110,7 @@ class Meddling(BaseHTTPMiddleware):
 
 middleware: list[Middleware] = [cast("Middleware", Meddling)] if os.environ.get("CHAT_BASE_HTTP_MIDDLEWARE") else []
 app = Litestar(
-    [chat, strict, replace, join, plain, opaque, threaded, open_gate, trace, stall],
+    [chat, strict, replace, join, plain, opaque, threaded, open_gate, trace],
     plugins=[streams],
     middleware=middleware,
     logging_config=None,  # Litestar's would be the process's

@@ -1,15 +1,12 @@
 """The chat of `tests.apps.counting`, and what sets workers against each other over what is reserved.
 
 `POST /api/rationed` has a quota of 37 requests a week, and nothing else. `POST /reconcile` makes a round at once and
-says what it did: stream, duty, result and reason of each piece of work. `POST /hold-up` holds up the event loop for as
-long as there is a file of the name in `RATIONED_HOLD_UP`.
+says what it did: stream, duty, result and reason of each piece of work. `POST /hold-up` as there.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 from starlette.responses import JSONResponse, Response
 
@@ -34,11 +31,3 @@ async def rationed(body: Script) -> AsyncIterator[str]:
 async def reconcile() -> Response:
     report = await guard.reconcile(patience=False)
     return JSONResponse([[one.ref.stream_id, one.duty, one.result, one.reason] for one in report.treated])
-
-
-@app.post("/hold-up")
-async def hold_up() -> Response:
-    # What a host should not do, and does: the event loop stands still until the test writes a byte.
-    with Path(os.environ["RATIONED_HOLD_UP"]).open("rb", buffering=0) as pipe:
-        pipe.read(1)
-    return Response(status_code=204)

@@ -1,7 +1,7 @@
 """The chat of `tests.apps.chat`, kept in a SQLite database that a test breaks: `SAVING_DATABASE_URL`.
 
 Files in `SAVING_FAULTS` say how: while `fail` is there every append of a reply fails, with `fail-<session>` that of a
-session, while `slow` is there each waits. `POST /gate/<name>`, `POST /stall/<seconds>` and `GET /trace` as there; an
+session, while `slow` is there each waits. `POST /gate/<name>`, `POST /hold-up` and `GET /trace` as there; an
 append of a reply is traced as `saving <session>`, and, once it is carried out, as `stored <session>`.
 """
 

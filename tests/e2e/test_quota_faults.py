@@ -4,12 +4,10 @@ is lost, and nobody gets more than there is (I5, I8, I10, I11)."""
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +29,7 @@ from tests.harness.workers import Worker
 from .calls import USER, new_session, open_gate, post, raw_post, status, trace
 from .conftest import SHORT_LEASE, SHORT_PATIENCE
 from .logs import consumed
+from .stalls import HOWS, stalled
 from .test_quota import COUNTING, Ledger, ledger, marker, settled
 from .test_redis_faults import until_degraded
 
@@ -50,14 +49,13 @@ class Treated(NamedTuple):
 
 
 @pytest.fixture
-def rationed(worker: Callable[..., Worker], tmp_path: Path) -> Callable[..., Worker]:
+def rationed(worker: Callable[..., Worker]) -> Callable[..., Worker]:
     """Starts workers of one Redis, or of one for streams and one for what is counted."""
 
     def start(url: str, counted: str | None = None, *, hold_seconds: float = 60.0, **settings: object) -> Worker:
         env = {
             "COUNTING_REDIS": counted or url,
             "COUNTING_HOLD": str(hold_seconds),
-            "RATIONED_HOLD_UP": str(tmp_path / "hold-up"),
         }
         # An answer that is over is settled, also on a busy machine.
         return worker(url, app=APP, env=env, **{**COUNTING, "settle_visible_seconds": 15.0, **settings})
@@ -88,26 +86,6 @@ async def until(asked: Callable[[], Awaitable[bool]], *, description: str, timeo
     """Wait until an async question is answered yes."""
     either: Callable[[], Awaitable[bool] | bool] = asked
     await wait_until_async(either, description=description, timeout=timeout)
-
-
-@asynccontextmanager
-async def stalled(worker: Worker, how: str, tmp_path: Path) -> AsyncIterator[None]:
-    """Neither serves nor renews anything in the meantime."""
-    if how == "stopped by a signal":
-        worker.pause()
-        yield
-        worker.resume()
-        return
-    os.mkfifo(tmp_path / "hold-up")
-    pipe = os.open(tmp_path / "hold-up", os.O_RDWR)  # both ends: opening it waits for nobody
-    holding = asyncio.create_task(asyncio.to_thread(httpx.post, f"{worker.url}/hold-up", timeout=90.0, trust_env=False))
-    try:
-        yield
-    finally:
-        os.write(pipe, b"!")
-        (await holding).raise_for_status()
-        os.close(pipe)
-        (tmp_path / "hold-up").unlink()
 
 
 # -- a race for what a dead worker left -------------------------------------------------------------------------------
@@ -187,8 +165,6 @@ async def reserved(server: RedisServer, number: int) -> bool:
 
 
 # -- workers that stall ------------------------------------------------------------------------------------------------
-
-HOWS = ["stopped by a signal", "stalled event loop"]
 
 
 @pytest.mark.parametrize("how", HOWS)

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -25,6 +23,7 @@ from tests.harness.workers import Worker
 from .calls import USER, expected_text, get, new_session, open_gate, post, raw_post, status, trace
 from .conftest import FAST, SHORT_LEASE, SHORT_PATIENCE
 from .logs import codes, log_of, terminals
+from .stalls import HOWS, stalled
 from .test_redis_faults import until_degraded
 from .test_saving import APP, SAVING, Place, check_row, owed, place, settled
 
@@ -121,7 +120,7 @@ async def test_a_live_stream_older_than_every_threshold(
     assert check_row(place, server, session, stream_id, message_id)["outcome"] == "completed"
 
 
-@pytest.mark.parametrize("how", ["stopped by a signal", "stalled event loop"])
+@pytest.mark.parametrize("how", HOWS)
 async def test_a_frozen_worker_neither_adds_nor_saves(
     how: str, place: Place, own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
 ) -> None:
@@ -133,19 +132,9 @@ async def test_a_frozen_worker_neither_adds_nor_saves(
     async with post(frozen, session, n=100, gate=session, gate_at=5, gap_ms=200) as local:
         seen = await local.read_events(7)
         stream_id, message_id = local.headers["x-stream-id"], local.headers["x-message-id"]
-        async with resume(other.port, session, headers=USER) as remote:
-            stalled, ended = None, place.file.with_name("ended")
-            if how == "stalled event loop":
-                stalled = asyncio.create_task(asyncio.to_thread(stall, frozen, 60.0, ended))
-            else:
-                frozen.pause()
+        async with resume(other.port, session, headers=USER) as remote, stalled(frozen, how, place.file.parent):
             watched = await remote.read_rest()
             assert remote.ending is Ending.CLEAN
-        if stalled is None:
-            frozen.resume()
-        else:
-            ended.touch()
-            await stalled
         open_gate(frozen, session)
         rest = await local.read_rest()
         assert local.ending is Ending.CLEAN
@@ -156,12 +145,6 @@ async def test_a_frozen_worker_neither_adds_nor_saves(
     told = trace(frozen)
     assert f"saving {session}" not in told
     assert f"completed {session}" not in told
-
-
-def stall(worker: Worker, seconds: float, until: Path) -> None:
-    """Stand its event loop still until there is a file, however long others take to end its stream."""
-    url = f"{worker.url}/stall/{seconds}"
-    httpx.post(url, params={"until": str(until)}, timeout=2 * seconds, trust_env=False).raise_for_status()
 
 
 async def test_redis_restarted_empty_in_mid_operation(
