@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
+from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from ..errors import ConfigurationError
@@ -23,6 +24,7 @@ __all__ = [
     "header_of",
     "header_value",
     "id_headers",
+    "media_type_of",
     "merge_headers",
     "plain_lines",
     "request_id_of",
@@ -159,12 +161,17 @@ def plain_lines(headers: Iterable[tuple[_BytesLike, _BytesLike]]) -> RawHeaders:
     """A host's header lines as ASGI has them. Servers take lists for lines, and what is like bytes for bytes, too.
 
     Raises:
-        ConfigurationError: one is of text, which no server takes.
+        ConfigurationError: one is of something else, such as text or a number, which no server takes.
     """
+    lines = [*headers]  # they may be there for once
     try:
-        return [(bytes(name), bytes(value)) for name, value in headers]
+        return [(_bytes(name), _bytes(value)) for name, value in lines]
     except TypeError as exc:
-        raise _not_bytes(headers) from exc
+        raise _not_bytes(lines) from exc
+
+
+def _bytes(part: _BytesLike) -> bytes:
+    return part if type(part) is bytes else bytes(memoryview(part))  # `bytes` alone would take a number for a length
 
 
 def _not_bytes(headers: Iterable[tuple[object, object]]) -> ConfigurationError:
@@ -177,6 +184,11 @@ def _not_bytes(headers: Iterable[tuple[object, object]]) -> ConfigurationError:
         f"a header line of a response is two bytes in ASGI, its name and its value, but {', '.join(told)}: encode "
         "both as latin-1 where it is added, in the endpoint's raw_headers or in a middleware's send"
     )
+
+
+def media_type_of(headers: Headers) -> str:
+    """The media type of a response, without parameters, in lower case."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def merge_headers(ours: RawHeaders, hosts: RawHeaders) -> RawHeaders:

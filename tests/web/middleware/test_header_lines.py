@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Literal
 
 import httpx
@@ -121,20 +121,36 @@ class HeadersOnce(Response):
         await send({"type": "http.response.body", "body": self.body})
 
 
-async def test_those_that_can_be_read_once_pass_a_rule() -> None:
+def guarded(guard: StreamGuard, endpoint: Callable[[Request], Awaitable[Response]], *, by_rule: bool) -> Starlette:
+    """An application with this endpoint, which a rule or a decorator guards."""
+    if by_rule:
+        return guarding(guard, endpoint, binding="chat")
+    decorated = guard.stream(lambda request: "s")(endpoint)
+    app = Starlette(routes=[Route(PATH, decorated, methods=["POST"])], lifespan=guard.lifespan)
+    guard.install(app, "/api/chat")
+    return app
+
+
+@pytest.mark.parametrize("by_rule", [False, True], ids=["endpoint", "rule"])
+async def test_those_that_can_be_read_once_are_passed_on(by_rule: bool) -> None:
+    guard = make_guard()
+
     async def chat(_: Request) -> Response:
         return HeadersOnce("{}", media_type="application/json", headers={"x-one": "1"})
 
-    async with client_of(guarding(make_guard(), chat)) as client:
+    async with client_of(guarded(guard, chat, by_rule=by_rule)) as client:
         answer = await client.post(PATH, json={"id": "s"})
     assert (answer.status_code, answer.text) == (200, "{}")
     assert (answer.headers["content-type"], answer.headers["x-one"]) == ("application/json", "1")
 
 
-@pytest.mark.parametrize("line", [("x-one", "1"), (b"x-one", "1"), ("x-one", b"1")])
-def test_those_of_text_are_told_by_name_and_without_their_value(line: tuple[object, object]) -> None:
-    with pytest.raises(ConfigurationError, match=r"'x-one' is \((str|bytes), (str|bytes)\): encode both") as told:
-        plain_lines([(b"x-two", b"2"), line])  # type: ignore[list-item] # a host's
+@pytest.mark.parametrize("line", [("x-one", "1"), (b"x-one", "1"), ("x-one", b"1"), (b"x-one", 7)])
+@pytest.mark.parametrize("given", [list, iter])
+def test_those_of_text_are_told_by_name_and_without_their_value(
+    line: tuple[object, object], given: Callable[[list[object]], Iterable[tuple[bytes, bytes]]]
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"'x-one' is \((str|bytes), (str|bytes|int)\): encode both") as told:
+        plain_lines(given([(b"x-two", b"2"), line]))
     assert "x-two" not in str(told.value)
 
 
@@ -148,13 +164,7 @@ async def test_a_returned_response_that_has_them_is_answered_with_500_and_observ
         response.raw_headers.append(("x-one", "1"))  # type: ignore[arg-type] # a host's
         return response
 
-    if by_rule:
-        app = guarding(guard, chat, binding="chat")
-    else:
-        endpoint = guard.stream(lambda request: "s")(chat)
-        app = Starlette(routes=[Route(PATH, endpoint, methods=["POST"])], lifespan=guard.lifespan)
-        guard.install(app, "/api/chat")
-    async with client_of(app) as client:
+    async with client_of(guarded(guard, chat, by_rule=by_rule)) as client:
         answer = await client.post(PATH, json={"id": "s"})
     assert answer.status_code == 500
     (told,) = [one for one in seen if one.name is Signal.FAULT]

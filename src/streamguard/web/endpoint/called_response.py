@@ -18,7 +18,7 @@ from starlette.types import Message
 from ...contained import Contained
 from ...runtime.producing.item_source import DivertedItems
 from ...wire.recognition import SSE
-from ..headers import RawHeaders, plain_lines
+from ..headers import RawHeaders, media_type_of, plain_lines
 
 __all__ = ["CalledResponse"]
 
@@ -71,8 +71,7 @@ class CalledResponse(DivertedItems):
         if message["type"] != _START:
             raise RuntimeError(f"{self._name} sent its body before its status")
         headers = plain_lines(message.get("headers", ()))
-        media_type = Headers(raw=headers).get("content-type", "").partition(";")[0].strip().lower()
-        self._sends_events = media_type == SSE
+        self._sends_events = media_type_of(Headers(raw=headers)) == SSE
         return message["status"], headers
 
     def divert(self, take: Callable[[object], bool]) -> None:

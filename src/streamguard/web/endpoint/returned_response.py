@@ -32,7 +32,7 @@ from ...contained import Contained
 from ...errors import ConfigurationError
 from ...facts import facts
 from ...wire.recognition import LINES, SSE
-from ..headers import RawHeaders, plain_lines
+from ..headers import RawHeaders, media_type_of, plain_lines
 from .called_response import CalledResponse
 
 __all__ = [
@@ -40,7 +40,6 @@ __all__ = [
     "ReturnedStream",
     "WholeResponse",
     "aclose_if_possible",
-    "media_type_of",
     "stream_of",
 ]
 
@@ -107,11 +106,6 @@ async def stream_of(response: Response, request: Request, *, endpoint: str) -> R
     if is_sse or hasattr(response, "body_iterator"):
         return await _called_stream(response, request)
     return response if isinstance(response, FileResponse) else WholeResponse(response, endpoint)
-
-
-def media_type_of(headers: Headers) -> str:
-    """The media type of a response, without parameters, in lower case."""
-    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 @lru_cache(maxsize=64)
@@ -270,9 +264,9 @@ class WholeResponse(Response):
 
         async def check_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = Headers(raw=list(message.get("headers", ())))
+                message = {**message, "headers": plain_lines(message.get("headers", ()))}
                 if message["status"] < 400:
-                    if _is_streamed(media_type_of(headers)):
+                    if _is_streamed(media_type_of(Headers(raw=message["headers"]))):
                         raise self._refusal()
                     held.append(message)
                     return
