@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -24,6 +25,12 @@ from ...harness.waiting import wait_until_async
 pytestmark = pytest.mark.anyio
 
 KEYS = Keys("streamguard")
+BUSY = """
+local function now() local time = redis.call('TIME') return time[1] * 1000000 + time[2] end
+local over = now() + ARGV[1]
+while now() < over do end
+"""
+"""Keeps a server busy for so many microseconds."""
 
 
 @pytest.fixture
@@ -54,9 +61,9 @@ async def one_on_each(store: StreamStore, cluster: RedisCluster, worker: str) ->
     return list(found.values())
 
 
-def hearing(cluster: RedisCluster, channel: bytes) -> list[ClusterNode]:
-    """The servers that somebody is subscribed at."""
-    return [node for node in cluster.masters() if channel in node.client().pubsub_channels()]
+def hearing(nodes: Sequence[ClusterNode], channel: bytes) -> list[ClusterNode]:
+    """Those of the servers that somebody is subscribed at."""
+    return [node for node in nodes if channel in node.client().pubsub_channels()]
 
 
 async def test_a_worker_hears_of_its_streams_on_every_master(
@@ -64,7 +71,7 @@ async def test_a_worker_hears_of_its_streams_on_every_master(
 ) -> None:
     worker, hints = fresh_worker(), WorkerHints()
     async with store.subscribe_worker(worker, hints):
-        assert len(hearing(redis_cluster, KEYS.worker(worker))) == 1
+        assert len(hearing(redis_cluster.masters(), KEYS.worker(worker))) == 1
         refs = await one_on_each(store, redis_cluster, worker)
         for ref in refs:
             await other.request_stop(ref)
@@ -95,7 +102,7 @@ async def test_a_worker_whose_server_is_silent_listens_at_another(
         worker, hints = fresh_worker(), WorkerHints()
         async with store.subscribe_worker(worker, hints):
             refs = await one_on_each(store, cluster, worker)
-            (node,) = hearing(cluster, KEYS.worker(worker))
+            (node,) = hearing(cluster.masters(), KEYS.worker(worker))
             node.pause()
             try:
                 await hints.until(lambda seen: MISSED_HINTS in seen, description="the doubt")
@@ -124,7 +131,7 @@ async def test_a_worker_leaves_a_server_that_was_taken_out_of_the_cluster(
         kept.pause()
         async with store.subscribe_worker(worker, hints):
             kept.resume()
-            assert hearing(cluster, KEYS.worker(worker)) == [removed]
+            assert hearing(cluster.masters(), KEYS.worker(worker)) == [removed]
             remove(cluster, removed)
             is_found: Callable[[], Awaitable[bool] | bool] = partial(answers, store, new.ref)
             await wait_until_async(is_found, description="the store knows which server has the slot now")
@@ -135,6 +142,39 @@ async def test_a_worker_leaves_a_server_that_was_taken_out_of_the_cluster(
     finally:
         kept.resume()
         await store.aclose()
+
+
+async def test_a_worker_does_not_come_back_to_a_server_that_was_taken_out(
+    own_redis_cluster: Callable[..., RedisCluster],
+) -> None:
+    """Though the URL names it, and it answers sooner than those of the cluster."""
+    cluster = own_redis_cluster(masters=2)
+    kept, removed = cluster.masters()
+    channel, new = KEYS.worker(worker := fresh_worker()), new_stream()
+    remove(cluster, removed)
+    store = RedisStore(cluster.url, command_seconds=5)
+    await store.start()
+    try:
+        assert await store.session(new.ref.key) is not None
+        hints = WorkerHints()
+        async with store.subscribe_worker(worker, hints):
+            assert hearing([kept, removed], channel) == [kept]
+            registered(await try_register(store, replace(new, worker=worker)))
+            await asyncio.to_thread(cut_and_busy, kept)
+            await hints.until(lambda seen: MISSED_HINTS in seen, description="the doubt")
+            assert hearing([kept, removed], channel) == [kept]
+            await store.request_stop(new.ref)
+            await hints.of(new.ref, lambda hint: hint.stop_requested, description="the stop")
+    finally:
+        await store.aclose()
+
+
+def cut_and_busy(node: ClusterNode) -> None:
+    """Cut all who are subscribed at a node, which then answers nobody for a moment."""
+    steps = node.client().pipeline(transaction=False)
+    steps.execute_command("CLIENT", "KILL", "TYPE", "pubsub")  # type: ignore[no-untyped-call] # redis-py
+    steps.eval(BUSY, 0, 300_000)
+    steps.execute()
 
 
 def remove(cluster: RedisCluster, node: ClusterNode) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import groupby, islice
@@ -263,10 +263,14 @@ class Cluster:
 
     # -- the life of the connections ----------------------------------------------------------------------------------
 
+    @staticmethod
+    def in_turn(servers: Collection[ClusterServer]) -> list[ClusterServer]:
+        """Servers in the order in which any of them is asked: by chance, and those that fail last."""
+        return sorted(random.sample([*servers], len(servers)), key=lambda one: one.failing)
+
     def addresses(self) -> list[Address]:
         """Where to ask about the cluster: servers that do not fail first."""
-        servers = random.sample(list(self._servers.values()), len(self._servers))
-        servers.sort(key=lambda one: one.failing)
+        servers = self.in_turn(self._servers.values())
         known = {one.place: one.address for one in servers if not one.failing}
         seeds = {Place(seed.host, seed.port): seed for seed in self.address.seeds}
         return list({**known, **seeds, **{one.place: one.address for one in servers}}.values())
@@ -307,9 +311,15 @@ class AnyServer:
         return str(self._cluster.address)
 
     async def connect(self) -> RawConnection:
-        """See `Connector`. A server that accepts connections and answers nothing is not taken."""
-        asks = [partial(_greeted, address) for address in self._cluster.addresses()]
-        raw, place = await _first(asks, drop=lambda greeted: greeted[0].close())
+        """See `Connector`. A server that accepts connections and answers nothing is not taken; nor is one that the URL
+        names and the cluster does without, since it may still answer, and hears nothing."""
+        servers = await self._cluster.all_servers("subscribe")
+        asks = [partial(_greeted, one.address) for one in self._cluster.in_turn(servers)]
+        try:
+            raw, place = await _first(asks, drop=lambda greeted: greeted[0].close())
+        except BaseException:
+            self._cluster.doubt(None)  # all of them may have gone
+            raise
         self._cluster.listen(raw, place)
         return raw
 
