@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import cached_property, wraps
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from streamguard import ConfigurationError, StreamGuard
 from streamguard.messages import MemoryMessageStore, MessageStore
 from streamguard.overrides import check_overrides
-from streamguard.quota import MemoryQuotaStore, QuotaService
-from streamguard.stores import StreamStore
+from streamguard.quota import MemoryQuotaStore, Quota, QuotaService, QuotaStore
+from streamguard.stores import RequestClaim, RequestClaims, StreamStore
+from streamguard.stores.composed import ComposedStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.partial import PartialStore
 from streamguard.testing import FaultyStore
 from tests.web.serving import user_of
+
+pytestmark = pytest.mark.anyio
 
 
 def store_with(name: str, method: Callable[..., Any]) -> StreamStore:
@@ -65,6 +70,40 @@ async def yields(self: object, worker: str, on_hint: object) -> AsyncIterator[No
 def test_a_stream_store_is_refused(name: str, method: Any, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         StreamGuard(store_with(name, method), authenticate=user_of)
+
+
+async def test_so_is_one_that_is_put_together_from_roles_if_one_of_them_is() -> None:
+    class Claims(RequestClaims):
+        async def claim_request(self, owner: str, request_key: str, claim: RequestClaim) -> RequestClaim:  # type: ignore[override]
+            return claim
+
+        async def release_request(self, owner: str, request_key: str, claim: RequestClaim) -> bool:
+            return True
+
+    store = ComposedStore(replace(MemoryStore().roles, claims=Claims()))
+    with pytest.raises(ConfigurationError, match=r"Claims.claim_request cannot be called as RequestClaims.claim_requ"):
+        StreamGuard(store, authenticate=user_of)
+    StreamGuard(ComposedStore(MemoryStore().roles), authenticate=user_of)
+
+
+async def test_so_is_the_quota_store_that_a_stream_store_brings_along() -> None:
+    class Counts(MemoryQuotaStore):
+        async def reserve(self, ref: object) -> None:  # type: ignore[override]
+            pass
+
+    class Mine(PartialStore):
+        def new_quota_store(self) -> QuotaStore:
+            return Counts()
+
+    guard = StreamGuard(Mine(MemoryStore()), authenticate=user_of)
+    guard.stream("request.query_params.id", quota=Quota(10, "day", "requests"))(asking)
+    with pytest.raises(ConfigurationError, match=r"Counts.reserve cannot be called as QuotaService.reserve"):
+        async with guard:
+            pass
+
+
+async def asking(request: Request) -> AsyncIterator[str]:
+    yield "one"
 
 
 def test_so_are_a_message_store_and_a_quota_store() -> None:

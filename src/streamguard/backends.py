@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from threading import Lock
 from typing import Final
 from weakref import WeakSet
@@ -13,6 +14,7 @@ from .quota import MemoryQuotaStore, OffersQuotaStore, QuotaStore, RedisQuotaSto
 from .settings import Settings
 from .stores import RedisClient, StreamLog, StreamStore
 from .stores.abilities import Ability, require
+from .stores.composed import ComposedStore
 from .stores.memory import MemoryStore
 from .stores.partial import complete
 from .stores.redis import RedisStore
@@ -45,7 +47,8 @@ class Backends:
         self._make: Callable[[], StreamLog] = _maker(given, settings)
         self._store: StreamLog = self._make()
         """The latest. Nothing is connected when it is made: a URL that cannot be used is found here."""
-        check_overrides(self._store)
+        for part in _parts(self._store):
+            check_overrides(part)
         self._memory_quota: tuple[MemoryStore, MemoryQuotaStore] | None = None
         """Beside that memory store: where it is used again, reservations last as long as the streams they are for."""
 
@@ -72,7 +75,8 @@ class Backends:
         comes before the next.
 
         Raises:
-            ConfigurationError: nothing is known to count usage beside this stream store.
+            ConfigurationError: nothing is known to count usage beside this stream store, or it brings a quota store
+                along with a method that cannot be called as the contract says.
         """
         match self._store:
             case MemoryStore() as store:
@@ -83,7 +87,9 @@ class Backends:
                 self._client = store.new_client()
                 return RedisQuotaStore(self._client, namespace=store.namespace)
             case OffersQuotaStore() as store:
-                return store.new_quota_store()
+                quota = store.new_quota_store()
+                check_overrides(quota)
+                return quota
             case store:
                 raise ConfigurationError(
                     f"an endpoint has quota=…, but nothing is known to count usage beside a {type(store).__name__}: "
@@ -125,6 +131,13 @@ def _maker(given: str | StreamLog, settings: Settings) -> Callable[[], StreamLog
         return lambda: given
     factory = factory_of(given)
     return lambda: factory(given, settings)
+
+
+def _parts(store: StreamLog) -> Iterator[object]:
+    """The objects that a stream store is made of: itself, and those that have its roles."""
+    yield store
+    if isinstance(store, ComposedStore):
+        yield from (getattr(store.roles, role.name) for role in fields(store.roles))
 
 
 def _unusable(given: object) -> ConfigurationError:

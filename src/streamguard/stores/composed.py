@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ..values import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, Usage
 from .appends import AppendReply, AppendRequest, Placement
@@ -64,6 +64,8 @@ class ComposedStore(StreamStore):
     """
 
     def __init__(self, roles: Roles) -> None:
+        self.roles: Final = roles
+        """As they were given: whatever calls them goes through this store."""
         self._log = roles.log
         self._registry = roles.registry
         self._writes = roles.writes
