@@ -66,10 +66,10 @@ class Scripts:
         return cls(_SOURCES)
 
     def add(self, source: str) -> str:
-        """TakeOver in a script by its text, once. Returns the name it goes by: the text itself."""
+        """Take in a script by its text, once. Returns its name, which is the text itself. Threads may add at once."""
         if source not in self.sources:
-            self.sources[source] = source
             self.digests[source] = _digest(source)
+            self.sources[source] = source  # last, since another thread that finds it looks for the digest next
         return source
 
     def publishing_to_shards(self) -> Scripts:
