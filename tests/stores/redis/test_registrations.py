@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 import redis
 
+from streamguard.stores.damage import RecordKind, Unreadable
 from streamguard.stores.records import Status
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys
@@ -20,10 +21,12 @@ from streamguard.testing._stream_store.steps import (
     end,
     fresh_key,
     full,
+    losing,
     new_stream,
     put,
     registered,
     sibling,
+    tombstone,
     try_register,
 )
 
@@ -156,3 +159,36 @@ async def test_slots_whose_leases_ran_out_are_removed_once_they_are_needed(
     assert client.zcard(slots) == 2
     registered(await try_register(store, new_stream(sibling(key)), limit=3))
     full(await try_register(store, new_stream(sibling(key)), limit=3))
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_session_whose_first_stream_was_never_registered_is_not_damaged(
+    ended: bool, store: RedisStore, client: redis.Redis
+) -> None:
+    """It began while Redis was away. All that is known of the session is that stream, which has no ordinal."""
+    told: list[Unreadable] = []
+    store.on_unreadable = told.append
+    lost = new_stream()
+    assert (await store.declare_lost(losing(lost))).status is Status.OK
+    if ended:
+        assert (await store.declare_lost(losing(lost, terminal=tombstone()))).status is Status.OK
+    else:
+        client.delete(KEYS.stream(lost.ref).meta)  # as if it had expired: then it is not in the way
+    first = registered(await try_register(store, new_stream(lost.ref.key)))
+    assert first.ordinal == 1
+    assert told == []
+    session = client.hgetall(KEYS.session(lost.ref.key).session)
+    assert b"unlisted" not in session, "all of its streams are on its lists"
+
+
+async def test_a_session_that_lost_its_ordinal_is_damaged_though_a_stream_was_lost_since(
+    store: RedisStore, client: redis.Redis
+) -> None:
+    told: list[Unreadable] = []
+    store.on_unreadable = told.append
+    ref = await begin(store)
+    await end(store, ref)
+    client.hdel(KEYS.session(ref.key).session, "ordinal")
+    assert (await store.declare_lost(losing(new_stream(ref.key), terminal=tombstone()))).status is Status.OK
+    assert registered(await try_register(store, new_stream(ref.key))).ordinal == 2
+    assert [one.record for one in told] == [RecordKind.SESSION]

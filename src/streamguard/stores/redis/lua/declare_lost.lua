@@ -70,8 +70,9 @@ end
 began_us = began_us or '0'
 -- `last` is the session's newest stream, and `created` says when that one began. If a later version wrote them, they are
 -- not this one's to move.
-local session = fields(session_key, 'last', 'created', 'active', 'v')
-local session_last, created, active, session_version = unpack(session or {})
+local session = fields(session_key, 'last', 'created', 'active', 'v', 'ordinal')
+local session_last, created, active, session_version, ordinal = unpack(session or {})
+local unknown = session and not (session_version or ordinal)
 if not session or (session_version and not tonumber(session_version)) then
   redis.call('UNLINK', session_key)
   session_last, created, active, session_version = nil, nil, nil, nil
@@ -81,6 +82,8 @@ if movable and (not session_last or (tonumber(created) or 0) <= tonumber(began_u
   or redis.call('EXISTS', meta_prefix .. session_last) == 0) then
   redis.call('HSET', session_key, 'v', @FORMAT_VERSION@, 'last', stream_id, 'created', began_us)
   if not ends then redis.call('HSET', session_key, 'active', stream_id) end
+  -- A session without one is damaged, and is begun anew by its next registration.
+  if unknown then redis.call('HSET', session_key, 'ordinal', 0) end
 end
 if reset_unless_sorted(streams_key) then redis.call('HSET', session_key, 'lost', 1) end -- `erase` searches for the streams that no list names
 redis.call('ZADD', streams_key, 'NX', 0, stream_id)
