@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import anyio
@@ -141,6 +142,22 @@ async def test_a_call_can_be_cancelled_while_the_server_hangs(patient: SQLMessag
     assert scope.cancelled_caught
     proxy.forward()
     assert await insistently(patient.append, key, asked("two")) is Appended.CREATED
+
+
+async def test_a_store_is_closed_while_the_server_hangs(
+    server: DatabaseServer, proxy: FaultProxy, place: Place
+) -> None:
+    store = await place.store(server.url(proxy.port), timeout_seconds=_SOON_SECONDS)
+    key = await opened(place.main_store)
+    # Several connections stay in the pool, each of which has to be given up.
+    await asyncio.gather(*(insistently(store.append, key, asked(str(number))) for number in range(4)))
+    proxy.hang()
+    with anyio.fail_after(_SOON_SECONDS + 4):
+        await store.aclose()
+    proxy.forward()
+    assert len(await everything(place.main_store, key)) == 4
+    # A closed store that is used again connects anew.
+    assert await insistently(store.append, key, asked("again")) is Appended.CREATED
 
 
 async def test_nobody_at_the_address_is_a_warning_and_a_retryable_error(

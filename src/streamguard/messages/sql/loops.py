@@ -11,14 +11,19 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ...deadlines import Deadline
 from ...errors import ConfigurationError
 from ...loops import PerLoop, keep_inherited
 from .engines import isolated
 
 __all__ = ["Engines", "LoopEngine"]
+
+_CLOSE_SECONDS: Final = 2.0
+"""How long closing all connections of a pool may take. asyncpg waits without limit for the server to close its side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +61,29 @@ class Engines:
         return self._loops.get()
 
     async def dispose(self) -> None:
-        """Close the connections of the running loop's engine, if it has one."""
+        """Close the connections of the running loop's engine, if it has one. A server that does not answer delays this
+        by two seconds."""
         mine = self._loops.pop()
         if mine is not None:
-            await mine.engine.dispose()
+            await self._close(mine.engine)
             self._give_back(mine)
+
+    async def _close(self, engine: AsyncEngine) -> None:
+        if self._on_sqlite:  # a connection that is closed half keeps its lock; its thread needs no server
+            await engine.dispose()
+            return
+        deadline = Deadline.after(_CLOSE_SECONDS)
+        while True:
+            limit = deadline.limit()
+            try:
+                async with limit:
+                    await engine.dispose()
+            except TimeoutError:
+                # The connection whose closing was interrupted is aborted, and out of the pool: go on with the others.
+                if not limit.expired:
+                    raise
+            else:
+                return
 
     def _begin(self) -> LoopEngine:
         if self._process != os.getpid():

@@ -114,7 +114,10 @@ class SQLMessageStore(MessageStore):
             return [f"{exc}: messages cannot be saved until it answers"]
 
     async def aclose(self) -> None:
-        """Close all connections of the engine that this store made for the running loop. A host's engine stays open."""
+        """Close all connections of the engine that this store made for the running loop. A host's engine stays open.
+
+        Takes two seconds at most if the server does not answer; its connections are aborted then.
+        """
         if self._owns_engine:
             await self._engines.dispose()
 
