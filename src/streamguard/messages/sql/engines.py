@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import ColumnElement, Double, Table, and_, literal_column
+from sqlalchemy import ColumnElement, Double, Table, and_, func, literal_column
+from sqlalchemy.dialects.mysql import VARBINARY
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -15,7 +16,17 @@ from ...errors import ConfigurationError
 from ...values import SessionKey
 from .tables import BYTES_FOR_IDS
 
-__all__ = ["ResponseIds", "clock_of", "ids_of", "isolated", "make_engine", "matching", "stored_id", "text_of"]
+__all__ = [
+    "ResponseIds",
+    "StoredId",
+    "clock_of",
+    "ids_of",
+    "isolated",
+    "make_engine",
+    "matching",
+    "stored_id",
+    "text_of",
+]
 
 _EXTRAS: Final = {"sqlite": "sqlite", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 """The extra that brings each dialect's driver."""
@@ -46,7 +57,10 @@ _BUSY_SHARE: Final = 0.8
 """The part of a call's time for which SQLite waits for a lock, so that it gives up before the call's deadline cuts the
 connection."""
 
-ResponseIds = dict[str, str | bytes]
+StoredId = str | ColumnElement[bytes]
+"""An id to store or to compare with."""
+
+ResponseIds = dict[str, StoredId]
 """Columns that hold ids, and the values to compare them with."""
 
 
@@ -123,9 +137,17 @@ def ids_of(engine: AsyncEngine, key: SessionKey, message_id: str | None = None) 
     return {name: stored_id(engine.dialect.name, value) for name, value in found.items()}
 
 
-def stored_id(dialect: str, text: str) -> str | bytes:
-    """An id in the form in which the tables of a dialect store it."""
-    return text.encode() if dialect in BYTES_FOR_IDS else text
+def stored_id(dialect: str, found: str | bytes) -> StoredId:
+    """An id, or what a row has of one, in the form in which a statement for this dialect takes it.
+
+    On MySQL and MariaDB it travels as hexadecimal digits. The drivers put values into the text of a statement, and
+    asyncmy 0.2.18 escapes bytes with backslashes even if the server takes backslashes literally (`sql_mode`
+    NO_BACKSLASH_ESCAPES): then an id with a quote would end its literal, and what follows would be carried out.
+    """
+    if dialect not in BYTES_FOR_IDS:
+        return text_of(found)
+    raw = found.encode() if isinstance(found, str) else found
+    return func.unhex(raw.hex(), type_=VARBINARY())
 
 
 def text_of(stored: str | bytes) -> str:

@@ -18,7 +18,7 @@ from ...wire.large_json import LARGE, decode_text, encode_text
 from ..branches import Writers
 from ..content import decode_content, encoded, read_status
 from ..records import Message, StoredMessage
-from .engines import stored_id, text_of
+from .engines import StoredId, stored_id, text_of
 
 __all__ = ["ROW_COLUMNS", "Draft", "check_format", "damaged", "decode_row", "decode_rows", "decode_writers"]
 
@@ -51,7 +51,7 @@ class Draft:
         text = await offloaded(partial(decode_text, content), large=len(content) >= LARGE)
         return cls(message, text, digest)
 
-    def columns(self, dialect: str, earlier: Writers, now: float) -> dict[str, str | bytes | int | float | None]:
+    def columns(self, dialect: str, earlier: Writers, now: float) -> dict[str, StoredId | int | float | None]:
         """The columns to set when the draft is written after `earlier`."""
         answered = self.message.replies_to
         writers = [*earlier, (self.message.stream_id, self.digest)]

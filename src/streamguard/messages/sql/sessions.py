@@ -8,7 +8,7 @@ from typing import Protocol, cast
 from sqlalchemy import ColumnElement, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from .engines import ResponseIds, matching
+from .engines import ResponseIds, matching, stored_id
 from .tables import BYTES_FOR_IDS, MessageTables
 
 __all__ = ["LockedSession", "Sessions"]
@@ -124,8 +124,8 @@ class Sessions:
         """At most `limit` expired sessions."""
         sessions = self._table
         query = select(sessions.c.owner, sessions.c.session_id).where(sessions.c.expires_at <= self._clock).limit(limit)
-        rows = (await connection.execute(query)).mappings()
-        return tuple({"owner": row["owner"], "session_id": row["session_id"]} for row in rows)
+        rows, dialect = (await connection.execute(query)).mappings(), connection.dialect.name
+        return tuple({name: stored_id(dialect, stored) for name, stored in row.items()} for row in rows)
 
     def _end(self, now: float) -> float | None:
         return None if self._ttl_seconds is None else now + self._ttl_seconds
