@@ -91,6 +91,6 @@ def failures(codes: Iterable[FaultCode], described: dict[str, Any]) -> Responses
     }
 
 
-def endpoint_responses(protocol: WireProtocol | None) -> Responses:
-    """The responses of a guarded endpoint that speaks this protocol."""
-    return {200: stream_response(protocol), **failures(ENDPOINT_FAULTS, ERROR_BODY)}
+def endpoint_responses(protocol: WireProtocol | None, status_code: int | None) -> Responses:
+    """The responses of a guarded endpoint that speaks this protocol, at a route with this status."""
+    return {status_code or 200: stream_response(protocol), **failures(ENDPOINT_FAULTS, ERROR_BODY)}

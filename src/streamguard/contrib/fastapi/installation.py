@@ -161,7 +161,7 @@ def _describe(route: object) -> None:
     protocol = guarded.protocol if isinstance(guarded, GuardedEndpoint) else None
     if fastapis_event_class(route) is not None:  # it is known once the guard has taken the route over
         protocol = None
-    described = endpoint_responses(protocol)
+    described = endpoint_responses(protocol, getattr(route, "status_code", None))
     # They refer to a component, which FastAPI makes of the models of a route's responses.
     fields = {**getattr(route, "response_fields", {}), "streamguard": _error_field()}
     route.response_fields = fields  # type: ignore[attr-defined] # a route of FastAPI's has it

@@ -80,6 +80,10 @@ class Framework(ABC):
         """The framework's request as Starlette's; None for anything else. One object for each request of the
         framework: what reads its body keeps that for all."""
 
+    def status_code(self, request: Request) -> int | None:
+        """The status that the endpoint's route gives an answer which has none of its own; None without one."""
+        return None
+
     def returned(self, returned: object, arguments: Mapping[str, object]) -> object:
         """What an endpoint returned, with a response of the framework's own as one of Starlette's. `arguments` are
         those that it was called with."""
@@ -137,6 +141,9 @@ class StarletteFramework(Framework):
 
     def starlette_request(self, request: object) -> Request | None:
         return request if isinstance(request, Request) else None
+
+    def status_code(self, request: Request) -> int | None:
+        return getattr(request.scope.get("route"), "status_code", None)  # FastAPI's routes have it
 
 
 @lru_cache(maxsize=64)

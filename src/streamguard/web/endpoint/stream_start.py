@@ -204,12 +204,14 @@ class StreamStart:
             if held.owing:
                 headers.append((b"x-streamguard-notice", FaultCode.QUOTA_RELEASE_FAILED.encode()))
         headers += self._ids.headers()  # at the end, where `OutermostLayer` looks for them
-        status_code, background = 200, None
+        status_code, background = None, None
         if injected is not None:
-            status_code = injected.status_code or 200
+            status_code = injected.status_code
             headers = merge_headers(headers, injected.raw_headers)
         if returned is not None:
             status_code, background = returned.status_code, returned.background
             merge = add_headers if keeps_response else merge_headers
             headers = merge(headers, returned.raw_headers)
-        return ResponseHead(status_code, headers, background)
+        else:
+            status_code = status_code or self._configuration.signature.framework.status_code(self._arguments.request)
+        return ResponseHead(status_code or 200, headers, background)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from ...faults import Fault
 from ..headers import RawHeaders
@@ -10,12 +11,21 @@ from ..headers import RawHeaders
 __all__ = ["empty_response", "fault_response", "no_content"]
 
 
+class _FaultResponse(Response):
+    """Stands for an exception: a background task that a framework gave it does not run, as after an
+    `HTTPException`."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.background = None
+        await super().__call__(scope, receive, send)
+
+
 def fault_response(fault: Fault, headers: RawHeaders, *, work_started: bool = False) -> Response:
     """The HTTP response of a fault: its status and its envelope.
 
     With `work_started`, OpenAI's and Anthropic's SDKs do not retry the request by themselves.
     """
-    response = Response(fault.envelope(), status_code=fault.status, media_type="application/json")
+    response = _FaultResponse(fault.envelope(), status_code=fault.status, media_type="application/json")
     more = [(b"cache-control", b"no-store"), *headers]
     seconds = fault.retry_after_seconds
     if (seconds is not None and fault.status in (409, 429, 503)) or (fault.retryable and fault.status in (429, 503)):

@@ -46,7 +46,8 @@ class StreamResponse(Response):
 
     With `stream`, the call lasts until that stream is finalised, also when its viewer is gone: a framework closes what
     it lent to the endpoint (FastAPI's `yield` dependencies) when the call returns. The server's own call does not
-    last that long: see `ApplicationCall`.
+    last that long: see `ApplicationCall`. The background task runs after that, unless the stream failed or was broken
+    off: as after a Starlette response whose body raised.
     """
 
     def __init__(
@@ -103,8 +104,13 @@ class StreamResponse(Response):
             except asyncio.CancelledError:
                 await self._outlive_drain()
                 raise
-            if self.background is not None:
+            if self.background is not None and not self._failed:
                 await self.background()
+
+    @property
+    def _failed(self) -> bool:
+        """Whether the stream of this response has failed, was interrupted, or went on elsewhere."""
+        return self._stream is not None and (self._stream.fault is not None or self._stream.superseded)
 
     async def _send_stream(self, viewer: Viewer, exchange: Exchange, receive: Receive, send: Send) -> ResponseState:
         """Send the stream, while a watch waits for the client's disconnect.
