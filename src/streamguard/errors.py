@@ -5,7 +5,7 @@ StreamGuardError
 ├── ConfigurationError        wrong use, found when constructing or decorating
 │   └── NotStartedError       a guard was used outside its lifespan
 ├── FaultError                a failure that has a structured `Fault`; web turns it into a response
-│   └── StreamCutError        an answer begun with `guard.start` ended before its body did
+│   └── StreamCutError        an answer was ended before its body or its endpoint did
 ├── AlreadyStartedError       the idempotency key's answer exists: it was not begun again
 ├── CursorInvalidError        a cursor that is not one of ours
 ├── LogBrokenError            a stream's log cannot be read from the position that was asked for
@@ -129,10 +129,12 @@ class FaultError(StreamGuardError):
 
 
 class StreamCutError(FaultError):
-    """An answer that was begun with `guard.start` was ended by something other than its body: a limit, the drain, a
-    store that is away, another worker, or an item that its protocol cannot carry, which is its `__cause__`.
+    """An answer was ended by something other than its body or its endpoint: a limit, the drain, a store that is away,
+    another worker, or an item that its protocol cannot carry, which is its `__cause__`.
 
-    `outcome` is how the stream ended, `failed` or `interrupted`; `fault` is what its viewers are told.
+    The `async with` of `guard.start` raises it. FastAPI's dependencies that yield see it where they yield, for a stop
+    too. `outcome` is how the stream ended, `failed` or `interrupted`, in a dependency also `stopped`; `fault` is what
+    its viewers are told.
     """
 
     def __init__(self, fault: Fault, outcome: Outcome) -> None:

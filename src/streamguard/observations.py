@@ -33,7 +33,8 @@ class Signal(StrEnum):
     STREAM_WITHDRAWN = "streamguard.stream_withdrawn"
     """The endpoint answered with no stream: with a whole response, or an exception that its framework answers. Nothing
     is left of the stream that was registered for it, and what was reserved is released. Comes in place of
-    `STREAM_ENDED`. Fields: `status` of the response; binding, protocol, framework, seconds."""
+    `STREAM_ENDED`. Fields: `status` of the response, null if a handler of the host's chooses it; binding, protocol,
+    framework, seconds."""
     STREAM_DEGRADED = "streamguard.stream_degraded"
     """A stream lost its log. Fields: reason, binding."""
     STREAM_SUPERSEDED = "streamguard.stream_superseded"

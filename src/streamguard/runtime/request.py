@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from ..facts import facts
 from ..faults import Fault
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from ..charging.terms import Demand
     from ..stores.records import Terminal
 
-__all__ = ["Ending", "FirstItem", "OnConflict", "OnStoreFailure", "StreamRequest"]
+__all__ = ["UNKNOWN_STATUS", "Ending", "FirstItem", "OnConflict", "OnStoreFailure", "StreamRequest"]
+
+UNKNOWN_STATUS: Final = 0
+"""Of an answer that a handler of the host's gives."""
 
 OnConflict = Literal["reject", "replace", "join"]
 OnStoreFailure = Literal["continue", "fail"]
@@ -55,7 +58,8 @@ class StreamRequest:
     revision: Revision | None = None
     """What it supersedes of its conversation, as its body says; an endpoint may say more with `run.save`."""
     answering_errors: tuple[type[Exception], ...] = ()
-    """Exceptions of its endpoint that its framework makes an answer of: an `HTTPException`, say."""
+    """Exceptions of its endpoint that its framework makes an answer of: an `HTTPException`, and those that the host has
+    a handler for."""
     demand: Demand | None = None
     """The quota to reserve; None for an endpoint without a quota."""
     on_over: Callable[[], None] | None = None
@@ -93,4 +97,5 @@ class Ending(NamedTuple):
     fault: Fault | None
     error: BaseException | None = None
     status: int | None = None
-    """Of the answer that is no stream, if the endpoint gave one: then nothing is to be left of the stream."""
+    """Of the answer that is no stream, or `UNKNOWN_STATUS`, if the endpoint gave one: then nothing is to be left of the
+    stream."""

@@ -218,6 +218,10 @@ async def test_a_body_over_the_guards_limit_is_refused_by_the_guard() -> None:
         assert [fault.code for fault in answer.faults] == ["payload_too_large"]
 
 
+def _never(request: Request[Any, Any, Any], exc: Exception) -> Response[str]:
+    raise AssertionError("a handler of every exception is not asked")
+
+
 # -- what Litestar does around a handler -------------------------------------------------------------------------------
 
 
@@ -252,7 +256,35 @@ async def test_an_exception_of_its_own_before_the_first_event_is_litestars_to_an
         assert last is None or last.outcome is Outcome.FAILED
 
 
-async def test_an_exception_of_a_model_is_a_fault() -> None:
+class SoldOutError(LookupError):
+    """Of a host."""
+
+
+@pytest.mark.parametrize("layer", ["application", "handler"])
+async def test_so_is_one_that_the_host_has_a_handler_for(layer: str) -> None:
+    def answered(request: Request[Any, Any, Any], exc: Exception) -> Response[str]:
+        return Response(f"handled {exc}", media_type=MediaType.TEXT, status_code=410)
+
+    streams = plugin()
+    handlers: Any = {LookupError: answered}
+
+    @post("/api/chat", exception_handlers=handlers if layer == "handler" else None)
+    @streams.stream(session="data.id")
+    async def ask(data: JSONBody[ChatBody]) -> AsyncIterator[str]:
+        if data.words:
+            raise SoldOutError("no tea")
+        yield ""
+
+    async with visiting(streams, ask, exception_handlers=handlers if layer == "application" else None) as chat:
+        answer = await chat.post(BODY)
+        assert (answer.status, answer.body.decode()) == (410, "handled no tea")
+        assert "x-stream-id" not in answer.headers
+        status = await chat.status("c1")
+        assert status.active is status.last is None
+
+
+@pytest.mark.parametrize("handlers", [None, {Exception: _never}, {500: _never}], ids=["none", "exception", "500"])
+async def test_an_exception_of_a_model_is_a_fault(handlers: Any) -> None:
     streams = plugin()
 
     @post("/api/chat")
@@ -262,7 +294,7 @@ async def test_an_exception_of_a_model_is_a_fault() -> None:
             raise RuntimeError("secret")
         yield ""
 
-    async with visiting(streams, ask) as chat:
+    async with visiting(streams, ask, exception_handlers=handlers) as chat:
         answer = await chat.post(BODY)
         assert (answer.status, [fault.code for fault in answer.faults]) == (500, ["internal"])
 

@@ -42,6 +42,10 @@ class LitestarFramework(Framework):
     installing: str = "give the application StreamGuardPlugin(guard, '/api/chat') in plugins=[…]"
     resolves_names: bool = True
 
+    def answered_errors(self, request: Request) -> tuple[type[Exception], ...]:
+        handlers = request.scope["route_handler"].resolve_exception_handlers()
+        return (*self.own_errors, *(key for key in handlers if isinstance(key, type) and key is not Exception))
+
     def check(self, endpoint: object) -> None:
         if isinstance(endpoint, BaseRouteHandler):
             raise Misuse.DECORATED_HANDLER.error(

@@ -69,7 +69,7 @@ class Withdrawal:
         if stream.feed.viewers:  # they came while nobody knew that there would be no stream
             show_unlogged_end(stream, ending, (), NOTHING_DONE)
         fields: dict[str, str | int | float | bool | None] = {
-            "status": ending.status,
+            "status": ending.status or None,  # not if it is `UNKNOWN_STATUS`
             "seconds": stream.activity.age_seconds,
             "binding": stream.request.binding,
             "protocol": stream.protocol.name,

@@ -18,7 +18,7 @@ from ...faults import Fault, FaultCode
 from ...frames import described, raised_in
 from ...saving.faults import fault_of_failed_save
 from ...values import Outcome
-from ..request import Ending
+from ..request import UNKNOWN_STATUS, Ending
 from .stream import LiveStream
 
 __all__ = ["fault_of", "status_of_answer", "told_failure"]
@@ -85,7 +85,6 @@ _BUSY: Final = frozenset({"rate_limit_exceeded", "rate_limit_error"})
 _RATE_LIMITED: Final = re.compile(r"\b429\b|rate.?limit", re.IGNORECASE)
 """How the text of a failure, such as pydantic-ai's `status_code: 429, model_name: …`, says that there were too many
 requests."""
-INTERNAL_ERROR: Final = 500
 _WRAPPINGS: Final = 5
 """How many `raise … from …` are followed."""
 
@@ -110,14 +109,14 @@ def told_failure(stream: LiveStream, error: BaseException | None = None) -> Endi
 
 
 def status_of_answer(error: BaseException, stream: LiveStream) -> int | None:
-    """The status of the answer that the stream's framework makes of an exception; None where it makes none, or the
-    stream has begun."""
+    """The status of the answer that the stream's framework makes of an exception; `UNKNOWN_STATUS` where a handler of
+    the host's chooses it; None where the framework makes none, or the stream has begun."""
     if stream.feed.emitted or not isinstance(error, stream.request.answering_errors):
         return None
     try:
-        return _status_of(error) or INTERNAL_ERROR
+        return (_status_of(error) if hasattr(error, "detail") else None) or UNKNOWN_STATUS
     except Exception:  # noqa: BLE001 - an attribute of the host's exception fails
-        return INTERNAL_ERROR
+        return UNKNOWN_STATUS
 
 
 def _fault_of(error: BaseException, stream: LiveStream) -> Fault:

@@ -42,7 +42,6 @@ class Admission:
         self._joins = configuration.options.on_conflict == "join"
         self._rejects = configuration.options.on_conflict == "reject"
         self._is_sync = configuration.signature.kind is EndpointKind.SYNC_GENERATOR
-        self._answering_errors = () if configuration.keeps_response else configuration.signature.framework.own_errors
 
     async def admit(
         self,
@@ -94,10 +93,12 @@ class Admission:
         # Nothing is awaited and nothing can fail after the slots are taken: a refused request holds none.
         slots = take_slots(context, identity, request, sync=self._is_sync)
         call: StreamCall
+        answering_errors: tuple[type[Exception], ...] = ()
         if configuration.call_inside is not None:
             framework, call = "asgi", configuration.call_inside(request)
         else:
             framework = configuration.signature.framework.name_for(request)
+            answering_errors = configuration.signature.framework.answered_errors(request)
             call = EndpointCall(
                 configuration, named, protocol, request, sync_streams=context.sync_streams, sync_slot=slots.sync
             )
@@ -120,7 +121,7 @@ class Admission:
             abandon_after_seconds=self._abandon_after_seconds,
             retry_key=request.headers[HEADER] if has_key else None,
             revision=revision,
-            answering_errors=self._answering_errors,
+            answering_errors=answering_errors,
             demand=demand,
             on_over=None if slots.new_visitor is None else slots.new_visitor.release,
         )

@@ -118,7 +118,7 @@ class EndpointConfiguration:
                 options.quotas.estimate,
                 signature.name,
                 estimate_source,
-                own_errors=signature.framework.own_errors,
+                answered_errors=signature.framework.answered_errors,
             )
         binding = options.binding or signature.name
         context.endpoints.register(

@@ -33,7 +33,7 @@ class DemandSource:
         estimate: how much a reply may consume.
         name: the endpoint's, for messages.
         source_of: finds an estimate that each request has of its own.
-        own_errors: what the host raises to have its framework answer.
+        answered_errors: what the host's framework makes a response of.
 
     Raises:
         ConfigurationError: the estimate can never work: it names no parameter, or fits no quota.
@@ -46,11 +46,11 @@ class DemandSource:
         name: str,
         source_of: Callable[[str | Callable[..., object]], ValueSource],
         *,
-        own_errors: tuple[type[Exception], ...],
+        answered_errors: Callable[[Request], tuple[type[Exception], ...]],
     ) -> None:
         self._terms = terms
         self._name = name
-        self._own_errors: tuple[type[Exception], ...] = (*own_errors, FaultError, ConfigurationError)
+        self._answered_errors = answered_errors
         self._selector: ValueSource | None = None
         self._fixed: Demand | None = None
         if isinstance(estimate, str) or callable(estimate):
@@ -66,16 +66,16 @@ class DemandSource:
 
         Raises:
             FaultError: `internal`: the estimate failed, or is no number.
-            Exception: one that the framework answers (an `HTTPException`), which the estimate raised.
+            Exception: one that the framework answers (an `HTTPException`, say), which the estimate raised.
         """
         if self._fixed is not None or self._selector is None:
             return self._fixed or self._demand(None)
         try:
             return self._demand(await self._selector.find(arguments, request))
-        except self._own_errors:
+        except (FaultError, ConfigurationError):
             raise
         except BaseException as exc:  # the host's function may raise any error
-            if passes(exc):
+            if passes(exc) or isinstance(exc, self._answered_errors(request)):
                 raise
             raise FaultError(Fault.of(FaultCode.INTERNAL, reason="estimate")) from exc
 

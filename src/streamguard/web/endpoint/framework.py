@@ -10,12 +10,14 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from functools import lru_cache
 from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 __all__ = ["REQUEST_PARAMETER", "RESPONSE_PARAMETER", "STARLETTE", "Framework", "Hidden", "StarletteFramework"]
 
@@ -39,7 +41,7 @@ class Framework(ABC):
     """What operators know it by."""
 
     own_errors: tuple[type[Exception], ...]
-    """What hosts raise to have the framework answer. Raised before the first event, they get to it unchanged."""
+    """What hosts raise to have the framework answer, whatever handlers they have."""
 
     installing: str
     """How the guard's routes get into an application, for messages."""
@@ -50,6 +52,22 @@ class Framework(ABC):
     def name_for(self, request: Request) -> str:
         """The name of the framework that this request came through."""
         return self.name
+
+    def answered_errors(self, request: Request) -> tuple[type[Exception], ...]:
+        """What the framework makes a response of: `own_errors`, and all for which the host has a handler where this
+        request is answered. Raised before the first event, they get to it unchanged.
+
+        A handler of every exception does not count: it knows nothing of a failure of the model, and the guard does.
+        """
+        return self.own_errors
+
+    async def close_dependencies(self, scope: Scope, error: Exception) -> None:  # noqa: B027 -- most have none
+        """Close what the framework keeps open for an endpoint until its response has been sent, as if the endpoint had
+        raised `error`.
+
+        Raises:
+            Exception: what a dependency raises instead.
+        """
 
     @abstractmethod
     def check(self, endpoint: object) -> None:
@@ -108,6 +126,17 @@ class StarletteFramework(Framework):
         """FastAPI's applications are Starlette's, by class."""
         application = type(request.scope.get("app"))
         return "fastapi" if _is_fastapis(application) else self.name  # type: ignore[arg-type] # a class has a hash
+
+    def answered_errors(self, request: Request) -> tuple[type[Exception], ...]:
+        handlers = request.scope.get("starlette.exception_handlers")
+        return (*self.own_errors, *handlers[0]) if handlers else self.own_errors
+
+    async def close_dependencies(self, scope: Scope, error: Exception) -> None:
+        """FastAPI's that yield: `Depends(…, scope="function")`, and all others."""
+        for name in ("fastapi_function_astack", "fastapi_inner_astack"):
+            opened = scope.get(name)
+            if isinstance(opened, AsyncExitStack):
+                await opened.pop_all().__aexit__(type(error), error, error.__traceback__)
 
     def check(self, endpoint: object) -> None:
         """Nothing is wrong that its signature does not show."""

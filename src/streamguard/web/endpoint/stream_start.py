@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 from starlette.responses import Response
 
@@ -29,6 +31,7 @@ from .configuration import EndpointConfiguration
 from .endpoint_result import EndpointResult
 from .quota_options import standing_headers
 from .returned_response import ResponseHead
+from .unfinished_call import close_dependencies
 
 __all__ = ["StreamStart"]
 
@@ -63,8 +66,8 @@ class StreamStart:
         """Start producing. Returns the response once it is known whether the stream begins.
 
         Raises:
-            Exception: one that the framework answers (an `HTTPException`), which the endpoint raised before its first
-                item.
+            Exception: one that the framework answers (an `HTTPException`, say), which the endpoint raised before its
+                first item; or what a dependency of the endpoint raised when it saw the failure.
             ConfigurationError: what the endpoint returned cannot be streamed.
         """
         try:
@@ -101,14 +104,13 @@ class StreamStart:
             refused = self._reader.refused
             self._reader.endpoint_answers = refused
             error = stream.first_answer.error
-            # The application of a rule has answered with a stream by then: its framework can make nothing of either.
-            own_errors = (
-                () if self._configuration.keeps_response else self._configuration.signature.framework.own_errors
-            )
-            if error is not None and isinstance(error, (*own_errors, ConfigurationError)) and not refused:
-                if isinstance(error, own_errors):
+            # None behind a rule: its application has answered with a stream by then, and can make nothing of either.
+            answered = stream.request.answering_errors
+            if error is not None and isinstance(error, (*answered, ConfigurationError)) and not refused:
+                if isinstance(error, answered):
                     self._forget_stream()
                 raise error
+            await self._close_dependencies()
             fault = stream.fault or Fault.of(FaultCode.INTERNAL)
             return fault_response(ids.complete(fault), ids.headers(), work_started=True)
         if stream.user_messages is not None and await self._is_forbidden():
@@ -131,6 +133,7 @@ class StreamStart:
             about=StreamContext.about(stream, Work.VIEW, binding=configuration.binding, protocol=stream.protocol.name),
             stream=stream,
             background=head.background,
+            on_end=self._closing_dependencies(),
         )
 
     # -- a session of another owner -----------------------------------------------------------------------------------
@@ -151,6 +154,7 @@ class StreamStart:
             stream.cancel(Ending(Outcome.FAILED, error.fault))
             await self._wait_for_end()
             self._admitted.slots.viewer.release()
+            await self._close_dependencies()
         else:
             await runtime.reject(stream, error)
             self._admitted.slots.release()
@@ -186,6 +190,22 @@ class StreamStart:
         if succeeded and (saves or configuration.demand_source is not None):
             name = configuration.signature.name
             self._context.usage.advise(Misuse.WHOLE_ANSWER, name, given=type(answer).__name__)
+
+    # -- what the framework keeps open for the endpoint ---------------------------------------------------------------
+
+    async def _close_dependencies(self) -> None:
+        closing = self._closing_dependencies()
+        if closing is not None:
+            await closing()
+
+    def _closing_dependencies(self) -> Callable[[], Awaitable[None]] | None:
+        """See `close_dependencies`. None behind a rule: its application's framework does that itself. It keeps nothing
+        but what an open stream keeps anyway."""
+        configuration = self._configuration
+        if configuration.keeps_response:
+            return None
+        framework, scope = configuration.signature.framework, self._arguments.request.scope
+        return partial(close_dependencies, framework, scope, self._stream)
 
     # -- a stream -----------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -47,7 +47,7 @@ class StreamResponse(Response):
     With `stream`, the call lasts until that stream is finalised, also when its viewer is gone: a framework closes what
     it lent to the endpoint (FastAPI's `yield` dependencies) when the call returns. The server's own call does not
     last that long: see `ApplicationCall`. The background task runs after that, unless the stream failed or was broken
-    off: as after a Starlette response whose body raised.
+    off: as after a Starlette response whose body raised. `on_end` is called last, if the call was not cancelled.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class StreamResponse(Response):
         about: StreamContext,
         stream: LiveStream | None = None,
         background: BackgroundTask | None = None,
+        on_end: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.status_code = status_code
         self.background = background
@@ -71,6 +72,7 @@ class StreamResponse(Response):
         self._slot = slot
         self._stream = stream
         self._about = about
+        self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
@@ -106,6 +108,8 @@ class StreamResponse(Response):
                 raise
             if self.background is not None and not self._failed:
                 await self.background()
+            if self._on_end is not None:
+                await self._on_end()
 
     @property
     def _failed(self) -> bool:
