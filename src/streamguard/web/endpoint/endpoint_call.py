@@ -163,7 +163,7 @@ class EndpointCall:
         if not isinstance(returned, (AsyncIterable, Iterator, list, tuple)):
             raise ConfigurationError(
                 f"{name} returned {type(returned).__name__}; a guarded endpoint yields items, or returns an iterator "
-                "of them or a Response"
+                "of them or a Response. To answer without a stream, return it as one: JSONResponse(…)"
             )
         items: AsyncIterator[object]
         if isinstance(returned, AsyncIterable):
