@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from streamguard.errors import MessageInvalidError
 from streamguard.messages import Appended, MessageStatus
 from streamguard.testing._message_store.steps import (
     all_branches,
     asked,
+    continued,
     everything,
+    opened,
     replied,
     superseded,
 )
@@ -36,6 +41,8 @@ _NASTY = (
     "😀",
 )
 
+_SMILE = "😀"
+
 
 @pytest.fixture
 async def place(mariadb_server: MariaDBServer) -> AsyncIterator[Place]:
@@ -46,8 +53,10 @@ async def place(mariadb_server: MariaDBServer) -> AsyncIterator[Place]:
 @asynccontextmanager
 async def _engine(url: str, *, sql_mode: str) -> AsyncIterator[AsyncEngine]:
     engine = create_async_engine(url, connect_args={"init_command": f"SET sql_mode = '{sql_mode}'"})
-    yield engine
-    await engine.dispose()
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
 
 
 @pytest.mark.parametrize("sql_mode", ["", "NO_BACKSLASH_ESCAPES", "ANSI,NO_BACKSLASH_ESCAPES"])
@@ -78,3 +87,52 @@ async def test_sessions_that_ended_are_deleted_however_the_server_reads_backslas
             await store.open_session(SessionKey(name, name))
         await place.age(61)
         assert await store.delete_expired() == len(_NASTY)
+
+
+# -- how large a statement may be -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("letter", ["x", '"', "'", "é"])
+async def test_a_message_over_the_servers_limit_is_refused_for_good_and_one_under_it_is_kept(
+    place: Place, letter: str
+) -> None:
+    store, key = place.main_store, await opened(place.main_store)
+    async with place.engine.connect() as connection:
+        limit = int(await connection.scalar(text("SELECT @@max_allowed_packet")) or 0)
+    # As it is in a statement: a quote is escaped as JSON, and then the backslash and the quote again.
+    size = {"x": 1, '"': 4, "'": 2, "é": 2}[letter]
+    fits = asked(letter * ((limit - 16_384) // size))
+    assert await store.append(key, fits) is Appended.CREATED
+    for too_large in (asked(letter * (limit // size)), asked(letter * (2 * limit // size))):
+        with pytest.raises(MessageInvalidError, match=r"append: .*max_allowed_packet"):
+            await store.append(key, too_large)
+        with pytest.raises(MessageInvalidError, match=r"supersede: .*max_allowed_packet"):
+            await superseded(store, key, None, fits.message_id, too_large)
+    longer = replied("a", stream_id="s1")
+    assert await store.append(key, longer) is Appended.CREATED
+    with pytest.raises(MessageInvalidError, match="max_allowed_packet"):
+        await store.append(key, continued(longer, letter * (limit // size)))
+    assert [stored.message.message_id for stored in await everything(store, key)] == [
+        fits.message_id,
+        longer.message_id,
+    ]
+
+
+# -- which texts arrive -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sql_mode", ["", "STRICT_ALL_TABLES"])
+@pytest.mark.parametrize("charset", ["utf8", "latin1"])
+async def test_what_a_connection_cannot_carry_is_refused_and_never_cut(
+    mariadb_server: MariaDBServer, place: Place, charset: str, sql_mode: str
+) -> None:
+    async with _engine(f"{mariadb_server.url()}?charset={charset}", sql_mode=sql_mode) as engine:
+        store = await place.store(engine)
+        key = await opened(store)
+        carried = asked("été")
+        assert await store.append(key, carried) is Appended.CREATED
+        message = asked(f"a smile {_SMILE}, then more")
+        with pytest.raises(MessageInvalidError) as caught:
+            await store.append(key, message)
+        assert f"smile {_SMILE}" not in "".join(traceback.format_exception(caught.value))
+        assert [stored.message for stored in await everything(place.main_store, key)] == [carried]

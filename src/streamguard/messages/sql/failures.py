@@ -63,6 +63,8 @@ def mapped_errors(operation: str) -> Iterator[None]:
         mapped = as_message_error(operation, exc)
         if mapped is None:
             raise
+        if isinstance(exc, UnicodeEncodeError):
+            raise mapped from None  # it carries the whole text
         raise mapped from exc
 
 
@@ -78,8 +80,8 @@ def as_message_error(operation: str, exc: Exception) -> MessageStoreError | None
         return _unavailable(operation, "every connection of the pool is in use")
     if isinstance(exc, DBAPIError):
         return _refused(operation, exc)
-    if isinstance(exc, StatementError):
-        # The statement was never sent: the driver cannot encode a value.
+    if isinstance(exc, StatementError | UnicodeEncodeError):
+        # The statement was never sent: the driver cannot encode a value. asyncmy's own exception is not wrapped.
         return MessageInvalidError(f"{operation}: the database cannot hold this", operation=operation)
     if isinstance(exc, SQLAlchemyError | OSError | EOFError) or type(exc).__module__.split(".")[0] in _DRIVERS:
         return _unavailable(operation, f"the database cannot be reached ({type(exc).__name__})")

@@ -33,6 +33,7 @@ from ..content import check_ids, check_superseding
 from ..records import Appended, Message, MessageStatus, Opened, StoredMessage, Superseded
 from ..store import MessageStore
 from .branches import Branches
+from .carrying import check_carried
 from .engines import ResponseIds, clock_of, ids_of, make_engine, matching, stored_id
 from .failures import RaceLostError
 from .loops import Engines
@@ -201,7 +202,7 @@ class SQLMessageStore(MessageStore):
             superseded = await self._superseded_late(connection, ids, message, branch)
             version = next((one for one in versions if one.superseded == superseded), None)
             if version is None:
-                await self._insert(connection, ids, draft, session, branch=branch, superseded=superseded)
+                await self._insert(connection, "append", ids, draft, session, branch=branch, superseded=superseded)
                 await self._sessions.renew(connection, ids, session, added=1)
                 return Appended.CREATED if superseded is None else Appended.SUPERSEDED
         answer = Appended.DUPLICATE
@@ -209,6 +210,7 @@ class SQLMessageStore(MessageStore):
             messages = self.tables.messages
             this = and_(matching(messages, ids), messages.c.position == version.position)
             changed = draft.columns(connection.dialect.name, version.writers, session.now)
+            await check_carried(connection, "append", draft.content, str(changed["writers"]))
             await connection.execute(update(messages).where(this).values(changed))
             answer = Appended.CONTINUED
         await self._sessions.renew(connection, ids, session)
@@ -231,6 +233,7 @@ class SQLMessageStore(MessageStore):
     async def _insert(
         self,
         connection: AsyncConnection,
+        operation: str,
         ids: ResponseIds,
         draft: Draft,
         session: LockedSession,
@@ -239,6 +242,7 @@ class SQLMessageStore(MessageStore):
         superseded: int | None,
     ) -> None:
         """Add a message at the session's next position."""
+        await check_carried(connection, operation, draft.content)
         dialect = connection.dialect.name
         own = {
             "message_id": stored_id(dialect, draft.message.message_id),
@@ -299,7 +303,7 @@ class SQLMessageStore(MessageStore):
             staying = next((one for one in versions if one.superseded is None), None)
             appended = appended_with(draft.message, draft.digest, staying)
             if appended is Appended.CREATED:
-                await self._insert(connection, ids, draft, session, branch=branch, superseded=None)
+                await self._insert(connection, "supersede", ids, draft, session, branch=branch, superseded=None)
         return Superseding(branch, start, after, request, cut, len(hidden), appended)
 
     async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
