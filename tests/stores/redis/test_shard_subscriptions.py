@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import pytest
+import redis
 
 from streamguard.deadlines import Deadline
 from streamguard.errors import StoreUnavailableError
@@ -19,7 +20,7 @@ from streamguard.stores.redis.keys import Keys
 from streamguard.stores.redis.scripts import Scripts
 from streamguard.stores.redis.shard_subscriptions import ShardSubscriptions
 from streamguard.stores.redis.slot_map import SLOTS, Place, slot_of
-from streamguard.stores.redis.subscriptions import Subscriber
+from streamguard.stores.redis.subscriber import Subscriber
 from streamguard.testing._stream_store.steps import Hints, new_stream, put, registered, try_register
 from streamguard.values import SessionKey, StreamRef
 
@@ -182,6 +183,85 @@ async def test_servers_that_name_each_other_are_asked_for_no_longer_than_a_call_
             await one.ordered.aclose()
         for server in servers:
             server.close()
+
+
+async def test_a_server_that_is_busy_keeps_its_sharded_channels(own_redis_cluster: Callable[..., RedisCluster]) -> None:
+    """With a script of another application's, for a moment."""
+    cluster = own_redis_cluster(config={"lua-time-limit": "20"})
+    async with opened(cluster.url) as store, opened(cluster.url) as other:
+        first, hints = await fresh(store), Hints()
+        node = cluster.master_of(KEYS.stream(first).data)
+        second = StreamRef(first.key, "2" * 24)
+        channel = KEYS.stream(second).data
+        async with other.subscribe(first, hints):  # it is connected
+            busy = asyncio.create_task(asyncio.to_thread(be_busy, node.url))
+            await wait_until_async(lambda: is_busy(node), description="the server is busy")
+            with pytest.raises(StoreUnavailableError):
+                async with other.subscribe(second, hints):
+                    pass
+            node.command("SCRIPT", "KILL")
+            await busy
+            async with other.subscribe(second, hints):
+                assert at_shards(cluster, channel) == [node]
+
+
+def be_busy(url: str) -> None:
+    """Run a script until it is killed."""
+    client = redis.Redis.from_url(url, socket_timeout=20.0)
+    with suppress(redis.exceptions.ResponseError):
+        client.eval("while true do end", 0)
+    client.close()
+
+
+def is_busy(node: ClusterNode) -> bool:
+    try:
+        node.command("PING")
+    except redis.exceptions.ResponseError as exc:
+        return "BUSY" in str(exc)
+    return False
+
+
+@pytest.mark.parametrize("refusal", ["CLUSTERDOWN The cluster is down", "BUSY Redis is busy running a script"])
+async def test_a_viewer_whose_server_refuses_it_for_a_moment_is_subscribed_again(refusal: str) -> None:
+    """After its connection broke. It is told that it may have missed something once it hears again."""
+    channel, asked, told = b"{a}:d", 0, asyncio.Event()
+    subscribed: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        while data := await reader.read(1_000):
+            if b"PING" in data:
+                writer.write(b"+PONG\r\n")
+            elif b"SLOTS" in data:
+                writer.write(b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%d\r\n" % port)
+            elif b"SSUBSCRIBE" in data:
+                asked += 1
+                if asked in (2, 3):
+                    writer.write(b"-%b\r\n" % refusal.encode())
+                else:
+                    told.clear()
+                    writer.write(b"*3\r\n$10\r\nssubscribe\r\n$%d\r\n%b\r\n:1\r\n" % (len(channel), channel))
+                    subscribed.append(writer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port: int = server.sockets[0].getsockname()[1]
+    cluster = Cluster(ClusterAddress(f"redis+cluster://127.0.0.1:{port}"), Scripts.load(), command_seconds=0.5)
+    shards = ShardSubscriptions(cluster, command_seconds=0.5, mark_watched=nobody)
+    heard = asyncio.Event()
+    try:
+        async with shards.entered(Subscriber([channel], lambda _: heard.set(), told.set)):
+            subscribed[0].close()
+            await wait_until_async(lambda: len(subscribed) == 2, description="the viewer is subscribed again")
+            await told.wait()
+            subscribed[1].write(b"*3\r\n$8\r\nsmessage\r\n$%d\r\n%b\r\n$1\r\na\r\n" % (len(channel), channel))
+            await heard.wait()
+    finally:
+        await shards.aclose()
+        for one in cluster.known_servers():
+            await one.connections.aclose()
+            await one.ordered.aclose()
+        server.close()
 
 
 async def test_a_viewer_follows_a_slot_that_moves_before_it_has_begun(

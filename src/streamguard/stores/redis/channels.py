@@ -19,7 +19,8 @@ from .driver import Connector
 from .hints import EMPTY_HINT, decode_hint, decode_worker_hint
 from .keys import Keys
 from .shard_subscriptions import ShardSubscriptions
-from .subscriptions import Subscriber, Subscriptions
+from .subscriber import Subscriber
+from .subscriptions import Subscriptions
 
 __all__ = ["Channels"]
 

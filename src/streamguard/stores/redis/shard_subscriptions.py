@@ -3,7 +3,8 @@
 What is published on a plain channel goes to every server of a cluster, whether anybody listens there or not. On a
 sharded one (Redis 7 and later) it stays with the server of the channel's slot, and its replicas. Which of the two
 carries the messages is decided by what each server says to `SSUBSCRIBE`: one that does not know it, or forbids it to
-this account, has plain channels. Publishers use the sharded channel, and the plain one if nobody heard that
+this account, has plain channels. One that refuses it for another reason, such as a long script of another application,
+is asked again. Publishers use the sharded channel, and the plain one if nobody heard that
 (`Scripts.publishing_to_shards`), so that whoever is subscribed in either way is told.
 
 One task finds a new place for subscribers whose slot was moved, or whose server is gone, and tells them that they may
@@ -24,14 +25,17 @@ from ...deadlines import Deadline
 from ...errors import StoreUnavailableError
 from ...values import StreamRef
 from .cluster import AnyServer, Cluster, ClusterServer, OneServer
-from .driver import CommandError
+from .driver import CommandError, error_code
 from .slot_map import Place, Redirect, read_redirection
-from .subscriptions import Subscriber, Subscriptions
+from .subscriber import Subscriber
+from .subscriptions import Subscriptions
 
 __all__ = ["ShardSubscriptions"]
 
 _PLAIN_SECONDS: Final = 300.0
-"""How long a server that refused sharded channels is not asked again."""
+"""How long a server that has no sharded channels, or none for this account, is not asked again."""
+_FOR_GOOD: Final = frozenset({"ERR", "NOPERM"})
+"""Codes of such refusals: the command is unknown, or forbidden. Others are about the moment, as `BUSY` is."""
 
 PLACED_AT_ONCE: Final = 100
 """How many subscribers a place is found for at once."""
@@ -54,12 +58,12 @@ class _Shard:
         """See `ShardEvents`."""
         self._doubted.set()
         said = read_redirection(error, self.server.place)
-        if said is None:
+        if said is None and error_code(error) in _FOR_GOOD:
             self.plain_until = time.monotonic() + _PLAIN_SECONDS
-        elif said.kind is Redirect.MOVED and said.place is not None:
+        elif said is not None and said.kind is Redirect.MOVED and said.place is not None:
             self._cluster.moved(said.slot, said.place)
             return [said.slot]
-        else:
+        else:  # of a cluster that is down, or busy with somebody's script: for the moment
             self._cluster.doubt(self.server)
         return None
 
@@ -191,7 +195,7 @@ class ShardSubscriptions:
         try:
             home = await self._home(subscriber, Deadline.after(self._seconds))
             if home is before:
-                return home.connected
+                return home.connected and not await home.ask_again(subscriber)
             await home.enter(subscriber)
         except StoreUnavailableError:
             return False

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final, NamedTuple, Protocol, TypeVarTuple
+from typing import Final, NamedTuple, TypeVarTuple
 
 from ...deadlines import Deadline
 from ...errors import StoreError, StoreUnavailableError
@@ -26,8 +26,9 @@ from ...values import StreamRef
 from .driver import Command, CommandError, Connection, Connector, Reply
 from .errors import mapped_error, mapped_errors
 from .slot_map import slot_of
+from .subscriber import ShardEvents, Subscriber
 
-__all__ = ["WATCHED_SECONDS", "ShardEvents", "Subscriber", "Subscriptions"]
+__all__ = ["WATCHED_SECONDS", "Subscriptions"]
 
 Args = TypeVarTuple("Args")
 
@@ -37,38 +38,6 @@ WATCHED_SECONDS: Final = 60.0
 _RENEW_SECONDS: Final = WATCHED_SECONDS / 3
 _IDLE_SECONDS: Final = 2.0
 """A connection that brought nothing for this long gets a PING, and is dropped after as long again."""
-
-
-class Subscriber:
-    """Whoever is told of the messages on some channels."""
-
-    __slots__ = ("channels", "on_doubt", "on_message", "watched")
-
-    def __init__(
-        self,
-        channels: Sequence[bytes],
-        on_message: Callable[[bytes], None],
-        on_doubt: Callable[[], None],
-        *,
-        watched: StreamRef | None = None,
-    ) -> None:
-        """`on_doubt` is called when messages may have been missed. While it is entered, `watched` is marked so. The
-        callables must not raise or block."""
-        self.channels: Sequence[bytes] = channels
-        self.on_message: Callable[[bytes], None] = on_message
-        self.on_doubt: Callable[[], None] = on_doubt
-        self.watched: StreamRef | None = watched
-
-
-class ShardEvents(Protocol):
-    """Is told what becomes of sharded channels at one server. Must not raise or block."""
-
-    def refused(self, error: CommandError) -> Sequence[int] | None:
-        """The server refused a subscription. The slots that this is about; None for every channel that it has not
-        confirmed yet."""
-
-    def lost(self) -> None:
-        """There is no connection to the server, or it ended a subscription."""
 
 
 class _Words(NamedTuple):
@@ -134,6 +103,23 @@ class Subscriptions:
     def connected(self) -> bool:
         """Whether there is a connection on which subscriptions can be made."""
         return self._subscribing
+
+    async def ask_again(self, subscriber: Subscriber) -> bool:
+        """Subscribe once more to those of a subscriber's channels that the server has refused; whether there were any.
+
+        Raises:
+            StoreUnavailableError: there is no connection any more.
+        """
+        known = {name: self._channels.get(name) for name in subscriber.channels}
+        refused = {name: one for name, one in known.items() if one is not None and one.error is not None}
+        if refused:
+            for channel in refused.values():
+                channel.error = None
+                channel.answered.clear()
+            self._times_connected += 1  # as after a new connection, messages may have been missed
+            with mapped_errors("subscribe"):
+                await self._subscribe(list(refused))
+        return bool(refused)
 
     @asynccontextmanager
     async def entered(self, subscriber: Subscriber) -> AsyncIterator[None]:
