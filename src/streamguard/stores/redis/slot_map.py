@@ -37,7 +37,8 @@ class Redirect(Enum):
     TRYAGAIN = "TRYAGAIN"
     """The slot is being moved, and the command's keys are not all at one server."""
     DOWN = "DOWN"
-    """This is not a server to write to, or no server has the slot: the map may have changed."""
+    """This is not a server to write to, or no server has the slot, or it is not said where that is: the map may have
+    changed."""
 
 
 class Redirection(NamedTuple):
@@ -52,6 +53,19 @@ class _Master(NamedTuple):
     host: bytes | None
     port: int
     more: tuple[object, ...] = ()
+    """Its id, and from Redis 7 on a list of what else is known of where it is: names, each with its value."""
+
+    def host_for(self, asked: Place) -> str:
+        """Where it is, as the server `asked` said."""
+        host = "" if self.host is None else self.host.decode()
+        if host == _NO_NAME:
+            match self.more:
+                case [_, list() as facts, *_]:
+                    found = dict(zip(facts[::2], facts[1::2], strict=False)).get(b"ip")
+                    host = found.decode() if isinstance(found, bytes) else ""
+                case _:
+                    host = ""
+        return host or asked.host
 
 
 class _Range(NamedTuple):
@@ -63,6 +77,8 @@ class _Range(NamedTuple):
     replicas: tuple[object, ...] = ()
 
 
+_NO_NAME: Final = "?"
+"""Instead of a host: servers are to be named, and this one has no name, or not yet (`cluster-announce-hostname`)."""
 _DOWN: Final = ("CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY")
 
 
@@ -78,6 +94,8 @@ def read_redirection(reply: Reply, asked: Place) -> Redirection | None:
     code, *words = str(reply).split()
     if code in ("MOVED", "ASK") and len(words) == 2:
         host, _, port = words[1].rpartition(":")
+        if host == _NO_NAME:
+            return Redirection(Redirect.DOWN)
         if words[0].isdigit() and port.isdigit():
             return Redirection(Redirect(code), int(words[0]), Place(host.strip("[]") or asked.host, int(port)))
     if code == "TRYAGAIN":
@@ -95,9 +113,8 @@ def read_slots(reply: Reply, asked: Place) -> list[Place | None]:
     with decoding(lambda: StoreUnavailableError("cluster: Redis gave an unexpected answer", operation="cluster")):
         ranges: list[_Range] = read_reply(list[_Range], reply)
         for first, last, master, _ in ranges:
-            name = "" if master.host is None else master.host.decode()
             # A server that does not know its own name leaves it out: it is where it was asked.
-            place = Place(name if name not in ("", "?") else asked.host, master.port)
+            place = Place(master.host_for(asked), master.port)
             masters[first : last + 1] = [place] * (last - first + 1)
     if not any(masters):
         raise StoreUnavailableError("cluster: no server of the cluster has slots", operation="cluster")
