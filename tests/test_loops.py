@@ -9,10 +9,12 @@ import pytest
 
 from streamguard.loops import Home, PerLoop
 
+from .harness.racing import raced
+
 
 class Made:
     def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.abandoned = False
 
     def abandon(self) -> None:
@@ -88,3 +90,44 @@ def test_a_home_is_gone_with_its_loop() -> None:
     home = asyncio.run(here())
     assert home.gone
     assert not asyncio.run(elsewhere())
+
+
+def test_loops_of_several_threads_begin_and_end_at_once() -> None:
+    inside = list[Made]()
+
+    class Alone(Made):
+        """Nothing else is made or abandoned meanwhile."""
+
+        def __init__(self) -> None:
+            inside.append(self)
+            super().__init__()
+            assert inside == [self]
+            inside.remove(self)
+
+        def abandon(self) -> None:
+            inside.append(self)
+            assert not self.abandoned
+            super().abandon()
+            assert inside == [self]
+            inside.remove(self)
+
+    kept: PerLoop[Alone] = PerLoop(Alone, Alone.abandon)
+
+    async def begin() -> Alone:
+        return kept.get()
+
+    async def begin_and_end() -> Made:
+        mine = kept.get()
+        kept.pop_others()
+        assert kept.pop() in (mine, None)  # another loop may have taken it
+        return mine
+
+    for _ in range(20):
+        closed = list[Alone]()
+        for loop in [asyncio.new_event_loop() for _ in range(20)]:
+            closed.append(loop.run_until_complete(begin()))
+        for one in closed:
+            one.loop.close()
+        begun = raced([begin_and_end] * 4)
+        assert len(set(begun)) == 4
+        assert all(one.abandoned for one in closed)

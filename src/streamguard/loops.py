@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from threading import RLock
 from typing import Final, Generic, TypeVar
 
 __all__ = ["Home", "PerLoop", "StartTask", "keep_inherited"]
@@ -28,9 +30,15 @@ _generation = 0
 time."""
 
 
+_changes = RLock()
+"""Held while anything is made or dropped for an event loop, of whatever kind: that is rare and short. The same thread
+may take it again, because what is collected meanwhile may be kept per loop, too."""
+
+
 def _forked() -> None:
-    global _generation  # noqa: PLW0603 -- the process's own
+    global _generation, _changes  # noqa: PLW0603 -- the process's own
     _generation += 1
+    _changes = RLock()  # a thread of the parent may have held it, which does not exist here
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
@@ -71,12 +79,15 @@ class PerLoop(Generic[T]):
 
     The `T` of a closed loop is passed to `abandon`, which must not wait: nothing can run in that loop any more.
     The `T` of another process is left alone.
+
+    Loops in several threads may use it at once. No two threads are in `make` or `abandon` at the same time.
     """
 
     def __init__(self, make: Callable[[], T], abandon: Callable[[T], None]) -> None:
         self._make = make
         self._abandon = abandon
         self._made: dict[asyncio.AbstractEventLoop, T] = {}
+        """Only its own loop adds or changes a loop's entry. Any thread may remove that of a closed loop."""
         self._process = _generation
 
     def get(self) -> T:
@@ -93,28 +104,33 @@ class PerLoop(Generic[T]):
 
     def pop(self) -> T | None:
         """Remove and return the running loop's `T`, if any. The caller closes it."""
-        self._sweep()
-        return self._made.pop(asyncio.get_running_loop(), None)
+        with self._swept() as made:
+            return made.pop(asyncio.get_running_loop(), None)
 
     def pop_others(self) -> list[tuple[asyncio.AbstractEventLoop, T]]:
         """Remove and return the `T` of each other loop that is not closed. The caller closes them, each in its loop's
         thread."""
-        self._sweep()
         here = asyncio.get_running_loop()
-        return [(loop, self._made.pop(loop)) for loop in list(self._made) if loop is not here]
+        with self._swept() as made:
+            return [(loop, made.pop(loop)) for loop in list(made) if loop is not here]
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> T:
-        self._sweep()
-        made = self._made[loop] = self._make()
-        return made
+        with self._swept() as made:
+            found = made[loop] = self._make()
+            return found
 
-    def _sweep(self) -> None:
-        """Drop what belongs to other processes and closed loops."""
-        if self._process != _generation:
-            keep_inherited(self._made)
-            self._made, self._process = {}, _generation
-        for loop in [loop for loop in self._made if loop.is_closed()]:
-            self._abandon(self._made.pop(loop))
+    @contextmanager
+    def _swept(self) -> Iterator[dict[asyncio.AbstractEventLoop, T]]:
+        """What was made, without what belongs to other processes and closed loops. No other thread changes it."""
+        with _changes:
+            if self._process != _generation:
+                keep_inherited(self._made)
+                self._made, self._process = {}, _generation
+            made = self._made
+            for loop in list(made):
+                if loop.is_closed() and loop in made:  # else `abandon` has led back to here
+                    self._abandon(made.pop(loop))
+            yield made
 
 
 def keep_inherited(thing: object) -> None:
