@@ -45,7 +45,8 @@ class ForEndpoints(MemoryLog, MemoryRegistry, MemoryWrites, MemoryRequestClaims,
     """What endpoints need."""
 
     def __init__(self) -> None:
-        super().__init__(tables(), Subscribers())
+        kept = tables()
+        super().__init__(kept, Subscribers(kept.lock))
 
 
 class WithOutbox(ForEndpoints, MemoryOutbox):

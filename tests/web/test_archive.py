@@ -43,7 +43,7 @@ class EndpointStore(MemoryLog, MemoryRegistry, MemoryWrites, MemoryRequestClaims
 
     def __init__(self) -> None:
         tables = MemoryTables(max_bytes=1_000_000, clock=time.monotonic, wall_us=lambda: time.time_ns() // 1_000)
-        super().__init__(tables, Subscribers())
+        super().__init__(tables, Subscribers(tables.lock))
 
 
 async def written(store: StreamLog) -> tuple[str, list[str]]:

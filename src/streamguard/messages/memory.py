@@ -1,6 +1,7 @@
 """`MemoryMessageStore`: the message store of one process, and the executable specification of the contract.
 
-No method awaits anything between its first and last line, so each is one step on the event loop.
+What reads or writes sessions is done without an await and under one lock, so it is one step for all event loops that
+share a store. Encoding comes before it, decoding after it: both may take a while, and are done in a thread then.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from threading import Lock
 from typing import Final
 
 from ..durations import check_duration
@@ -112,7 +114,8 @@ class _Session:
 
 
 class MemoryMessageStore(MessageStore):
-    """Keeps messages in this process's memory: for development, tests and throw-away chats.
+    """Keeps messages in this process's memory: for development, tests and throw-away chats. Event loops of several
+    threads may share a store.
 
     Args:
         ttl_seconds: How long a session lives after the last write to it, in seconds; None for as long as the process.
@@ -141,29 +144,33 @@ class MemoryMessageStore(MessageStore):
         self._ttl_seconds = math.inf if ttl_seconds is None else ttl_seconds
         self._max_bytes = max_bytes
         self._clock = clock
+        self._lock = Lock()
+        """Held by each step."""
         self._bytes = 0
         self._sessions: dict[SessionKey, _Session] = {}
         """In the order of their last writes, which is the order in which they end."""
 
     async def open_session(self, key: SessionKey) -> Opened:
         check_ids("open_session", key)
-        now = self._begin()
-        session = self._sessions.get(key)
-        if session is not None:
-            self._renew(key, session, now)
-            return Opened(created=False, branch=session.branch)
-        self._claim("open_session", _FLAT_BYTES)
-        self._renew(key, _Session(), now)
-        return Opened(created=True, branch=0)
+        with self._lock:
+            now = self._begin()
+            session = self._sessions.get(key)
+            if session is not None:
+                self._renew(key, session, now)
+                return Opened(created=False, branch=session.branch)
+            self._claim("open_session", _FLAT_BYTES)
+            self._renew(key, _Session(), now)
+            return Opened(created=True, branch=0)
 
     async def append(self, key: SessionKey, message: Message) -> Appended:
         check_ids("append", key, message.message_id, message.stream_id, message.continues, message.replies_to)
         draft = _Draft(message, *await encoded("append", message))
-        now = self._begin()
-        session = self._session("append", key)
-        answer = self._append(session, draft, now)
-        self._renew(key, session, now)
-        return answer
+        with self._lock:
+            now = self._begin()
+            session = self._session("append", key)
+            answer = self._append(session, draft, now)
+            self._renew(key, session, now)
+            return answer
 
     def _append(self, session: _Session, draft: _Draft, now: float) -> Appended:
         message = draft.message
@@ -198,13 +205,14 @@ class MemoryMessageStore(MessageStore):
         check_superseding(key, by, start, after, message)
         draft = None if message is None else _Draft(message, *await encoded("supersede", message))
         request = request_of(start, after, message, None if draft is None else draft.digest)
-        now = self._begin()
-        session = self._session("supersede", key)
-        if by not in session.supersedings:
-            self._supersede(session, by, start, after, draft, request, now)
-        answer = session.supersedings[by].answer(request)
-        self._renew(key, session, now)
-        return answer
+        with self._lock:
+            now = self._begin()
+            session = self._session("supersede", key)
+            if by not in session.supersedings:
+                self._supersede(session, by, start, after, draft, request, now)
+            answer = session.supersedings[by].answer(request)
+            self._renew(key, session, now)
+            return answer
 
     def _supersede(
         self,
@@ -237,8 +245,9 @@ class MemoryMessageStore(MessageStore):
 
     async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
         check_ids("get", key, message_id)
-        self._begin()
-        entry = self._entry("get", key, message_id, branches=branches).copy()
+        with self._lock:
+            self._begin()
+            entry = self._entry("get", key, message_id, branches=branches).copy()
         return await offloaded(entry.stored, large=len(entry.content) >= LARGE)
 
     async def list(
@@ -246,38 +255,42 @@ class MemoryMessageStore(MessageStore):
     ) -> list[StoredMessage]:
         check_ids("list", key)
         check_limit(limit)
-        self._begin()
-        session = self._sessions.get(key)
-        if session is None:
-            return []
-        past = islice(session.entries, max(after, 0), None)
-        found = (entry for entry in past if branches or entry.superseded is None)
-        entries = [entry.copy() for entry in islice(found, limit)]
+        with self._lock:
+            self._begin()
+            session = self._sessions.get(key)
+            if session is None:
+                return []
+            past = islice(session.entries, max(after, 0), None)
+            found = (entry for entry in past if branches or entry.superseded is None)
+            entries = [entry.copy() for entry in islice(found, limit)]
         large = sum(len(entry.content) for entry in entries) >= LARGE
         return await offloaded(lambda: [entry.stored() for entry in entries], large=large)
 
     async def last(self, key: SessionKey) -> StoredMessage | None:
         check_ids("last", key)
-        self._begin()
-        session = self._sessions.get(key)
-        shown = () if session is None else (one for one in reversed(session.entries) if one.superseded is None)
-        found = next(iter(shown), None)
-        if found is None:
-            return None
-        entry = found.copy()
+        with self._lock:
+            self._begin()
+            session = self._sessions.get(key)
+            shown = () if session is None else (one for one in reversed(session.entries) if one.superseded is None)
+            found = next(iter(shown), None)
+            if found is None:
+                return None
+            entry = found.copy()
         return await offloaded(entry.stored, large=len(entry.content) >= LARGE)
 
     async def mark(self, key: SessionKey, message_id: str, status: MessageStatus) -> None:
         check_ids("mark", key, message_id)
-        now = self._begin()
-        entry = self._entry("mark", key, message_id)
-        entry.status, entry.updated_at = status, now
-        self._renew(key, self._sessions[key], now)
+        with self._lock:
+            now = self._begin()
+            entry = self._entry("mark", key, message_id)
+            entry.status, entry.updated_at = status, now
+            self._renew(key, self._sessions[key], now)
 
     async def delete_session(self, key: SessionKey) -> None:
         check_ids("delete_session", key)
-        self._begin()
-        self._forget(key)
+        with self._lock:
+            self._begin()
+            self._forget(key)
 
     def _begin(self) -> float:
         """The present time. Forgets the sessions that have ended by then."""

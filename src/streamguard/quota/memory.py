@@ -1,7 +1,8 @@
 """`MemoryQuotaStore`: the quota of one process, and the executable specification of the contract.
 
-No method awaits anything between its first and last line, so each is one step on the event loop. What a step does to
-an owner's counters stands in `ledger`; this module finds ledgers, forgets them, and remembers who is due.
+No method awaits anything between its first and last line, and each holds one lock there, so each is one step for all
+event loops that share a store. What a step does to an owner's counters stands in `ledger`; this module finds ledgers,
+forgets them, and remembers who is due.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from threading import Lock
 from typing import Final
 
 from ..errors import QuotaUnavailableError
@@ -41,7 +43,8 @@ _Member = tuple[str, str, str]
 
 
 class MemoryQuotaStore(QuotaStore, MeasuredQuota):
-    """Counts in this process's memory: for development, tests and servers of one process.
+    """Counts in this process's memory: for development, tests and servers of one process. Event loops of several
+    threads may share a store: together they admit no more than the limit.
 
     Args:
         hold_seconds: How long a reservation lasts without being renewed: at least 1, a few heartbeats.
@@ -74,6 +77,8 @@ class MemoryQuotaStore(QuotaStore, MeasuredQuota):
             late_seconds=late_seconds,
         )
         self.hold_seconds = hold_seconds
+        self._lock = Lock()
+        """Held by each step from its first line to its last."""
         self._max_reservations = max_reservations
         self._clock = clock
         self._count = 0
@@ -85,114 +90,126 @@ class MemoryQuotaStore(QuotaStore, MeasuredQuota):
         """Reservations by when to look at them. Renewals don't touch it: one that comes up early goes back."""
 
     async def reserve(self, ref: StreamRef, amounts: Mapping[str, int], quotas: Sequence[Quota]) -> Admitted | Refused:
-        check_ref("reserve", ref)
-        quotas = check_quotas(quotas)
-        amounts = check_amounts("reserve", amounts, quotas=quotas)
-        at_ms, owner = self._begin(), ref.key.owner
-        ledger = self._ledger(owner, at_ms)
-        if self._count >= self._max_reservations and (ledger is None or ledger.find(_name(ref)) is None):
-            raise QuotaUnavailableError(
-                f"reserve: this store is full (max_reservations={self._max_reservations})", operation="reserve"
-            )
-        if ledger is None:
-            ledger = self._ledgers[owner] = Ledger(owner, self._timing)
-            ledger.begin(at_ms)
-            self._visits.put((owner,), at_ms + self._timing.remember_ms)
-        before = ledger.size
-        # A retry too, as where the index is written before the record: what has expired is looked at once more.
-        self._due.enter(_member(ref), at_ms + self._timing.hold_ms)
-        answer = ledger.reserve(_name(ref), amounts, quotas)
-        if ledger.size > before:
-            self._count += 1
-        elif isinstance(answer, Refused):
-            self._due.remove(_member(ref))
-        return answer
+        with self._lock:
+            check_ref("reserve", ref)
+            quotas = check_quotas(quotas)
+            amounts = check_amounts("reserve", amounts, quotas=quotas)
+            at_ms, owner = self._begin(), ref.key.owner
+            ledger = self._ledger(owner, at_ms)
+            if self._count >= self._max_reservations and (ledger is None or ledger.find(_name(ref)) is None):
+                raise QuotaUnavailableError(
+                    f"reserve: this store is full (max_reservations={self._max_reservations})", operation="reserve"
+                )
+            if ledger is None:
+                ledger = self._ledgers[owner] = Ledger(owner, self._timing)
+                ledger.begin(at_ms)
+                self._visits.put((owner,), at_ms + self._timing.remember_ms)
+            before = ledger.size
+            # A retry too, as where the index is written before the record: what has expired is looked at once more.
+            self._due.enter(_member(ref), at_ms + self._timing.hold_ms)
+            answer = ledger.reserve(_name(ref), amounts, quotas)
+            if ledger.size > before:
+                self._count += 1
+            elif isinstance(answer, Refused):
+                self._due.remove(_member(ref))
+            return answer
 
     async def commit(self, ref: StreamRef, amounts: Mapping[str, int] | None = None) -> Settlement:
-        check_ref("commit", ref)
-        known = check_amounts("commit", amounts or {})
-        ledger = self._ledger(ref.key.owner, self._begin())
-        return self._settled(ref, _UNKNOWN if ledger is None else ledger.commit(_name(ref), known))
+        with self._lock:
+            check_ref("commit", ref)
+            known = check_amounts("commit", amounts or {})
+            ledger = self._ledger(ref.key.owner, self._begin())
+            return self._settled(ref, _UNKNOWN if ledger is None else ledger.commit(_name(ref), known))
 
     async def release(self, ref: StreamRef) -> Settlement:
-        check_ref("release", ref)
-        ledger = self._ledger(ref.key.owner, self._begin())
-        return self._settled(ref, _UNKNOWN if ledger is None else ledger.release(_name(ref)))
+        with self._lock:
+            check_ref("release", ref)
+            ledger = self._ledger(ref.key.owner, self._begin())
+            return self._settled(ref, _UNKNOWN if ledger is None else ledger.release(_name(ref)))
 
     async def renew(self, refs: Sequence[StreamRef]) -> list[ReservationState]:
-        for ref in refs:
-            check_ref("renew", ref)
-        at_ms = self._begin()
-        found = []
-        for ref in refs:
-            ledger = self._ledger(ref.key.owner, at_ms)
-            found.append(ReservationState.UNKNOWN if ledger is None else ledger.renew(_name(ref)))
-        return found
+        with self._lock:
+            for ref in refs:
+                check_ref("renew", ref)
+            at_ms = self._begin()
+            found = []
+            for ref in refs:
+                ledger = self._ledger(ref.key.owner, at_ms)
+                found.append(ReservationState.UNKNOWN if ledger is None else ledger.renew(_name(ref)))
+            return found
 
     async def expire(self, ref: StreamRef) -> Settlement:
-        check_ref("expire", ref)
-        known = self._ledgers.get(ref.key.owner)
-        reserved = known is not None and known.reserved(_name(ref))
-        ledger = self._ledger(ref.key.owner, self._begin())
-        answer = _UNKNOWN if ledger is None else ledger.settled(_name(ref))
-        if answer.state is not ReservationState.RESERVED:
-            self._due.remove(_member(ref))
-        return replace(answer, changed=reserved and answer.state is ReservationState.EXPIRED)
+        with self._lock:
+            check_ref("expire", ref)
+            known = self._ledgers.get(ref.key.owner)
+            reserved = known is not None and known.reserved(_name(ref))
+            ledger = self._ledger(ref.key.owner, self._begin())
+            answer = _UNKNOWN if ledger is None else ledger.settled(_name(ref))
+            if answer.state is not ReservationState.RESERVED:
+                self._due.remove(_member(ref))
+            return replace(answer, changed=reserved and answer.state is ReservationState.EXPIRED)
 
     async def due(self, *, limit: int, claim_seconds: float) -> list[Reservation]:
-        claim_ms = checked_claim(limit, claim_seconds)
-        at_ms = self._begin()
-        if not claim_ms:
-            return self._shown(at_ms, limit)
-        found: list[Reservation] = []
-        for _ in range(limit):
-            if (member := self._due.next(at_ms)) is None:
-                break
-            ledger = self._ledger(member[0], at_ms)
-            reservation = None if ledger is None else ledger.find(member[1:])
-            if reservation is None:
-                self._due.remove(member)
-            elif reservation.state is ReservationState.RESERVED:
-                self._due.put(member, at_ms + milliseconds(reservation.expires_in_seconds))
-            elif reservation.state is ReservationState.EXPIRED:
-                self._due.put(member, at_ms + claim_ms)
-                found.append(reservation)
-            else:
-                self._due.remove(member)
-        return found
+        with self._lock:
+            claim_ms = checked_claim(limit, claim_seconds)
+            at_ms = self._begin()
+            if not claim_ms:
+                return self._shown(at_ms, limit)
+            found: list[Reservation] = []
+            for _ in range(limit):
+                if (member := self._due.next(at_ms)) is None:
+                    break
+                ledger = self._ledger(member[0], at_ms)
+                reservation = None if ledger is None else ledger.find(member[1:])
+                if reservation is None:
+                    self._due.remove(member)
+                elif reservation.state is ReservationState.RESERVED:
+                    self._due.put(member, at_ms + milliseconds(reservation.expires_in_seconds))
+                elif reservation.state is ReservationState.EXPIRED:
+                    self._due.put(member, at_ms + claim_ms)
+                    found.append(reservation)
+                else:
+                    self._due.remove(member)
+            return found
 
     async def find(self, ref: StreamRef) -> Reservation | None:
-        check_ref("find", ref)
-        ledger = self._ledger(ref.key.owner, self._begin())
-        return None if ledger is None else ledger.find(_name(ref))
+        with self._lock:
+            check_ref("find", ref)
+            ledger = self._ledger(ref.key.owner, self._begin())
+            return None if ledger is None else ledger.find(_name(ref))
 
     async def held(self, owner: str, *, limit: int = 100) -> list[Reservation]:
-        check_owner("held", owner)
-        check_limit(limit)
-        ledger = self._ledger(owner, self._begin())
-        return [] if ledger is None else ledger.held(limit)
+        with self._lock:
+            check_owner("held", owner)
+            check_limit(limit)
+            ledger = self._ledger(owner, self._begin())
+            return [] if ledger is None else ledger.held(limit)
 
     async def status(self, owner: str, quotas: Sequence[Quota]) -> OwnerStatus:
-        check_owner("status", owner)
-        quotas = check_quotas(quotas)
-        return self._ledger_or_new(owner).status(quotas)
+        with self._lock:
+            check_owner("status", owner)
+            quotas = check_quotas(quotas)
+            return self._ledger_or_new(owner).status(quotas)
 
     async def audit(self, owner: str, quotas: Sequence[Quota], *, repair: bool = False) -> Audit:
-        check_owner("audit", owner)
-        quotas = check_quotas(quotas)
-        return self._ledger_or_new(owner).audit(quotas, repair=repair)
+        with self._lock:
+            check_owner("audit", owner)
+            quotas = check_quotas(quotas)
+            return self._ledger_or_new(owner).audit(quotas, repair=repair)
 
     async def depths(self) -> QuotaDepths:
-        at_ms = self._begin()
-        all_, due, first_ms = self._due.counted(at_ms)
-        return QuotaDepths(all_, due, (at_ms - first_ms) / 1000 if due else None)
+        with self._lock:
+            at_ms = self._begin()
+            all_, due, first_ms = self._due.counted(at_ms)
+            return QuotaDepths(all_, due, (at_ms - first_ms) / 1000 if due else None)
 
     async def drift(self, owner: str, quotas: Sequence[Quota], *, most: int) -> int | None:
-        check_owner("drift", owner)
-        ledger = self._ledger(owner, self._begin())
-        if ledger is None:
-            return 0
-        return None if ledger.size > most else ledger.audit(check_quotas(quotas), repair=False).drift
+        with self._lock:
+            check_owner("drift", owner)
+            ledger = self._ledger(owner, self._begin())
+            if ledger is None:
+                return 0
+            return None if ledger.size > most else ledger.audit(check_quotas(quotas), repair=False).drift
 
     def _begin(self) -> int:
         """The time, after some ledgers were tidied."""

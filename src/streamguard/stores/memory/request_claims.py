@@ -24,9 +24,11 @@ class MemoryRequestClaims(RequestClaims):
         ttl_seconds: float,
         expected: RequestClaim | None = None,
     ) -> RequestClaim:
-        return self._tables.claims.claim(
-            (owner, request_key), claim, self._tables.begin(), ttl_seconds=ttl_seconds, expected=expected
-        )
+        with self._tables.lock:
+            return self._tables.claims.claim(
+                (owner, request_key), claim, self._tables.begin(), ttl_seconds=ttl_seconds, expected=expected
+            )
 
     async def release_request(self, owner: str, request_key: str, claim: RequestClaim) -> bool:
-        return self._tables.claims.release((owner, request_key), claim, self._tables.begin())
+        with self._tables.lock:
+            return self._tables.claims.release((owner, request_key), claim, self._tables.begin())

@@ -1,8 +1,8 @@
 """`MemoryStore`: the stream store of one process, and the executable specification of the contract.
 
-No method awaits anything between its first and last line, so each is one step on the event loop. The rules of one
-record stand in `entries`; `tables` keeps the records and forgets them; one module per role has the steps and tells
-subscribers.
+No method awaits anything between its first and last line, and each holds one lock there, so each is one step for all
+event loops that share a store. The rules of one record stand in `entries`; `tables` keeps the records and forgets them;
+one module per role has the steps and tells subscribers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["MemoryStore"]
 
 
 class MemoryStore(ComposedStore):
-    """Keeps streams in this process's memory.
+    """Keeps streams in this process's memory. Event loops of several threads may share a store.
 
     Args:
         max_bytes: What all logs together may take, in bytes of payload plus a flat cost per event and stream. Past
@@ -47,7 +47,7 @@ class MemoryStore(ComposedStore):
         wall_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
     ) -> None:
         self._tables = tables = MemoryTables(max_bytes=max_bytes, clock=clock, wall_us=wall_us)
-        subscribers = Subscribers()
+        subscribers = Subscribers(tables.lock)
         super().__init__(
             Roles(
                 log=MemoryLog(tables, subscribers),

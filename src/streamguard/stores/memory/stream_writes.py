@@ -28,25 +28,26 @@ class MemoryWrites(StreamWrites):
         self._subscribers = subscribers
 
     async def append(self, batch: Sequence[AppendRequest]) -> Sequence[AppendReply]:
-        now = self._tables.begin()
-        if self._subscribers.listening:
-            return [self._append(item, now) for item in batch]
-        others: dict[int, AppendReply] = {}
-        for at, item in enumerate(batch):  # nearly always a lone event that follows the last one
-            cache, data = item.cache, item.lone
-            stream: StreamEntry | None = cache.value if cache.owner is self else None
-            if (
-                stream is not None
-                and data is not None
-                and item.within_seconds > 0
-                and stream.add_next(item.epoch, item.first_seq, (_DATA, data))
-            ):
-                self._tables.charge(EVENT_BYTES + len(data))
-            else:
-                others[at] = self._append(item, now)
-        if not others:
-            return AllAppended(batch)
-        return [others.get(at) or appended(item.first_seq) for at, item in enumerate(batch)]
+        with self._tables.lock:
+            now = self._tables.begin()
+            if self._subscribers.listening:
+                return [self._append(item, now) for item in batch]
+            others: dict[int, AppendReply] = {}
+            for at, item in enumerate(batch):  # nearly always a lone event that follows the last one
+                cache, data = item.cache, item.lone
+                stream: StreamEntry | None = cache.value if cache.owner is self else None
+                if (
+                    stream is not None
+                    and data is not None
+                    and item.within_seconds > 0
+                    and stream.add_next(item.epoch, item.first_seq, (_DATA, data))
+                ):
+                    self._tables.charge(EVENT_BYTES + len(data))
+                else:
+                    others[at] = self._append(item, now)
+            if not others:
+                return AllAppended(batch)
+            return [others.get(at) or appended(item.first_seq) for at, item in enumerate(batch)]
 
     def _append(self, item: AppendRequest, now: float) -> AppendReply:
         stream = self._tables.find(item.ref)
@@ -72,8 +73,9 @@ class MemoryWrites(StreamWrites):
         ttl_seconds: float,
         consumed: Mapping[StreamRef, Usage] = NOTHING_CONSUMED,
     ) -> list[AppendReply]:
-        now = self._tables.begin()
-        return [self._beat(ref, epoch, lease_seconds, ttl_seconds, consumed.get(ref), now) for ref, epoch in claims]
+        with self._tables.lock:
+            now = self._tables.begin()
+            return [self._beat(ref, epoch, lease_seconds, ttl_seconds, consumed.get(ref), now) for ref, epoch in claims]
 
     def _beat(
         self,
@@ -117,57 +119,61 @@ class MemoryWrites(StreamWrites):
         force: bool = False,
         worker: str = "",
     ) -> TakeoverReply:
-        now = self._tables.begin()
-        stream = self._tables.find(ref)
-        if stream is None:
-            return TakeoverReply(Status.GONE, None)
-        if stream.state is StreamState.CLOSED:
-            status = Status.SEALED
-        elif expected_epoch is not None and expected_epoch != stream.epoch:
-            status = Status.FENCED
-        elif stream.lease_until > now and not force:
-            status = Status.LEASED
-        else:
-            status = Status.OK
-            stream.epoch = self._tables.stamp(after=stream.epoch)
-            stream.taken = True
-            self._tables.lease(stream, now + lease_seconds)
-            self._subscribers.tell_worker(stream)
-            stream.worker = worker
-            self._subscribers.tell(stream)
-        return TakeoverReply(status, self._tables.meta_of(stream, now))
+        with self._tables.lock:
+            now = self._tables.begin()
+            stream = self._tables.find(ref)
+            if stream is None:
+                return TakeoverReply(Status.GONE, None)
+            if stream.state is StreamState.CLOSED:
+                status = Status.SEALED
+            elif expected_epoch is not None and expected_epoch != stream.epoch:
+                status = Status.FENCED
+            elif stream.lease_until > now and not force:
+                status = Status.LEASED
+            else:
+                status = Status.OK
+                stream.epoch = self._tables.stamp(after=stream.epoch)
+                stream.taken = True
+                self._tables.lease(stream, now + lease_seconds)
+                self._subscribers.tell_worker(stream)
+                stream.worker = worker
+                self._subscribers.tell(stream)
+            return TakeoverReply(status, self._tables.meta_of(stream, now))
 
     async def seal(self, ref: StreamRef, epoch: int, seal: Seal) -> tuple[Status, Seal | None]:
-        self._tables.begin()
-        stream = self._tables.find(ref)
-        if stream is None:
-            return Status.GONE, None
-        status = stream.decide(epoch, seal)
-        if status is Status.OK:
-            self._subscribers.tell(stream)
-        return status, stream.seal
+        with self._tables.lock:
+            self._tables.begin()
+            stream = self._tables.find(ref)
+            if stream is None:
+                return Status.GONE, None
+            status = stream.decide(epoch, seal)
+            if status is Status.OK:
+                self._subscribers.tell(stream)
+            return status, stream.seal
 
     async def close(self, close: Close) -> AppendReply:
-        now = self._tables.begin()
-        stream = self._tables.find(close.ref)
-        if stream is None:
-            return _GONE
-        size_bytes, last_seq = stream.size_bytes, stream.last_seq
-        status = stream.close(close, now)
-        if status is Status.OK:
-            self._tables.charge(stream.size_bytes - size_bytes)
-            self._tables.end(stream, close.retention_seconds, now)
-            self._tables.release_slot(close.ref.key.owner, close.ref.stream_id)
-            self._subscribers.tell(stream, after_seq=last_seq)
-        return AppendReply(status, stream.last_seq, stream.stop_requested)
+        with self._tables.lock:
+            now = self._tables.begin()
+            stream = self._tables.find(close.ref)
+            if stream is None:
+                return _GONE
+            size_bytes, last_seq = stream.size_bytes, stream.last_seq
+            status = stream.close(close, now)
+            if status is Status.OK:
+                self._tables.charge(stream.size_bytes - size_bytes)
+                self._tables.end(stream, close.retention_seconds, now)
+                self._tables.release_slot(close.ref.key.owner, close.ref.stream_id)
+                self._subscribers.tell(stream, after_seq=last_seq)
+            return AppendReply(status, stream.last_seq, stream.stop_requested)
 
     async def seal_and_close(
         self, close: Close, seal: Seal, last: AppendRequest | None = None
     ) -> tuple[Status, Seal | None, AppendReply | None]:
-        # Nothing comes between these steps: none of them waits.
-        if last is not None and not self._append_last(close, seal, last):
-            return Status.NOT_SEALED, None, None
-        return await super().seal_and_close(close, seal)
+        with self._tables.lock:
+            # Nothing comes between these steps: none of them waits.
+            if last is not None and not self._append_last(close, seal, last):
+                return Status.NOT_SEALED, None, None
+            return await super().seal_and_close(close, seal)
 
     def _append_last(self, close: Close, seal: Seal, last: AppendRequest) -> bool:
         """Add the events that come before a seal, unless the stream is closed already. Returns whether to go on."""
@@ -180,37 +186,40 @@ class MemoryWrites(StreamWrites):
         return stream.last_seq + 1 == last.first_seq and self._append(last, now).status is Status.OK
 
     async def declare_lost(self, lost: LostLog) -> AppendReply:
-        now = self._tables.begin()
-        ref = lost.new.ref
-        stream = self._tables.find(ref)
-        if stream is None:
-            heard, erased = self._tables.stamp(), self._tables.erased_at(ref.key, now)
-            began = heard - round(lost.new.age_seconds * 1_000_000)
-            # An epoch says when it was issued: the stream seems younger than it is if this was long on its way.
-            if erased is not None and (erased >= began or erased >= lost.epoch != UNTOLD):
-                return _GONE
-            epoch = heard if lost.epoch == UNTOLD else lost.epoch
-            stream = StreamEntry(lost.new, ordinal=0, epoch=epoch, began_us=began, ttl_seconds=lost.retention_seconds)
-            stream.worker = lost.new.worker
-            self._tables.add(self._tables.session_entry(ref.key), stream)
-        size_bytes, last_seq = stream.size_bytes, stream.last_seq
-        status = stream.declare_lost(lost, now)
-        if status is Status.OK:
-            if last_seq == 0:
-                self._tables.decide(stream, lost.new.protocol, lost.new.client_version, lost.new.message_id)
-            self._tables.charge(stream.size_bytes - size_bytes)
-            session = self._tables.session_entry(ref.key)
-            if session.last is None or session.last_began_us <= stream.began_us:
-                session.last_id, session.last_began_us = ref.stream_id, stream.began_us
+        with self._tables.lock:
+            now = self._tables.begin()
+            ref = lost.new.ref
+            stream = self._tables.find(ref)
+            if stream is None:
+                heard, erased = self._tables.stamp(), self._tables.erased_at(ref.key, now)
+                began = heard - round(lost.new.age_seconds * 1_000_000)
+                # An epoch says when it was issued: the stream seems younger than it is if this was long on its way.
+                if erased is not None and (erased >= began or erased >= lost.epoch != UNTOLD):
+                    return _GONE
+                epoch = heard if lost.epoch == UNTOLD else lost.epoch
+                stream = StreamEntry(
+                    lost.new, ordinal=0, epoch=epoch, began_us=began, ttl_seconds=lost.retention_seconds
+                )
+                stream.worker = lost.new.worker
+                self._tables.add(self._tables.session_entry(ref.key), stream)
+            size_bytes, last_seq = stream.size_bytes, stream.last_seq
+            status = stream.declare_lost(lost, now)
+            if status is Status.OK:
+                if last_seq == 0:
+                    self._tables.decide(stream, lost.new.protocol, lost.new.client_version, lost.new.message_id)
+                self._tables.charge(stream.size_bytes - size_bytes)
+                session = self._tables.session_entry(ref.key)
+                if session.last is None or session.last_began_us <= stream.began_us:
+                    session.last_id, session.last_began_us = ref.stream_id, stream.began_us
+                    if lost.terminal is None:
+                        session.active_id = ref.stream_id
                 if lost.terminal is None:
-                    session.active_id = ref.stream_id
-            if lost.terminal is None:
-                self._tables.lease(stream, stream.lease_until)
-                self._tables.expire_in(stream, max(lost.retention_seconds, stream.expires_at - now), now)
-            else:
-                self._tables.end(stream, lost.retention_seconds, now)
-            self._subscribers.tell(stream, after_seq=last_seq)
-        return AppendReply(status, stream.last_seq, stream.stop_requested)
+                    self._tables.lease(stream, stream.lease_until)
+                    self._tables.expire_in(stream, max(lost.retention_seconds, stream.expires_at - now), now)
+                else:
+                    self._tables.end(stream, lost.retention_seconds, now)
+                self._subscribers.tell(stream, after_seq=last_seq)
+            return AppendReply(status, stream.last_seq, stream.stop_requested)
 
     async def update_meta(
         self,
@@ -220,11 +229,12 @@ class MemoryWrites(StreamWrites):
         quota: QuotaState | None = None,
         revised: bool = False,
     ) -> Status:
-        self._tables.begin()
-        stream = self._tables.find(ref)
-        if stream is None:
-            return Status.GONE
-        stream.persisted = persisted or stream.persisted
-        stream.quota = quota or stream.quota
-        stream.revised = revised or stream.revised
-        return Status.OK
+        with self._tables.lock:
+            self._tables.begin()
+            stream = self._tables.find(ref)
+            if stream is None:
+                return Status.GONE
+            stream.persisted = persisted or stream.persisted
+            stream.quota = quota or stream.quota
+            stream.revised = revised or stream.revised
+            return Status.OK

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -42,9 +42,14 @@ class _Worker:
 
 
 class Subscribers:
-    """Tells subscribers about changes of their streams, always after the step that made them, never inside it."""
+    """Tells subscribers about changes of their streams, always after the step that made them, never inside it.
 
-    def __init__(self) -> None:
+    Each is told in its own event loop, which may be another one than that of the step, in another thread. `lock` is
+    held by every step of the store, and so wherever subscribers are told.
+    """
+
+    def __init__(self, lock: AbstractContextManager[object]) -> None:
+        self._lock = lock
         self._by_stream: dict[StreamRef, list[_Subscriber]] = {}
         self._workers: dict[str, _Worker] = {}
 
@@ -57,26 +62,31 @@ class Subscribers:
     def subscribed(self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool) -> Iterator[None]:
         """While entered, `on_hint` is scheduled for each change; for appends only with `data`."""
         subscriber = _Subscriber(on_hint, data, asyncio.get_running_loop())
-        self._by_stream.setdefault(ref, []).append(subscriber)
+        with self._lock:
+            self._by_stream.setdefault(ref, []).append(subscriber)
         try:
             yield
         finally:
             subscriber.active = False
-            subscribers = self._by_stream[ref]
-            subscribers.remove(subscriber)
-            if not subscribers:
-                del self._by_stream[ref]
+            with self._lock:
+                subscribers = self._by_stream[ref]
+                subscribers.remove(subscriber)
+                if not subscribers:
+                    del self._by_stream[ref]
 
     @contextmanager
     def subscribed_worker(self, worker: str, on_hint: Callable[[WorkerHint], None]) -> Iterator[None]:
         """While entered, `on_hint` is scheduled for what `tell_worker` says of this worker's streams."""
-        entered = self._workers[worker] = _Worker(on_hint, asyncio.get_running_loop())
+        entered = _Worker(on_hint, asyncio.get_running_loop())
+        with self._lock:
+            self._workers[worker] = entered
         try:
             yield
         finally:
             entered.active = False
-            if self._workers.get(worker) is entered:
-                del self._workers[worker]
+            with self._lock:
+                if self._workers.get(worker) is entered:
+                    del self._workers[worker]
 
     def tell_worker(self, stream: StreamEntry, *, gone: bool = False) -> None:
         """Schedule a hint for the worker that writes the stream."""
@@ -89,8 +99,9 @@ class Subscribers:
     def _schedule(loop: asyncio.AbstractEventLoop, deliver: Callable[[], None]) -> None:
         if loop is asyncio.get_running_loop():
             loop.call_soon(deliver)
-        elif not loop.is_closed():
-            loop.call_soon_threadsafe(deliver)
+        else:
+            with suppress(RuntimeError):  # it is closed, or was at this moment, in its own thread
+                loop.call_soon_threadsafe(deliver)
 
     def tell(self, stream: StreamEntry, *, after_seq: int | None = None, append: bool = False) -> None:
         """Schedule a hint with the stream's events after `after_seq`, or an empty one."""

@@ -11,6 +11,8 @@ from bisect import insort
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
+from threading import RLock
+from typing import Final
 
 from ...values import SessionKey, StreamRef
 from ..records import StreamMeta
@@ -30,6 +32,9 @@ class MemoryTables:
     """The records of a `MemoryStore` and the indexes over them."""
 
     def __init__(self, *, max_bytes: int, clock: Callable[[], float], wall_us: Callable[[], int]) -> None:
+        self.lock: Final = RLock()
+        """Held by each step from its first line to its last: event loops of several threads may share the store. One
+        step may be made of others, so the same thread takes it again."""
         self._max_bytes = max_bytes
         self._clock = clock
         self._wall_us = wall_us

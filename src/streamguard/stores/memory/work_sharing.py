@@ -22,19 +22,21 @@ class MemoryWorkSharing(WorkSharing):
         """Until when each worker counts among those that share the work."""
 
     async def expired_leases(self, *, limit: int, partition: Partition | None = None) -> list[StreamRef]:
-        now = self._tables.begin()
-        late = (
-            stream.ref
-            for stream in self._tables.leased_until(now)
-            if partition is None or _place_of(stream.ref, partition.of) == partition.place
-        )
-        return list(islice(late, limit))
+        with self._tables.lock:
+            now = self._tables.begin()
+            late = (
+                stream.ref
+                for stream in self._tables.leased_until(now)
+                if partition is None or _place_of(stream.ref, partition.of) == partition.place
+            )
+            return list(islice(late, limit))
 
     async def partition(self, worker: str, *, lease_seconds: float) -> Partition:
-        now = self._tables.begin()
-        self._workers[worker] = now + lease_seconds
-        self._workers = {name: until for name, until in self._workers.items() if until > now}
-        return Partition(sum(name < worker for name in self._workers), max(1, len(self._workers)))
+        with self._tables.lock:
+            now = self._tables.begin()
+            self._workers[worker] = now + lease_seconds
+            self._workers = {name: until for name, until in self._workers.items() if until > now}
+            return Partition(sum(name < worker for name in self._workers), max(1, len(self._workers)))
 
 
 def _place_of(ref: StreamRef, of: int) -> int:
