@@ -20,13 +20,25 @@ from streamguard.messages import CallableSaver, MemoryMessageStore, Message, Mes
 from streamguard.messages.sql import MessageTables, SQLMessageStore
 from streamguard.quota import Admitted, CallableQuota, MemoryQuotaStore, Quota, QuotaService, RedisQuotaStore
 from streamguard.stores import RedisClient
+from streamguard.stores.appends import Append
 from streamguard.stores.memory import MemoryStore
-from streamguard.stores.records import Hint
+from streamguard.stores.records import Close, Hint, NewStream, Seal, Status, Terminal
 from streamguard.stores.redis import RedisStore
+from streamguard.stores.registrations import Registered
 from streamguard.stores.store import StreamStore
 from streamguard.stores.worker_hints import WorkerHint
 from streamguard.testing import FaultyMessageStore, FaultyStore, GuardedApp
-from streamguard.values import SessionKey, StreamRef, new_stream_id
+from streamguard.values import (
+    START,
+    EventKind,
+    Outcome,
+    Persisted,
+    QuotaState,
+    SessionKey,
+    StreamRef,
+    new_message_id,
+    new_stream_id,
+)
 
 __all__ = ["KINDS", "Kind", "Places", "chat_app", "saving_app", "used_app"]
 
@@ -95,13 +107,38 @@ async def use_client(client: RedisClient) -> None:
 async def use_streams(store: StreamStore) -> None:
     assert await store.start() == []
     await asyncio.gather(*(store.ping() for _ in range(AT_ONCE)))
-    hinted: list[Hint] = []
     told: list[WorkerHint] = []
-    async with store.subscribe(StreamRef(SessionKey("ann", secrets.token_hex(8)), new_stream_id()), hinted.append):
-        pass
     async with store.subscribe_worker(new_stream_id(), told.append):
-        pass
+        await asyncio.gather(*(use_stream(store) for _ in range(AT_ONCE)))
     assert await store.meta(StreamRef(SessionKey("ann", "none"), new_stream_id())) is None
+
+
+async def use_stream(store: StreamStore) -> None:
+    """A whole life of one, which a viewer hears of."""
+    key = SessionKey("ann", secrets.token_hex(8))
+    new = NewStream(StreamRef(key, new_stream_id()), new_message_id(), "plain", "scene", "")
+    heard = asyncio.Event()
+
+    def hear(_: Hint) -> None:
+        heard.set()
+
+    answer = await store.register(new, lease_seconds=60, ttl_seconds=60, limit=None)
+    assert isinstance(answer, Registered)
+    epoch, texts = answer.meta.epoch, [b"%d" % n for n in range(AT_ONCE)]
+    async with store.subscribe(new.ref, hear):
+        for seq, text in enumerate(texts, 1):
+            (reply,) = await store.append([Append(new.ref, epoch, seq, [(EventKind.DATA, text)], refresh=False)])
+            assert (reply.status, reply.last_seq) == (Status.OK, seq)
+        await heard.wait()
+    (beat,) = await store.heartbeat([(new.ref, epoch)], lease_seconds=60, ttl_seconds=60)
+    assert beat.status is Status.OK
+    assert [event.data for event in await store.read(new.ref, START, max_bytes=1_000)] == texts
+    terminal = Terminal(Outcome.COMPLETED, Persisted.NO, QuotaState.SETTLED, new.message_id)
+    status, _, closed = await store.seal_and_close(
+        Close(new.ref, epoch, [], terminal, 60), Seal(Outcome.COMPLETED, AT_ONCE)
+    )
+    assert (status, closed and closed.status) == (Status.OK, Status.OK)
+    assert (await store.session(key)).active_id is None
 
 
 async def use_anonymous(authenticate: Anonymous) -> None:
