@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from threading import Lock
 from types import TracebackType
 from typing import Final
 
@@ -60,7 +61,9 @@ class Lifetime:
         """Whether the runtime that was made last can count against a quota."""
         self._runtime: Runtime | None = None
         self._home: Home | None = None
-        """The event loop and the process of that runtime."""
+        """The event loop and the process of that runtime, or of the one that is being made."""
+        self._starting = Lock()
+        """Held by the thread that looks whether the guard has a home, and gives it one."""
         self._signals: ShutdownSignals | None = None
         self._server: ServerWatch | None = None
         self._observers: tuple[Observer, ...] = checked_observers(observers)
@@ -97,13 +100,14 @@ class Lifetime:
         Raises:
             ConfigurationError: it runs already, or visitors would come whom the next worker does not know.
         """
-        if self._home is not None and self._home.gone:  # a loop that was closed with the guard running, or a fork
-            self._forget()
-        if self._runtime is not None:
-            raise Misuse.STARTED_TWICE.error()
+        with self._starting:
+            if self._home is not None and self._home.gone:  # a loop that was closed with the guard running, or a fork
+                self._forget()
+            if self._home is not None:
+                raise Misuse.STARTED_TWICE.error()
+            self._home = Home()
         try:
             runtime = self._runtime = self._make_runtime(terms, serving=serving)
-            self._home = Home()
             await runtime.__aenter__()
         except BaseException:
             self._forget()
@@ -192,15 +196,16 @@ class Lifetime:
         Raises:
             NotStartedError: there is none, or its event loop is gone, or another one than that is running.
         """
-        if self._runtime is None or self._home is None:
+        runtime, home = self._runtime, self._home  # which another thread may drop at any time
+        if runtime is None or home is None:
             raise Misuse.NOT_STARTED.not_started()
-        if self._home.here:
-            return self._runtime
-        if self._home.gone:
+        if home.here:
+            return runtime
+        if home.gone:
             raise Misuse.LOOP_CLOSED.not_started()
-        if self._home.elsewhere:
+        if home.elsewhere:
             raise Misuse.OTHER_LOOP.not_started()
-        return self._runtime
+        return runtime
 
     def begin_drain(self, *, interactive: bool = False) -> None:
         """Begin the drain; with the short deadline of development if a developer waits for it (`interactive`). Does

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from threading import Lock
 from types import TracebackType
 from typing import Final, Self
 
@@ -62,6 +63,8 @@ class GuardedApp(Visitor):
         self._instruments = ExitStack()
         self._home: Home | None = None
         """Where it is entered."""
+        self._entering = Lock()
+        """Held by the thread that looks whether it is entered, and enters it."""
         self._store: FaultyStore | None = None
         self._lifespan = Lifespan(app)
         self._exchanges: dict[Exchange, asyncio.Task[None]] = {}
@@ -78,9 +81,10 @@ class GuardedApp(Visitor):
             AssertionError: it did not start in time, or its lifespan does not start the guard.
             ConfigurationError: it is entered already.
         """
-        if self._home is not None and not self._home.gone:
-            raise ConfigurationError("this GuardedApp is entered already: leave it first, or make another")
-        self._home = Home()
+        with self._entering:
+            if self._home is not None and not self._home.gone:
+                raise ConfigurationError("this GuardedApp is entered already: leave it first, or make another")
+            self._home = Home()
         self.observations.clear()
         self.cookies.clear()
         self._observed = asyncio.Event()  # which belongs to this event loop
