@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from itertools import pairwise
 from typing import Final
 
+import httpx
 import pytest
 from anyio import create_task_group
 
@@ -23,7 +24,7 @@ from .matrix import GRACEFUL_SECONDS, Chat, Site, left, said, worker_of
 
 pytestmark = pytest.mark.anyio
 
-((_, CONFIGURATION),) = blocks("docs/how-to/deploy/nginx.md", "nginx")
+(_, CONFIGURATION), (_, BELOW_A_PATH) = blocks("docs/how-to/deploy/nginx.md", "nginx")
 SILENT_SECONDS: Final = 70.0
 """Longer than nginx's own patience with a silent upstream, 60 seconds."""
 
@@ -87,6 +88,25 @@ async def test_without_the_page_s_http_1_1_a_cut_answer_would_look_whole(place: 
         async with chat.post(gate=chat.id, gate_at=2) as stream:
             await said(stream, "w1")
         await wait_until_async(lambda: "misuse=http_1_0" in place.worker.log(), description="the guard warns")
+
+
+async def test_below_a_path_conversation_ids_come_as_they_were_sent(place: Site) -> None:
+    if not place.worker.alive:
+        place.worker.start()
+    moved = CONFIGURATION.replace("location / {", "location /app/ {")
+    moved = moved.replace("proxy_pass http://chat;", "proxy_pass http://chat$below_app;")
+    with Nginx(f"{BELOW_A_PATH}\n{moved}", upstream=place.worker.port) as nginx:
+        chat = Chat(place, through=nginx.port)
+        chat.id = "one/two three"
+        async with chat.post("/app/api/chat") as stream:
+            assert (await stream.read_rest())[-1].data == "[DONE]"
+        for path in ("/api/chat", "/app/api/chat"):
+            port = nginx.port if path.startswith("/app") else place.worker.port
+            async with httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{port}") as client:
+                found = await client.get(f"{path}/one%2Ftwo%20three?x=1", headers=chat.headers)
+            assert found.status_code == 200
+            assert found.json()["session_id"] == "one/two three"
+            assert found.json()["last"]["stream_id"] == stream.headers["x-stream-id"]
 
 
 @pytest.mark.slow
