@@ -19,7 +19,7 @@ class Lifecycle:
         self.phase: Phase = Phase.PRODUCING
         self._waiting: list[tuple[bool, asyncio.Future[None]]] = []
         """Who waits, and whether that is for `FINISHED`: nobody, for most of a stream's life."""
-        self._on_finished: Callable[[], None] | None = None
+        self._on_finished: Callable[[], object] | None = None
 
     def move_to(self, phase: Phase) -> None:
         """Go on to `phase`.
@@ -39,7 +39,7 @@ class Lifecycle:
         if finished and self._on_finished is not None:
             self._on_finished()
 
-    def when_finished(self, callback: Callable[[], None]) -> None:
+    def when_finished(self, callback: Callable[[], object]) -> None:
         """Call this, and no other, once the stream is over; now, if it is."""
         if self.phase is Phase.FINISHED:
             callback()

@@ -19,6 +19,7 @@ from ...contained import Contained
 from ...runtime.producing.item_source import DivertedItems
 from ...wire.recognition import SSE
 from ..headers import RawHeaders, media_type_of, plain_lines
+from .closing import close_unread
 
 __all__ = ["CalledResponse"]
 
@@ -58,6 +59,8 @@ class CalledResponse(DivertedItems):
         self._last = b""
         """The last bytes of what was taken; empty before the first."""
         self._work: Contained[None] | None = None
+        self._closed = False
+        """The response's body was closed."""
 
     async def start(self) -> tuple[int, RawHeaders]:
         """Call the response. Returns its status and headers.
@@ -94,11 +97,15 @@ class CalledResponse(DivertedItems):
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """End the response's call, and wait for its end."""
-        task = None if self._work is None else self._work.task
-        if task is not None and not task.done():
-            task.cancel()
-            await asyncio.wait({task})
+        """End the response's call, wait for its end, and close the response's body if the call did not come to it."""
+        work = self._work
+        if work is not None and not work.task.done():
+            work.task.cancel()
+            await asyncio.wait({work.task})
+        if not self._closed and (work is None or work.task.cancelled() or work.error is not None):
+            self._closed = True
+            if hasattr(self._response, "body_iterator"):
+                await close_unread(self._response)
         while self._waiting:  # sent by other tasks than that of the call
             _, taken = self._waiting.popleft()
             if not taken.done():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import cast
 
@@ -21,15 +21,16 @@ from ...wire.recognition import LINES, SSE
 from ..access.sync_streams import SyncSlot, SyncStreams
 from ..application.guarded_endpoint import ItemWriter
 from .arguments import call_endpoint
+from .closing import aclose_if_possible, close_unread
 from .configuration import EndpointConfiguration
 from .default_protocol import RECOGNISED
 from .endpoint_result import EndpointResult
 from .recognised_items import FirstItems, items_of_iterator, items_of_response
 from .response_items import items_of
-from .returned_response import ReturnedStream, aclose_if_possible, stream_of
+from .returned_response import ReturnedStream, stream_of
 from .run import Run
 from .signature import EndpointKind
-from .threaded_call import close_unread, threaded_call
+from .threaded_call import threaded_call
 from .threaded_iterator import ThreadedIterator
 
 __all__ = ["EndpointCall"]
@@ -145,7 +146,8 @@ class EndpointCall:
         if isinstance(returned, Response):
             body = await stream_of(returned, self._request, endpoint=name)
             if isinstance(body, Response):
-                result.resolve(body)
+                if not result.resolve(body):
+                    await close_unread(body)
                 return None
             try:
                 self._check_readable(body)
@@ -161,6 +163,8 @@ class EndpointCall:
             return items_of(body, self._protocol)
         # Strings, mappings and pydantic models are iterable too, but no host returns one as items.
         if not isinstance(returned, (AsyncIterable, Iterator, list, tuple)):
+            if isinstance(returned, Iterable):
+                await close_unread(returned)
             raise ConfigurationError(
                 f"{name} returned {type(returned).__name__}; a guarded endpoint yields items, or returns an iterator "
                 "of them or a Response. To answer without a stream, return it as one: JSONResponse(…)"

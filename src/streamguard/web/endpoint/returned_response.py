@@ -34,12 +34,12 @@ from ...facts import facts
 from ...wire.recognition import LINES, SSE
 from ..headers import RawHeaders, media_type_of, plain_lines
 from .called_response import CalledResponse
+from .closing import aclose_if_possible, close_unread, closing_all
 
 __all__ = [
     "ResponseHead",
     "ReturnedStream",
     "WholeResponse",
-    "aclose_if_possible",
     "stream_of",
 ]
 
@@ -89,12 +89,27 @@ class ReturnedStream(NamedTuple):
 async def stream_of(response: Response, request: Request, *, endpoint: str) -> ReturnedStream | Response:
     """The stream of `response`, or else the response to answer with. `endpoint` is its name, for messages.
 
-    The caller closes the chunks of a stream.
+    The caller closes the chunks of a stream. Of a response that cannot be read the body is closed here.
+
+    Raises:
+        ConfigurationError: its headers are none.
+        RuntimeError: it is called, and sends its body before its status.
+        Exception: what it raises when it is called.
     """
+    try:
+        found = _found(response, endpoint)
+    except BaseException:
+        await close_unread(response)
+        raise
+    return await _called_stream(response, request) if found is None else found
+
+
+def _found(response: Response, endpoint: str) -> ReturnedStream | Response | None:
+    """What is known of a response by looking at it; None if it has to be called."""
     if getattr(response, "status_code", 200) >= 400:
         return response
     if isinstance(response, StreamingResponse) and _sends_like(response, StreamingResponse):
-        return _stream(response, cast("Chunks", response.body_iterator))
+        return _stream(response, closing_all(cast("Chunks", response.body_iterator)))
     kind = type(response)
     headers = Headers(raw=getattr(response, "raw_headers", []))
     is_sse = _is_streamed(media_type_of(headers) or (response.media_type or "").lower())
@@ -104,7 +119,7 @@ async def stream_of(response: Response, request: Request, *, endpoint: str) -> R
     if encode is not None:
         return _stream(response, _Encoded(response, encode))
     if is_sse or hasattr(response, "body_iterator"):
-        return await _called_stream(response, request)
+        return None
     return response if isinstance(response, FileResponse) else WholeResponse(response, endpoint)
 
 
@@ -157,7 +172,7 @@ class _Encoded(AsyncIterator[object]):
     for: a generator that was never begun would close nothing."""
 
     def __init__(self, response: Response, encode: Callable[[object, str], bytes]) -> None:
-        self._items = response.body_iterator  # type: ignore[attr-defined] # sse-starlette's
+        self._items = closing_all(response.body_iterator)  # type: ignore[attr-defined] # sse-starlette's
         self._encoded = _encoded_items(response, encode)
 
     def __anext__(self) -> Awaitable[object]:
@@ -211,13 +226,6 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
     """Cancel a task and wait for its end. How it failed is ignored: a failure that counts has been raised."""
     task.cancel()
     await asyncio.wait({task})
-
-
-async def aclose_if_possible(chunks: object) -> None:
-    """Close an iterator, if it can be closed."""
-    close = getattr(chunks, "aclose", None)
-    if close is not None:
-        await close()
 
 
 # -- responses that are called ----------------------------------------------------------------------------------------

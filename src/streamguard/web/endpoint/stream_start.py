@@ -27,6 +27,7 @@ from ..response.view_options import ViewOptions
 from ..response_ids import ResponseIds
 from .admitted_request import AdmittedRequest
 from .arguments import EndpointArguments
+from .closing import close_dropped
 from .configuration import EndpointConfiguration
 from .endpoint_result import EndpointResult
 from .quota_options import standing_headers
@@ -94,7 +95,11 @@ class StreamStart:
         returned = await result.wait(stream) if result is not None else None
         if isinstance(returned, Response):
             self._reader.release()
-            await self._end_without_events()
+            try:
+                await self._end_without_events()
+            except BaseException:  # cancelled, for example
+                await close_dropped(returned)
+                raise
             self._forget_stream()
             if not self._configuration.keeps_response:
                 self._warn_of_whole_answer(returned)

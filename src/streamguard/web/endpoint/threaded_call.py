@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterable, Callable
+from collections.abc import Callable
 
 import anyio.to_thread
 
 from ...contained import Contained
-from .returned_response import aclose_if_possible
+from .closing import close_unread
 
-__all__ = ["close_unread", "threaded_call"]
+__all__ = ["threaded_call"]
 
 
 async def threaded_call(call: Callable[[], object]) -> object:
@@ -63,13 +63,3 @@ class _ThreadedCall:
                 return None
             self._begun = True
         return self._call()
-
-
-async def close_unread(returned: object) -> None:
-    """Close what an endpoint returned and nobody iterates: an iterator, or a response's. It may hold a
-    provider's connection."""
-    items = getattr(returned, "body_iterator", returned)
-    if isinstance(items, AsyncIterable):
-        await aclose_if_possible(items)
-    elif (close := getattr(items, "close", None)) is not None:
-        await anyio.to_thread.run_sync(close)

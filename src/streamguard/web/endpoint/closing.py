@@ -1,0 +1,76 @@
+"""Closes what an endpoint returned, whether it was read or not: it may hold a provider's connection.
+
+A generator that was never begun has no `finally` to run, but what it would have iterated must be closed all the same.
+Starlette's `StreamingResponse` puts such a generator around a synchronous iterator, and closing that one closes
+nothing: the iterator is found in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable
+from types import AsyncGeneratorType
+from typing import Final
+
+import anyio
+import anyio.to_thread
+from starlette.concurrency import iterate_in_threadpool
+from starlette.responses import Response
+
+__all__ = ["aclose_if_possible", "close_dropped", "close_unread", "closing_all"]
+
+_IN_THREADS: Final = iterate_in_threadpool.__code__
+DROPPED_SECONDS: Final = 5
+"""How long a response that nobody sends may take to be closed: as long as an endpoint that was cancelled."""
+
+
+async def aclose_if_possible(chunks: object) -> None:
+    """Close an async iterator, if it can be closed."""
+    close = getattr(chunks, "aclose", None)
+    if close is not None:
+        await close()
+
+
+async def close_unread(returned: object) -> None:
+    """Close what an endpoint returned and nobody iterates: an iterator, or a response's."""
+    items = getattr(returned, "body_iterator", returned)
+    if isinstance(items, AsyncIterator):
+        await aclose_if_possible(closing_all(items))
+    elif isinstance(items, AsyncIterable):
+        await aclose_if_possible(items)
+    else:
+        await _close_in_thread(items)
+
+
+async def close_dropped(response: Response) -> None:
+    """Close a response that will not be sent, as its request was cancelled."""
+    with anyio.move_on_after(DROPPED_SECONDS, shield=True):  # noqa: TID251 -- bounds the host's own code, and judges no peer
+        await close_unread(response)
+
+
+def closing_all(chunks: AsyncIterator[object]) -> AsyncIterator[object]:
+    """The chunks, not begun, whose `aclose` closes a synchronous iterator in them too."""
+    if type(chunks) is not AsyncGeneratorType or chunks.ag_code is not _IN_THREADS or chunks.ag_frame is None:
+        return chunks
+    iterated = chunks.ag_frame.f_locals.get("iterator")
+    return _ClosingAll(chunks, iterated) if hasattr(iterated, "close") else chunks
+
+
+class _ClosingAll(AsyncIterator[object]):
+    def __init__(self, chunks: AsyncIterator[object], iterated: object) -> None:
+        self._chunks = chunks
+        self._iterated: object = iterated
+        """None once it is closed."""
+
+    def __anext__(self) -> Awaitable[object]:
+        return self._chunks.__anext__()
+
+    async def aclose(self) -> None:
+        await aclose_if_possible(self._chunks)  # waits for the thread
+        iterated, self._iterated = self._iterated, None
+        await _close_in_thread(iterated)
+
+
+async def _close_in_thread(iterator: object) -> None:
+    close = getattr(iterator, "close", None)
+    if close is not None:
+        await anyio.to_thread.run_sync(close)
