@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from sqlalchemy import ColumnElement, Double, Table, and_, func, literal_column
@@ -78,11 +79,10 @@ def make_engine(url: str | URL, *, timeout_seconds: float) -> AsyncEngine:
     dialect = parsed.get_backend_name()
     if dialect not in _EXTRAS:
         raise _unknown(dialect)
-    options: dict[str, float] = {"timeout": timeout_seconds * _BUSY_SHARE} if dialect == "sqlite" else {}
     try:
         return create_async_engine(
             parsed,
-            connect_args=options,
+            connect_args=_connect_args(parsed, dialect, timeout_seconds),
             hide_parameters=True,  # parameters hold messages
             pool_pre_ping=True,
             pool_recycle=_RECYCLE_SECONDS,
@@ -95,6 +95,17 @@ def make_engine(url: str | URL, *, timeout_seconds: float) -> AsyncEngine:
         ) from exc
     except InvalidRequestError as exc:
         raise _other_driver(parsed) from exc
+
+
+def _connect_args(url: URL, dialect: str, timeout_seconds: float) -> dict[str, float | str]:
+    if dialect == "sqlite":
+        return {"timeout": timeout_seconds * _BUSY_SHARE}
+    if dialect in BYTES_FOR_IDS and "init_command" not in url.query:
+        # MariaDB ends a transaction that stands still. MySQL has no such setting, and reads this as a comment.
+        # `Sessions.lock` does the same on PostgreSQL.
+        idle = f"/*M!100301 idle_transaction_timeout = {math.ceil(timeout_seconds)}, */"
+        return {"init_command": f"SET {idle} @streamguard = 1"}
+    return {}
 
 
 def isolated(engine: AsyncEngine) -> AsyncEngine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from sqlalchemy import ColumnElement, delete, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from .engines import ResponseIds, matching, stored_id
@@ -41,13 +41,21 @@ class Sessions:
         tables: the tables of the store.
         clock: the database's clock, as an expression.
         ttl_seconds: how long a session lives after a write, in seconds; None: it never expires.
+        idle_seconds: how long a transaction may stand still, in seconds. PostgreSQL ends it then, and releases its
+            locks: a worker that is frozen, or whose machine is gone, would keep them for hours.
     """
 
-    def __init__(self, tables: MessageTables, clock: ColumnElement[float], ttl_seconds: float | None) -> None:
+    def __init__(
+        self, tables: MessageTables, clock: ColumnElement[float], ttl_seconds: float | None, *, idle_seconds: float
+    ) -> None:
         self._tables = tables
         self._table = tables.sessions
         self._clock = clock
         self._ttl_seconds = ttl_seconds
+        # A part of the statements that lock, so that it takes no round trip. It holds for this transaction only.
+        self._idle_limit = func.set_config(
+            "idle_in_transaction_session_timeout", str(max(1, round(idle_seconds * 1000))), True
+        )
 
     async def lock(self, connection: AsyncConnection, ids: ResponseIds) -> LockedSession:
         """Make this transaction the session's only writer. Call it before any read.
@@ -56,8 +64,9 @@ class Sessions:
         transaction has written.
         """
         sessions = self._table
+        limits = (self._idle_limit,) if connection.dialect.name == "postgresql" else ()
         columns = (sessions.c.last_position, sessions.c.branch, sessions.c.expires_at, self._clock.label("now"))
-        query = select(*columns).where(matching(sessions, ids))
+        query = select(*columns, *limits).where(matching(sessions, ids))
         if connection.dialect.name == "sqlite":
             await self._lock_sqlite(connection, ids)
         else:
@@ -69,7 +78,7 @@ class Sessions:
             query = query.with_for_update()
         row = (await connection.execute(query)).mappings().one_or_none()
         if row is None:
-            return LockedSession(await connection.scalar(select(self._clock)) or 0.0, exists=False)
+            return LockedSession(await connection.scalar(select(self._clock, *limits)) or 0.0, exists=False)
         now, expires_at = row["now"], row["expires_at"]
         alive = expires_at is None or expires_at > now
         return LockedSession(now, exists=True, alive=alive, last_position=row["last_position"], branch=row["branch"])

@@ -103,7 +103,7 @@ class SQLMessageStore(MessageStore):
         self._run = Transactions(self._engines, breakable=breakable, timeout_seconds=timeout_seconds).run
         self._endless = ttl_seconds is None
         self.tables: MessageTables = MessageTables() if tables is None else tables
-        self._sessions = Sessions(self.tables, self._clock, ttl_seconds)
+        self._sessions = Sessions(self.tables, self._clock, ttl_seconds, idle_seconds=timeout_seconds)
         self._branches = Branches(self.tables)
 
     async def start(self) -> list[str]:

@@ -1,0 +1,49 @@
+"""Faults that would last: a lock whose worker cannot release it."""
+
+from __future__ import annotations
+
+import contextlib
+
+import anyio
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from streamguard.messages import Appended
+from streamguard.messages.sql.engines import ids_of
+from streamguard.testing._message_store.steps import asked, everything, insistently, opened, texts
+
+from .places import Place
+
+pytestmark = pytest.mark.anyio
+
+_SOON_SECONDS = 0.5
+
+
+async def test_a_lock_of_a_worker_that_stands_still_is_released(place: Place) -> None:
+    """It is frozen, or its machine is gone: its connection stays open, and the server hears nothing of it."""
+    if place.url.startswith("sqlite"):
+        return  # the lock is the process's own
+    store, frozen = place.main_store, await place.store(timeout_seconds=_SOON_SECONDS)
+    for key in (await opened(store), (await opened(store))):
+        with contextlib.suppress(DBAPIError):  # the server has closed the connection meanwhile
+            async with frozen._engine.begin() as connection:
+                await frozen._sessions.lock(connection, ids_of(frozen._engine, key))
+                with anyio.fail_after(10):
+                    assert await insistently(store.append, key, asked("one")) is Appended.CREATED
+        assert texts(await everything(store, key)) == ["one"]
+    assert await insistently(frozen.append, key, asked("two")) is Appended.CREATED
+
+
+async def test_a_session_that_is_opened_by_a_worker_that_stands_still_can_be_opened(place: Place) -> None:
+    if place.url.startswith("sqlite"):
+        return
+    store, frozen = place.main_store, await place.store(timeout_seconds=_SOON_SECONDS)
+    key = await opened(store)
+    await store.delete_session(key)
+    ids = ids_of(frozen._engine, key)
+    with contextlib.suppress(DBAPIError):
+        async with frozen._engine.begin() as connection:
+            session = await frozen._sessions.lock(connection, ids)
+            await frozen._sessions.create(connection, ids, session.now)
+            with anyio.fail_after(10):
+                assert (await insistently(store.open_session, key)).created
