@@ -1,13 +1,16 @@
-"""Faults that would last: a lock whose worker cannot release it."""
+"""Faults that would last: a lock whose worker cannot release it, and a pool that leads to a server that only reads."""
 
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import anyio
 import pytest
+from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
+from streamguard.errors import MessageUnavailableError
 from streamguard.messages import Appended
 from streamguard.messages.sql.engines import ids_of
 from streamguard.testing._message_store.steps import asked, everything, insistently, opened, texts
@@ -17,6 +20,11 @@ from .places import Place
 pytestmark = pytest.mark.anyio
 
 _SOON_SECONDS = 0.5
+_ONLY_READS = {
+    "postgresql": "SET default_transaction_read_only = on",
+    "mysql": "SET SESSION TRANSACTION READ ONLY",
+    "sqlite": "PRAGMA query_only = ON",
+}
 
 
 async def test_a_lock_of_a_worker_that_stands_still_is_released(place: Place) -> None:
@@ -47,3 +55,22 @@ async def test_a_session_that_is_opened_by_a_worker_that_stands_still_can_be_ope
             await frozen._sessions.create(connection, ids, session.now)
             with anyio.fail_after(10):
                 assert (await insistently(store.open_session, key)).created
+
+
+async def test_a_connection_to_a_server_that_only_reads_is_not_used_again(place: Place) -> None:
+    """After a failover the old primary may go on answering, and only new connections lead to the new one."""
+    store, key, demoted = await place.store(), await opened(place.main_store), True
+
+    def connected(connection: Any, _: object) -> None:
+        if demoted:
+            cursor = connection.cursor()
+            cursor.execute(_ONLY_READS[store._engine.dialect.name])
+            cursor.close()
+            connection.commit()
+
+    event.listen(store._engine.sync_engine, "connect", connected)
+    with pytest.raises(MessageUnavailableError):
+        await store.append(key, asked("one"))
+    demoted = False
+    assert await store.append(key, asked("two")) is Appended.CREATED
+    assert texts(await everything(store, key)) == ["two"]

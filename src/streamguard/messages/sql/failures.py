@@ -16,7 +16,7 @@ from ...errors import (
     MessageUnavailableError,
 )
 
-__all__ = ["RaceLostError", "as_message_error", "mapped_errors"]
+__all__ = ["RaceLostError", "as_message_error", "mapped_errors", "only_reads"]
 
 _DRIVERS: Final = frozenset({"aiomysql", "aiosqlite", "asyncmy", "asyncpg", "pymysql", "sqlite3"})
 """Packages whose exceptions come from a database. SQLAlchemy does not wrap some of them while it connects."""
@@ -41,6 +41,16 @@ _UNHOLDABLE: Final = frozenset(
         "1406",
         "SQLITE_TOOBIG",
         "SQLITE_MISMATCH",
+    }
+)
+
+_ONLY_READS: Final = frozenset(
+    {
+        "25006",
+        # MySQL and MariaDB: --read-only, a transaction that only reads, a server that only reads
+        "1290",
+        "1792",
+        "1836",
     }
 )
 
@@ -86,6 +96,13 @@ def as_message_error(operation: str, exc: Exception) -> MessageStoreError | None
     if isinstance(exc, SQLAlchemyError | OSError | EOFError) or type(exc).__module__.split(".")[0] in _DRIVERS:
         return _unavailable(operation, f"the database cannot be reached ({type(exc).__name__})")
     return None
+
+
+def only_reads(exc: DBAPIError) -> bool:
+    """Whether the server at this connection takes no writes: after a failover it may be a replica, or SQLite's file
+    was replaced."""
+    code = _code(exc.orig)
+    return code in _ONLY_READS or code.startswith("SQLITE_READONLY")
 
 
 def _refused(operation: str, exc: DBAPIError) -> MessageStoreError:
