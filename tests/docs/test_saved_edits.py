@@ -45,3 +45,14 @@ async def test_the_documented_function_replaces_what_followed_once(
     assert list(rows[KEY].values()) == ["question 1", "answer 1", "better", "answer 4"]
     await saver.append(KEY, asked("anew", message_id="q1"), supersedes=Supersedes("s5", "q1", None))
     assert list(rows[KEY].values()) == ["anew"]
+
+
+async def test_a_save_that_is_repeated_after_an_edit_undoes_nothing(
+    chats: tuple[Save, dict[SessionKey, dict[str, str]]],
+) -> None:
+    save, rows = chats
+    saver, question = CallableSaver(save), asked("why?", message_id="q1")
+    await saver.append(KEY, question)  # committed, though the reply was lost
+    await saver.append(KEY, asked("how?", message_id="q1"), supersedes=Supersedes("s2", "q1", None))
+    await saver.append(KEY, question)
+    assert list(rows[KEY].values()) == ["how?"]

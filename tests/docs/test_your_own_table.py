@@ -8,9 +8,10 @@ from types import ModuleType
 
 import pytest
 
-from streamguard.messages import MessageToSave
+from streamguard.errors import MessageConflictError
+from streamguard.messages import MessageToSave, Supersedes
 from streamguard.testing import GuardedApp
-from streamguard.testing._message_store.steps import replied
+from streamguard.testing._message_store.steps import asked, continued, replied
 from streamguard.values import Outcome, SessionKey
 
 from ..harness.postgres import PostgresServer
@@ -81,3 +82,29 @@ async def test_a_repeated_save_changes_nothing_and_an_unfinished_one_is_marked(p
     async with page.database() as db:
         (row,) = await db.scalars(page.select(page.ChatMessage))
     assert (row.chat_id, row.message_id, row.text, row.is_whole) == ("c9", "a1", "half an", False)
+
+
+async def test_a_save_that_is_repeated_late_undoes_nothing(page: ModuleType) -> None:
+    """Its first attempt was committed, though nobody heard of it; meanwhile the question was edited, the reply went
+    on."""
+    key, question = SessionKey("ann", "c9"), asked("why?", message_id="q1")
+    part = replied("calling", message_id="a1", stream_id="s1")
+    whole = continued(part, "calling, and called")
+    edited = MessageToSave(key, asked("how?", message_id="q1"), Supersedes("s3", "q1", None))
+    first, second = MessageToSave(key, question), MessageToSave(key, part)
+
+    async def texts() -> list[str]:
+        async with page.database() as db:
+            return list(await db.scalars(page.select(page.ChatMessage.text).order_by(page.ChatMessage.id)))
+
+    for message in (first, second, MessageToSave(key, whole), second):
+        await page.save(message)
+    assert await texts() == ["why?", "calling, and called"]
+    for message in (edited, first, second, edited):
+        await page.save(message)
+    assert await texts() == ["how?"]
+    # An old text that was never saved before does not replace the edited one either.
+    await page.save(MessageToSave(SessionKey("ann", "c8"), edited.message, edited.supersedes))
+    with pytest.raises(MessageConflictError):
+        await page.save(MessageToSave(SessionKey("ann", "c8"), question))
+    assert await texts() == ["how?", "how?"]

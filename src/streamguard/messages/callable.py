@@ -2,7 +2,8 @@
 
 It is called at least once for each: again after an error or a doubt, also by another process, and possibly twice at
 the same time. What it stores is one message if it upserts by session and message id, or skips an idempotency key it
-has seen. It cannot be read back from; for that, implement `MessageStore`.
+has seen. The latter also keeps a late repetition from replacing what edited or continued the message since. It cannot
+be read back from; for that, implement `MessageStore`.
 """
 
 from __future__ import annotations
