@@ -15,7 +15,7 @@ from .history import Entry, Log, Reserved, Saved, Standing
 __all__ = ["lacking", "ledger_in", "logs_of", "saved_in", "unsettled"]
 
 _BATCH: Final = 500
-_FIELDS: Final = ("mi", "ow", "se", "pr", "s", "e", "x", "g", "gl", "u", "y", "q", "j", "jd")
+_FIELDS: Final = ("mi", "id", "pr", "s", "e", "x", "g", "gl", "u", "y", "q", "j", "jd")
 
 
 def logs_of(client: redis.Redis, keys: Iterable[bytes] | None = None) -> list[Log]:
@@ -78,11 +78,12 @@ def _log(key: bytes, record: dict[str, bytes | None], entries: list[tuple[bytes,
 
     seal = json.loads(record["g"] or b"{}")
     usage = json.loads(record["u"] or b"{}")
+    identity = json.loads(record["id"] or b"{}")
     return Log(
         stream_id=_stream_id(key),
         message_id=text("mi"),
-        owner=text("ow"),
-        session=text("se"),
+        owner=identity.get("owner", ""),
+        session=identity.get("session", ""),
         protocol=text("pr"),
         state=text("s"),
         epoch=int(text("e") or 0),

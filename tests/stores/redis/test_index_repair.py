@@ -144,7 +144,7 @@ async def test_damaged_records_hide_no_other(own_redis: Callable[..., RedisServe
         text, late, foreign, later, good = [KEYS.stream(ref).meta for ref in refs]
         server.command("SET", text, "no record", "PX", 60_000)
         server.command("HSET", late, "d", "never")
-        server.command("HSET", foreign, "ow", "\xff")
+        server.command("HSET", foreign, "id", "\xff")
         server.command("HSET", later, "v", "999")
         await overdue(store)
         await store.repair_indexes()

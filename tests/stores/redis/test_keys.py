@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -100,5 +101,5 @@ async def test_hostile_ids_live_side_by_side(redis_url: str, redis_server: Redis
     for key in redis_server.client(redis_database).scan_iter(count=1000):
         assert re.fullmatch(rb"[A-Za-z0-9_.:{}-]+", key)
     record = redis_server.client(redis_database).hgetall(Keys("streamguard").stream(refs[-1]).meta)
-    assert record[b"ow"] == HOSTILE[-1].encode("utf-8", "surrogatepass")
+    assert json.loads(record[b"id"])["owner"] == HOSTILE[-1]
     await store.aclose()

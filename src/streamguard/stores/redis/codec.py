@@ -20,7 +20,6 @@ from ...values import FORMAT_VERSION, Event, EventKind, Persisted, QuotaState, S
 from ..appends import AppendReply
 from ..records import (
     Erasure,
-    NewStream,
     Seal,
     Status,
     StreamMeta,
@@ -31,6 +30,7 @@ from ..records import (
 )
 from .driver import CommandError, Reply
 from .errors import concerns_record
+from .identities import read_identity
 from .record_fields import META_FIELDS, RECORD_FIELDS
 from .session_calls import ErasedAnswer
 from .stream_calls import WriteAnswer
@@ -44,8 +44,6 @@ __all__ = [
     "decode_seal",
     "decode_text",
     "flatten",
-    "further_identity",
-    "identity",
     "mutable_fields",
     "newer_format",
     "pack_held",
@@ -155,12 +153,13 @@ def decode_meta(ref: StreamRef, snapshot: object, operation: str) -> StreamMeta 
             raise newer_format(ref, operation)
         last, at, epoch, began = _number(f["last_seq"]), _number(now), _number(f["epoch"]), _number(f["began_us"])
         taken = f["last_writer"] is not None
+        identity = read_identity(f["identity"])
         return StreamMeta(
             ref=ref,
             message_id=read_text(f["message_id"]),
             protocol=read_text(f["protocol"]),
-            binding=read_text(f["binding"]),
-            fingerprint="" if f["fingerprint"] is None else read_text(f["fingerprint"]),
+            binding=identity.binding,
+            fingerprint=identity.fingerprint,
             ordinal=_number(f["ordinal"]),
             epoch=epoch,
             state=_STATES[read_text(f["state"]).encode()],
@@ -181,12 +180,12 @@ def decode_meta(ref: StreamRef, snapshot: object, operation: str) -> StreamMeta 
             created_at=began / 1_000_000,
             age_seconds=max(0.0, at / 1_000 - began / 1_000_000),
             closed_seconds=None if f["closed_ms"] is None else (at - _number(f["closed_ms"])) / 1000,
-            abandon_after_seconds=None if f["abandon_ms"] is None else _number(f["abandon_ms"]) / 1000,
+            abandon_after_seconds=identity.abandon_after_seconds,
             viewed_seconds=None if f["viewed_ms"] is None else (at - _number(f["viewed_ms"])) / 1000,
             format_version=version,
             client_version="" if f["client_version"] is None else read_text(f["client_version"]),
-            request_id=None if f["request_id"] is None else read_text(f["request_id"]),
-            trace=None if f["trace"] is None else read_text(f["trace"]),
+            request_id=identity.request_id,
+            trace=identity.trace,
             worker="" if f["worker"] is None else read_text(f["worker"]),
         )
 
@@ -224,42 +223,6 @@ def newer_format(ref: StreamRef | None, operation: str) -> StoreFormatError:
 
 def _damaged(ref: StreamRef, what: str, operation: str) -> StoreCorruptError:
     return StoreCorruptError(f"the stored {what} of stream {ref.stream_id} cannot be read", operation=operation)
-
-
-def identity(new: NewStream) -> list[str | bytes]:
-    """The fields that never change but the message id, as name and value pairs; owner and session are there for
-    operators."""
-    key, fields = new.ref.key, RECORD_FIELDS
-    named: list[str | bytes] = [
-        fields["protocol"],
-        new.protocol,
-        fields["binding"],
-        new.binding,
-        fields["owner"],
-        key.owner.encode("utf-8", "surrogatepass"),
-        fields["session"],
-        key.session_id.encode("utf-8", "surrogatepass"),
-    ]
-    return named + further_identity(new)
-
-
-def further_identity(new: NewStream) -> list[str | bytes]:
-    """Those of `identity` that are there only where something is known."""
-    fields = RECORD_FIELDS
-    named: list[str | bytes] = []
-    if new.fingerprint:
-        named += (fields["fingerprint"], new.fingerprint)
-    if new.client_version:
-        named += (fields["client_version"], new.client_version)
-    if new.request_id is not None:
-        named += (fields["request_id"], new.request_id)
-    if new.trace is not None:
-        named += (fields["trace"], new.trace)
-    if new.worker:
-        named += (fields["worker"], new.worker)
-    if new.abandon_after_seconds is not None:
-        named += (fields["abandon_ms"], str(round(new.abandon_after_seconds * 1000)))
-    return named
 
 
 # -- seals ------------------------------------------------------------------------------------------------------------

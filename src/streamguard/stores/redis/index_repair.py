@@ -19,6 +19,7 @@ from ...errors import StoreUnavailableError
 from ...lua import read_reply
 from ...values import FORMAT_VERSION, Persisted, QuotaState, SessionKey, StreamRef
 from .driver import Command, CommandError, Reply
+from .identities import read_identity
 from .index_calls import OutboxAnswer, OutboxState, RenewEntries
 from .keys import StreamKeys
 from .lifetimes import INDEX_TTL_MS
@@ -38,8 +39,7 @@ and the page costs 1.5 ms of Redis's CPU and 2 ms of the worker's."""
 _NOTHING_OWED: Final = frozenset({b"gone", b"open", b"newer"})
 
 _FIELDS: Final = [
-    RECORD_FIELDS[name]
-    for name in ("version", "state", "lease_until", "persisted", "quota", "dead", "owner", "session")
+    RECORD_FIELDS[name] for name in ("version", "state", "lease_until", "persisted", "quota", "dead", "identity")
 ]
 
 
@@ -147,7 +147,7 @@ class IndexRepair:
         Workers compare with the record, and correct an entry that is wrong: so this need not be exact."""
         if not isinstance(reply, list):
             return None
-        version, state, lease_until, persisted, quota, dead, owner, session = reply
+        version, state, lease_until, persisted, quota, dead, identity = reply
         if version is None or int(read_text(version)) > FORMAT_VERSION:
             return None
         closed = state == b"c"
@@ -158,7 +158,7 @@ class IndexRepair:
             wanted = int(read_text(lease_until)) < now_ms
         if not wanted:
             return None
-        return StreamRef(SessionKey(read_text(owner), read_text(session)), name[-24:].decode()), closed
+        return StreamRef(read_identity(identity).key, name[-24:].decode()), closed
 
 
 def _owes(reply: Reply) -> bool:

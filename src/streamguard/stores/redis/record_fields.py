@@ -15,11 +15,8 @@ META_FIELDS: Final = MappingProxyType(
         "version": "v",  # format version
         "message_id": "mi",
         "protocol": "pr",
-        "binding": "bi",
-        "fingerprint": "fp",  # of the request; absent where there is none
+        "identity": "id",  # what never changes of it, JSON: see `identities`
         "client_version": "cv",  # of the client it is written for; absent where that is not known
-        "request_id": "ri",  # of the request that began it; absent where that is not known
-        "trace": "tp",  # the traceparent of that request; absent where there is none
         "ordinal": "o",
         "epoch": "e",
         "last_writer": "eb",  # which epoch wrote event `taken_seq`; absent while the epoch was never raised
@@ -38,7 +35,6 @@ META_FIELDS: Final = MappingProxyType(
         "revised": "rv",  # a later request superseded its reply
         "began_us": "c",  # µs on the server's clock
         "closed_ms": "z",  # ms on the server's clock
-        "abandon_ms": "ab",  # for how long it may go on while nobody views it, ms
         "viewed_ms": "va",  # viewed outside its writer's process at, ms on the server's clock
         "worker": "wk",  # the worker that writes it; absent for one that is told nothing
     }
@@ -48,8 +44,6 @@ META_FIELDS: Final = MappingProxyType(
 RECORD_FIELDS: Final = MappingProxyType(
     {
         **META_FIELDS,
-        "owner": "ow",  # in clear, for operators
-        "session": "se",  # in clear, for operators
         "ttl_ms": "t",  # what appends renew
         "watched_until": "w",  # ms on the server's clock; absent if it never was
         "payload": "j",  # of the outbox

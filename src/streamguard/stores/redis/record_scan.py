@@ -19,6 +19,7 @@ from ..damage import RecordKind, Unreadable
 from .codec import decode_events, decode_meta
 from .driver import Command, CommandError, Reply
 from .errors import checked, concerns_record
+from .identities import read_identity
 from .keys import Keys, decode_member, key_text
 from .record_fields import META_FIELDS, RECORD_FIELDS
 
@@ -138,9 +139,9 @@ def _session(_scan: RecordScan, _keys: Keys, _name: bytes, replies: list[Reply])
 
 def _record(scan: RecordScan, _keys: Keys, name: bytes, replies: list[Reply]) -> None:
     match replies:
-        case [list() as fields, owner, session_id, int() as logged, [bytes() as seconds, _]]:
+        case [list() as fields, identity, int() as logged, [bytes() as seconds, _]]:
             stream_id = name.rpartition(b":m:")[2].decode("utf-8", "replace")
-            key = SessionKey(read_text(owner), read_text(session_id))
+            key = read_identity(identity).key
             match = _KEY.match(name)
             if match is not None:
                 scan.sessions[match[1].decode()] = key
@@ -246,8 +247,7 @@ _STREAM_RECORD: Final = _Reader(
     RecordKind.STREAM,
     lambda name: [
         Command.on(name, "HMGET", *META_FIELDS.values()),
-        Command.on(name, "HGET", RECORD_FIELDS["owner"]),
-        Command.on(name, "HGET", RECORD_FIELDS["session"]),
+        Command.on(name, "HGET", RECORD_FIELDS["identity"]),
         Command.on(name.replace(b":m:", b":l:"), "EXISTS"),
         Command.of("TIME"),
     ],

@@ -62,10 +62,8 @@ class Register(StoredStreamCall[RegisterAnswer], script="register"):
     lease_entry: bytes
     message_id: str
     protocol: str
-    binding: str
-    owner: bytes
-    session: bytes
-    identity: Rest
+    identity: bytes
+    further: Rest
 
 
 class TakeSlotAnswer(NamedTuple):

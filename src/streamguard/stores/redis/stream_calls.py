@@ -177,7 +177,7 @@ class DeclareLost(StoredStreamCall[WriteAnswer], script="declare_lost"):
     quota: str
     meta_prefix: bytes
     lease_entry: bytes
-    identity: Rest
+    fields: Rest
 
 
 class UpdateMeta(MetaCall[int], script="update_meta"):

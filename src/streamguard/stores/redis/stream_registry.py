@@ -23,12 +23,12 @@ from .codec import (
     decode_erasure,
     decode_meta,
     decode_text,
-    further_identity,
     newer_format,
     snapshot_ms,
     status_of,
 )
 from .driver import Command, Reply
+from .identities import stored_identity, variable_fields
 from .keys import key_text
 from .lease_index import LeaseIndex
 from .namespace import RedisNamespace, milliseconds
@@ -102,10 +102,8 @@ class RedisRegistry(StreamRegistry):
             lease_entry=keys.member,
             message_id=new.message_id,
             protocol=new.protocol,
-            binding=new.binding,
-            owner=key.owner.encode("utf-8", "surrogatepass"),
-            session=key.session_id.encode("utf-8", "surrogatepass"),
-            identity=further_identity(new),
+            identity=stored_identity(new),
+            further=variable_fields(new),
         )
         deadline: Reply = None
         if one_server:

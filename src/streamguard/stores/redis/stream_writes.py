@@ -28,7 +28,6 @@ from .codec import (
     decode_meta,
     decode_seal,
     flatten,
-    identity,
     mutable_fields,
     newer_format,
     pack_held,
@@ -40,6 +39,7 @@ from .codec import (
 )
 from .driver import Command, Reply
 from .errors import checked
+from .identities import stored_identity, variable_fields
 from .lease_index import LeaseIndex
 from .namespace import RedisNamespace, milliseconds, read_answer
 from .outbox_index import OutboxIndex
@@ -234,7 +234,12 @@ class RedisWrites(StreamWrites):
             quota="" if terminal is None else terminal.quota,
             meta_prefix=session.meta_prefix,
             lease_entry=keys.member,
-            identity=(RECORD_FIELDS["message_id"], new.message_id, *identity(new)),
+            fields=[
+                *(RECORD_FIELDS["message_id"], new.message_id),
+                *(RECORD_FIELDS["protocol"], new.protocol),
+                *(RECORD_FIELDS["identity"], stored_identity(new)),
+                *variable_fields(new),
+            ],
         )
         declare = self._redis.command(losing)
         if terminal is None:

@@ -4,7 +4,7 @@
 -- ARGV: epoch (or '' for the stream's first), stream_id, lease_ms, retention_ms, age_us (how long ago the stream began),
 --       ends (with a terminal record), terminal (the record), seal (JSON), persisted, quota,
 --       meta_prefix (what the session's meta keys begin with), lease_entry (its name in the lease index),
---       identity… (name and value of each field)
+--       fields… (name and value of each)
 -- Reply: {status, last_seq, stop}; at_ms never
 -- The last key is on another slot: one server takes it too, in a cluster a step of its own follows. In a step of its own,
 -- the entry could be removed from a server on which, after a failover, the stream is open again.
@@ -64,7 +64,7 @@ else
   watched_until = type(watch_note) == 'string' and tonumber(watch_note) and watch_note
   redis.call('HSET', meta_key, @epoch@, stored_epoch, @state@, 'o', @last_seq@, 0, @lost@, 1,
     @ttl_ms@, retention_ms, @lease_until@, at + lease_ms, @version@, @FORMAT_VERSION@,
-    @ordinal@, 0, @began_us@, began_us, unpack(ARGV, identity_from))
+    @ordinal@, 0, @began_us@, began_us, unpack(ARGV, fields_from))
   if watched_until then redis.call('HSET', meta_key, @watched_until@, watched_until) end
 end
 began_us = began_us or '0'
@@ -90,7 +90,7 @@ redis.call('ZADD', streams_key, 'NX', 0, stream_id)
 if not version and movable then forget_message(session_key, stream_id) end -- of a record of its that expired
 if version and last_seq == 0 and movable then -- its first item may have decided more than was registered
   local known = {}
-  for at = identity_from, #ARGV, 2 do known[ARGV[at]] = ARGV[at + 1] end
+  for at = fields_from, #ARGV, 2 do known[ARGV[at]] = ARGV[at + 1] end
   decide(meta_key, session_key, known[@protocol@], known[@client_version@] or '', known[@message_id@], stream_id)
 end
 local last = last_seq

@@ -7,7 +7,7 @@
 -- ARGV: stream_id, lease_ms, ttl_ms, limit (how many the owner may have, or ''),
 --       arrived_us (how long ago the request arrived), full_ids (in a cluster, what has the owner's slots, when they are
 --       full: a space and an id of each; else ''), lease_entry (its name in the lease index), message_id, protocol,
---       binding, owner, session (their ids in clear), identity… (name and value of each further field)
+--       identity (JSON), further… (name and value of each further field)
 -- Reply: {answer, snapshot, active_id, reset…}: {'begun', {ordinal, epoch, when it began (µs), stop flag, the time (ms)},
 --        nil, what was damaged and begun anew, …}, {'registered', snapshot, nil, …} for a stream that is on record,
 --        {'occupied', snapshot and id of the stream in the way}, {'full', how many of full_ids are the session's and have
@@ -146,7 +146,7 @@ end
 -- The fields append reads come first: Redis searches a small hash from its beginning.
 redis.call('HSET', meta_key, @epoch@, epoch, @state@, 'o', @last_seq@, '0', @ttl_ms@, ttl_ms, @lease_until@, lease_until,
   @version@, '@FORMAT_VERSION@', @ordinal@, nth, @began_us@, began_us, @message_id@, message_id,
-  @protocol@, protocol, @binding@, binding, @owner@, owner, @session@, session, unpack(ARGV, identity_from))
+  @protocol@, protocol, @identity@, identity, unpack(ARGV, further_from))
 if stop == 1 then redis.call('HSET', meta_key, @stop@, 1) end
 if watch_note and tonumber(watch_note) then redis.call('HSET', meta_key, @watched_until@, watch_note) end
 -- What `withdraw` puts back.
