@@ -41,8 +41,8 @@ class Bug(NamedTuple):
 BUGS = {
     "the record counts an event that is not there": Bug(
         "append",
-        "call('HSET', meta_key, 'n', last)",
-        "call('HSET', meta_key, 'n', last + 1)",
+        "call('HSET', meta_key, 'n', format('%d', last))",
+        "call('HSET', meta_key, 'n', format('%d', last + 1))",
         frozenset({"I1"}),
         (Rules.append,),
     ),

@@ -98,7 +98,10 @@ async def test_who_watches_is_handed_all_of_it(make: Make, redis_url: str) -> No
 @BUG
 async def test_not_past_their_time(make: Make, redis_url: str, bug: bool) -> None:
     """Their writer may have shown them as not logged."""
-    line = "if until_ms ~= '' and at >= tonumber(until_ms) then return {NOT_SEALED, last, stop, at} end"
+    line = (
+        "if until_ms ~= '' and tonumber(at) >= tonumber(until_ms) then "
+        "return {NOT_SEALED, last, stop, tonumber(at)} end"
+    )
     store = await make(redis_url, Scripts.load().replacing("close", line, "") if bug else None)
     writer = await PlainWriter.begin(store)
     last = replace(writer.request(b"late"), within_seconds=-1.0)

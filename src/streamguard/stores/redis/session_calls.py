@@ -65,6 +65,11 @@ class Register(StoredStreamCall[RegisterAnswer], script="register"):
     identity: bytes
     further: Rest
 
+    def read(self, reply: object) -> RegisterAnswer:
+        if type(reply) is bytes:  # nearly always
+            return RegisterAnswer(b"begun", reply)
+        return super().read(reply)
+
 
 class TakeSlotAnswer(NamedTuple):
     """See `TakeSlot`."""

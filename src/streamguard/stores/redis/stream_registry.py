@@ -54,10 +54,6 @@ _STREAMS_AT_ONCE: Final = 500
 _FEWEST_STREAMS: Final = 16
 """How many are read in one exchange, at least: those that expired are passed over."""
 
-_BEGUN: Final = [int, bytes, bytes, int, int]
-"""What a registration says of a stream that begins: its ordinal, its epoch, when it began (µs), whether it is to stop,
-and the server's time (ms)."""
-
 
 class RedisRegistry(StreamRegistry):
     """Registers streams, and takes them back."""
@@ -115,9 +111,11 @@ class RedisRegistry(StreamRegistry):
         if begun or registered.answer == b"registered":
             if begun:
                 meta = _begun_meta(new, lease_seconds, registered.snapshot)
+                server_ms: int | None = meta.epoch // 1_000
             else:
                 meta = _present(decode_meta(new.ref, registered.snapshot, "register"), new.ref, "register")
-            self._redis.clock_of(keys.meta).heard(snapshot_ms(registered.snapshot))
+                server_ms = snapshot_ms(registered.snapshot)
+            self._redis.clock_of(keys.meta).heard(server_ms)
             if registered.reset:
                 self._report_resets(new.ref, registered.reset)
             if deadline == 0 or not begun:  # a retry: the record knows the lease
@@ -319,11 +317,11 @@ def _begun_meta(new: NewStream, lease_seconds: float, begun: object) -> StreamMe
         StoreCorruptError: it says something else.
     """
     try:
-        if type(begun) is not list or [*map(type, begun)] != _BEGUN:
+        if type(begun) is not bytes:
             raise TypeError("not what a registration says")
-        ordinal, epoch_digits, began_us, stop, at = begun
-        epoch, began = int(epoch_digits), int(began_us) / 1_000_000
-        age = at / 1_000 - began
+        ordinal, epoch, began_us, stop = map(int, begun.split(b" "))
+        began = began_us / 1_000_000
+        age = epoch // 1_000 / 1_000 - began  # an epoch is the time at which it was issued
     except DAMAGE as exc:
         text = f"register: the record of stream {new.ref.stream_id} is damaged"
         raise StoreCorruptError(text, operation="register") from exc

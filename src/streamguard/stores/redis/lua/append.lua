@@ -74,7 +74,7 @@ for i = next_at, #ARGV, 2 do
 end
 local watched = watched_until and tonumber(watched_until) > at
 if last > before then
-  call('HSET', meta_key, @last_seq@, last)
+  call('HSET', meta_key, @last_seq@, format('%d', last))
   if watched then
     local hint = {struct.pack('>BI8I8', stop, before + 1, tonumber(epoch))}
     -- A few hints of large events fill a subscriber's output buffer, and Redis would drop it: an empty hint makes it read instead.

@@ -7,13 +7,13 @@
 --       the log ends: with events that its writer appends in this same step, before new_last), until_ms (until when
 --       those may be added, on this server's clock; or ''), lease_entry (its name in the lease index), events… (kind and
 --       payload of each: those of the writer, those that end the stream, the terminal record last)
--- Reply: {status, last_seq, stop}, and at_ms where the writer's events came too late. With events of the writer, what is
+-- Reply: {status, last_seq, stop}, and at_ms where the writer's events came too late; last_seq alone for OK without a
+-- stop. With events of the writer, what is
 -- neither OK nor DUPLICATE has changed nothing.
 -- The last two keys are on other slots: one server takes them too, in a cluster a step of their own follows.
 -- A log that takes no more of ours (it is of another type, or somebody else wrote to it) is lost: it is removed, and the
 -- terminal record alone is there in its place.
 --@include status
---@include now_ms
 --@include extend_ttl
 --@include is_newer
 --@include remove_member
@@ -23,14 +23,17 @@ local version, stored_epoch, state, last_seq, lost, stop, watched_until, usage =
   unpack(redis.call('HMGET', meta_key, @version@, @epoch@, @state@, @last_seq@, @lost@, @stop@, @watched_until@, @usage@))
 if not version then return {GONE, 0, 0} end
 if is_newer(version) then return {CORRUPT, 0, 0} end
-local last, at = tonumber(last_seq), now_ms()
+local last = tonumber(last_seq)
+-- The time in ms, as text: to make a number of it, and a text of that, takes Redis as long as TIME.
+local seconds, microseconds = unpack(redis.call('TIME'))
+local at = seconds .. string.sub('00000' .. microseconds, -6, -4)
 stop = tonumber(stop) or 0
 if stored_epoch ~= epoch then return {FENCED, last, stop} end
 if state == 'c' then return {DUPLICATE, last, stop} end
 local sealing = new_last ~= ''
 if sealing then -- the usual end: whatever else is found, the caller asks step by step what stands in its way
   if state ~= 'o' or lost == '1' then return {NOT_SEALED, last, stop} end
-  if until_ms ~= '' and at >= tonumber(until_ms) then return {NOT_SEALED, last, stop, at} end
+  if until_ms ~= '' and tonumber(at) >= tonumber(until_ms) then return {NOT_SEALED, last, stop, tonumber(at)} end
   if log_last ~= last_seq then -- else the first XADD says whether the log has more
 --@include last_of
     if last_of(log_key, last) ~= tonumber(log_last) then return {NOT_SEALED, last, stop} end
@@ -56,7 +59,7 @@ end
 local function is_refused(added)
   return type(added) == 'table' and string.find(added.err, 'equal or smaller', 1, true)
 end
-local watched = watched_until and tonumber(watched_until) > at
+local watched = watched_until and tonumber(watched_until) > tonumber(at)
 local hint = watched and {struct.pack('>BI8I8', stop, last + 1, tonumber(epoch))}
 local before, damaged = last, false
 local appending = sealing and log_last ~= new_last
@@ -105,7 +108,7 @@ if damaged then
   hint = watched and {struct.pack('>BI8I8', stop, 0, 0)}
 end
 shut(log_key, epoch)
-redis.call('HSET', meta_key, @state@, 'c', @last_seq@, last, @closed_ms@, at, @persisted@, persisted, @quota@, quota,
+redis.call('HSET', meta_key, @state@, 'c', @last_seq@, string.format('%d', last), @closed_ms@, at, @persisted@, persisted, @quota@, quota,
   unpack(ending))
 if has_payload then redis.call('HSET', meta_key, @payload@, payload) end
 -- A session's key of another type has no such pointer.
@@ -118,4 +121,5 @@ extend_ttl(session_key, retention_ms)
 extend_ttl(streams_key, retention_ms)
 if watched then redis.call('PUBLISH', meta_key .. ':d', table.concat(hint)) end
 publish_change(meta_key, stop)
+if stop == 0 then return last end
 return {OK, last, stop}

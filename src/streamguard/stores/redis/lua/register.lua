@@ -8,8 +8,9 @@
 --       arrived_us (how long ago the request arrived), full_ids (in a cluster, what has the owner's slots, when they are
 --       full: a space and an id of each; else ''), lease_entry (its name in the lease index), message_id, protocol,
 --       identity (JSON), further… (name and value of each further field)
--- Reply: {answer, snapshot, active_id, reset…}: {'begun', {ordinal, epoch, when it began (µs), stop flag, the time (ms)},
---        nil, what was damaged and begun anew, …}, {'registered', snapshot, nil, …} for a stream that is on record,
+-- Reply: {answer, snapshot, active_id, reset…}: {'begun', its ordinal, epoch, when it began (µs) and stop flag as one text,
+--        nil, what was damaged and begun anew, …}, or that text alone if nothing was; {'registered', snapshot, nil, …} for a
+--        stream that is on record,
 --        {'occupied', snapshot and id of the stream in the way}, {'full', how many of full_ids are the session's and have
 --        ended}, {'withdrawn'} or {'newer'}
 -- The keys of the session's other streams are made here from their ids; they share KEYS' hash tag, so they are on this
@@ -18,13 +19,16 @@
 -- cluster the owner's slot is taken before (see take_slot.lua), and given back after a refusal, and so is the entry in the
 -- lease index.
 -- Redis makes every function that a script names anew in each call: what only a rare way needs is included there.
---@include now_us
+--@include digits
 --@include extend_ttl
 --@include renew_ttl
 --@include is_newer
 --@include fields
 --@include reset_unless_sorted
-local now = now_us()
+-- The time in µs: the epoch. Its text is put together, since to format a number of 16 digits takes Redis as long as TIME.
+local seconds, microseconds = unpack(redis.call('TIME'))
+local epoch = seconds .. string.sub('00000' .. microseconds, -6)
+local now = tonumber(epoch)
 local at = math.floor(now / 1000)
 local has_log = false
 local watch_note, erased, stopped
@@ -132,7 +136,6 @@ if lease_shard_key then
 end
 -- It begins after any erasure, whatever became of the clock meanwhile.
 local began = math.max(now, (tonumber(erased or '') or 0) + 1)
-local epoch = digits(now)
 local began_us = began == now and epoch or digits(began)
 local nth = digits(ordinal)
 if own_message or message_listed then -- a record of its expired, or this is not the first stream of the message: see below
@@ -186,5 +189,8 @@ if has_log then
 --@include snapshot
   return {'registered', snapshot(meta_key, log_key, at), false, unpack(reset)}
 end
--- Everything else of the record is what its writer has just sent.
-return {'begun', {ordinal, epoch, began_us, stop, at}, false, unpack(reset)}
+-- Everything else of the record is what its writer has just sent. A text: of a table Redis asks first whether it is an
+-- error, a status or a map, for 6,000 instructions.
+local begun = nth .. ' ' .. epoch .. ' ' .. began_us .. ' ' .. stop
+if not reset[1] then return begun end
+return {'begun', begun, false, unpack(reset)}
