@@ -10,7 +10,7 @@ from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys
 from streamguard.stores.redis.scripts import Scripts
 from streamguard.testing._stream_store.late_decisions import OTHER, decide, undecided
-from streamguard.testing._stream_store.steps import begin, end
+from streamguard.testing._stream_store.steps import beat, begin, end, put
 from streamguard.values import StreamRef
 
 from ...harness.redis import RedisServer
@@ -84,3 +84,53 @@ async def test_a_decision_about_a_session_that_is_gone_leaves_no_key_that_lives_
     assert client.delete(session)
     assert (await decide(store, ref, OTHER, b"a")).status is Status.OK
     assert client.pttl(session) > 0
+
+
+DUE = "math.floor(at / period) ~= math.floor(renewed_at / period)"
+
+
+def all_keys(ref: StreamRef) -> tuple[bytes, ...]:
+    keys = Keys("streamguard").stream(ref)
+    return keys.meta, keys.log, keys.session, keys.streams
+
+
+def this_minute(client: redis.Redis) -> int:
+    seconds, _ = client.time()
+    return int(seconds) // 60
+
+
+async def shortened(store: RedisStore, client: redis.Redis) -> StreamRef:
+    """A stream with an event, whose keys have a minute left."""
+    ref = await begin(store, ttl=TTL)
+    await put(store, ref, 1, b"a")
+    for key in all_keys(ref):
+        assert client.pexpire(key, SHORTER * 1000)
+    return ref
+
+
+@pytest.mark.parametrize("bug", [False, True], ids=["ours", "a broken one"])
+async def test_heartbeats_renew_them_once_a_minute(make: Make, redis_url: str, client: redis.Redis, bug: bool) -> None:
+    """The lease says when the last one was."""
+    store = await make(redis_url, Scripts.load().replacing("heartbeat", DUE, "false") if bug else None)
+    ref = await shortened(store, client)
+    lease_until = int(client.hget(Keys("streamguard").stream(ref).meta, "d") or 0)
+    client.hset(Keys("streamguard").stream(ref).meta, "d", lease_until - 60_000)
+    assert (await beat(store, ref, ttl=TTL)).status is Status.OK
+    assert all(client.pttl(key) > SHORTER * 1000 for key in all_keys(ref)) is not bug
+
+
+async def test_a_heartbeat_between_leaves_them(make: Make, redis_url: str, client: redis.Redis) -> None:
+    store = await make(redis_url)
+    minute = None
+    while minute != this_minute(client):  # once more, should one end meanwhile
+        minute = this_minute(client)
+        ref = await shortened(store, client)
+        assert (await beat(store, ref, ttl=TTL)).status is Status.OK
+    assert all(client.pttl(key) <= SHORTER * 1000 for key in all_keys(ref))
+
+
+async def test_another_ttl_is_given_at_once(make: Make, redis_url: str, client: redis.Redis) -> None:
+    store = await make(redis_url)
+    ref = await shortened(store, client)
+    assert (await beat(store, ref, ttl=LONGER)).status is Status.OK
+    assert all(client.pttl(key) > TTL * 1000 for key in all_keys(ref))

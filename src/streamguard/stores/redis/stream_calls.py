@@ -92,7 +92,7 @@ class MarkWatched(StreamCall[int], script="mark_watched"):
 
 
 class Heartbeat(StoredStreamCall[WriteAnswer], script="heartbeat"):
-    """Renew a writer's lease and the TTLs of its stream's keys."""
+    """Renew a writer's lease, and now and then the TTLs of its stream's keys."""
 
     epoch: Digits
     lease_ms: int
