@@ -31,6 +31,7 @@ from .driver import Command, Reply
 from .identities import stored_identity, variable_fields
 from .keys import key_text
 from .lease_index import LeaseIndex
+from .lifetimes import live_ms
 from .namespace import RedisNamespace, milliseconds
 from .outbox_index import OutboxIndex
 from .owner_slots import OwnerSlots
@@ -91,7 +92,7 @@ class RedisRegistry(StreamRegistry):
             lease_shard_key=keys.lease_shard if one_server else None,
             stream_id=new.ref.stream_id,
             lease_ms=milliseconds(lease_seconds),
-            ttl_ms=milliseconds(ttl_seconds),
+            ttl_ms=live_ms(ttl_seconds),
             limit=limit,
             arrived_us=round(arrived_seconds * 1_000_000),
             full_ids=b"",

@@ -41,6 +41,7 @@ from .driver import Command, Reply
 from .errors import checked
 from .identities import stored_identity, variable_fields
 from .lease_index import LeaseIndex
+from .lifetimes import live_ms
 from .namespace import RedisNamespace, milliseconds, read_answer
 from .outbox_index import OutboxIndex
 from .owner_slots import OwnerSlots
@@ -84,7 +85,7 @@ class RedisWrites(StreamWrites):
         ttl_seconds: float,
         consumed: Mapping[StreamRef, Usage] = NOTHING_CONSUMED,
     ) -> list[AppendReply]:
-        lease_ms, ttl_ms = milliseconds(lease_seconds), milliseconds(ttl_seconds)
+        lease_ms, ttl_ms = milliseconds(lease_seconds), live_ms(ttl_seconds)
         commands = []
         for ref, epoch in claims:
             keys = self._redis.keys.stream(ref)

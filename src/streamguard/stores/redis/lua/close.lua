@@ -19,8 +19,9 @@
 --@include remove_member
 --@include publish_change
 --@include shut
-local version, stored_epoch, state, last_seq, lost, stop, watched_until, usage =
-  unpack(redis.call('HMGET', meta_key, @version@, @epoch@, @state@, @last_seq@, @lost@, @stop@, @watched_until@, @usage@))
+local version, stored_epoch, state, last_seq, lost, stop, watched_until, usage, ttl_ms, last_writer =
+  unpack(redis.call('HMGET', meta_key, @version@, @epoch@, @state@, @last_seq@, @lost@, @stop@, @watched_until@, @usage@,
+    @ttl_ms@, @last_writer@))
 if not version then return {GONE, 0, 0} end
 if is_newer(version) then return {CORRUPT, 0, 0} end
 local last = tonumber(last_seq)
@@ -115,10 +116,16 @@ if has_payload then redis.call('HSET', meta_key, @payload@, payload) end
 if redis.pcall('HGET', session_key, 'active') == stream_id then redis.call('HDEL', session_key, 'active') end
 if lease_shard_key then remove_member(lease_shard_key, lease_entry) end
 if owner_key then remove_member(owner_key, stream_id) end
-redis.call('PEXPIRE', meta_key, retention_ms)
-redis.call('PEXPIRE', log_key, retention_ms)
-extend_ttl(session_key, retention_ms)
-extend_ttl(streams_key, retention_ms)
+-- A registration, at the time of its epoch, gave all four keys so long to live that an end soon after finds enough left,
+-- and no more than a fiftieth too much. (A log that this script made has no TTL yet.)
+local left, kept = 0, tonumber(retention_ms)
+if before > 0 and not damaged and not last_writer then left = epoch / 1000 + (tonumber(ttl_ms) or 0) - at end
+if left < kept or left > kept * 1.02 then
+  redis.call('PEXPIRE', meta_key, retention_ms)
+  redis.call('PEXPIRE', log_key, retention_ms)
+  extend_ttl(session_key, retention_ms)
+  extend_ttl(streams_key, retention_ms)
+end
 if watched then redis.call('PUBLISH', meta_key .. ':d', table.concat(hint)) end
 publish_change(meta_key, stop)
 if stop == 0 then return last end
