@@ -19,9 +19,10 @@
 --@include remove_member
 --@include publish_change
 --@include shut
-local version, stored_epoch, state, last_seq, lost, stop, watched_until, usage, ttl_ms, last_writer =
+local version, stored_epoch, state, last_seq, lost, stop, watched_until, usage, ttl_ms, last_writer,
+  known_persisted, known_quota =
   unpack(redis.call('HMGET', meta_key, @version@, @epoch@, @state@, @last_seq@, @lost@, @stop@, @watched_until@, @usage@,
-    @ttl_ms@, @last_writer@))
+    @ttl_ms@, @last_writer@, @persisted@, @quota@))
 if not version then return {GONE, 0, 0} end
 if is_newer(version) then return {CORRUPT, 0, 0} end
 local last = tonumber(last_seq)
@@ -109,8 +110,10 @@ if damaged then
   hint = watched and {struct.pack('>BI8I8', stop, 0, 0)}
 end
 shut(log_key, epoch)
-redis.call('HSET', meta_key, @state@, 'c', @last_seq@, string.format('%d', last), @closed_ms@, at, @persisted@, persisted, @quota@, quota,
-  unpack(ending))
+-- What a record does not say of saving and of the quota is that there is none of it: see codec.py.
+if persisted ~= (known_persisted or 'not_asked') then ending[#ending + 1], ending[#ending + 2] = @persisted@, persisted end
+if quota ~= (known_quota or 'none') then ending[#ending + 1], ending[#ending + 2] = @quota@, quota end
+redis.call('HSET', meta_key, @state@, 'c', @last_seq@, string.format('%d', last), @closed_ms@, at, unpack(ending))
 if has_payload then redis.call('HSET', meta_key, @payload@, payload) end
 -- A session's key of another type has no such pointer.
 if redis.pcall('HGET', session_key, 'active') == stream_id then redis.call('HDEL', session_key, 'active') end
