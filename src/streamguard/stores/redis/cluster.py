@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import groupby, islice
+from threading import RLock
 from typing import Final, TypeVar
 
 from ...contained import Contained
@@ -79,7 +80,7 @@ class ClusterServer:
 
     @property
     def _silent(self) -> bool:
-        oldest = next(iter(self._asked.values()), None)
+        oldest = next(iter(tuple(self._asked.values())), None)  # a copy: other threads ask it too
         return oldest is not None and time.monotonic() - oldest > SILENT_SECONDS
 
     @contextmanager
@@ -109,9 +110,10 @@ class ClusterServer:
     def failed(self) -> None:
         """It did not answer."""
         now = time.monotonic()
-        if self._failing_since is None:
+        since = self._failing_since  # which another thread may take back meanwhile
+        if since is None:
             self._failing_since = now
-        elif now - self._failing_since >= self._patience / 2:
+        elif now - since >= self._patience / 2:
             self._rests_until = now + REST_SECONDS
 
     def close_soon(self) -> None:
@@ -130,6 +132,8 @@ class Cluster:
         """Changes whenever a slot may have changed its server."""
         self.scripts: Final = scripts
         self.command_seconds: Final = command_seconds
+        self._changing = RLock()
+        """Held while a server is found or made, or gets or loses slots: each event loop may do so, in its thread."""
         self._servers: dict[Place, ClusterServer] = {}
         self._masters: list[ClusterServer | None] = []
         """By slot; empty until the map was read."""
@@ -151,7 +155,7 @@ class Cluster:
     @property
     def partly_down(self) -> bool:
         """Whether some servers fail while others answer."""
-        servers = self._servers.values()
+        servers = self.known_servers()
         return any(one.failing for one in servers) and any(one.answers for one in servers)
 
     def known(self, key: bytes) -> ClusterServer | None:
@@ -187,12 +191,13 @@ class Cluster:
 
     def moved(self, slot: int, place: Place) -> ClusterServer:
         """A server says that another one has a slot now; that one."""
-        server = self._server(place)
-        if self._masters and self._masters[slot] is not server:
-            # It may have lost more slots, or all of them.
-            self._doubted.add(self._masters[slot])
-            self._masters[slot] = server
-            self.version += 1
+        with self._changing:
+            server = self._server(place)
+            if self._masters and self._masters[slot] is not server:
+                # It may have lost more slots, or all of them.
+                self._doubted.add(self._masters[slot])
+                self._masters[slot] = server
+                self.version += 1
         return server
 
     def at(self, place: Place) -> ClusterServer:
@@ -204,11 +209,12 @@ class Cluster:
         self._doubted.add(server)
 
     def _server(self, place: Place) -> ClusterServer:
-        server = self._servers.get(place)
-        if server is None:
-            address = self.address.seeds[0].at(*place)
-            server = ClusterServer(address, self.scripts, command_seconds=self.command_seconds)
-            self._servers[place] = server
+        with self._changing:
+            server = self._servers.get(place)
+            if server is None:
+                address = self.address.seeds[0].at(*place)
+                server = ClusterServer(address, self.scripts, command_seconds=self.command_seconds)
+                self._servers[place] = server
         return server
 
     # -- reading the map --------------------------------------------------------------------------------------------
@@ -247,26 +253,29 @@ class Cluster:
 
     def _take(self, places: Sequence[Place | None]) -> None:
         masters: list[ClusterServer | None] = []
-        for place, slots in groupby(places):
-            server = None if place is None else self._server(place)
-            masters += [server] * sum(1 for _ in slots)
-        if masters != self._masters:
-            self._masters = masters
-            self.version += 1
-        self._doubted.clear()
-        kept = set(masters)
-        for place, server in list(self._servers.items()):
-            if server not in kept:
+        with self._changing:
+            for place, slots in groupby(places):
+                server = None if place is None else self._server(place)
+                masters += [server] * sum(1 for _ in slots)
+            if masters != self._masters:
+                self._masters = masters
+                self.version += 1
+            self._doubted.clear()
+            kept = set(masters)
+            gone = [(place, one) for place, one in self._servers.items() if one not in kept]
+            for place, _ in gone:
                 del self._servers[place]
-                server.close_soon()
-                self._leave(place)
+        for place, one in gone:
+            one.close_soon()
+            self._leave(place)
 
     # -- the life of the connections ----------------------------------------------------------------------------------
 
     @staticmethod
     def in_turn(servers: Collection[ClusterServer]) -> list[ClusterServer]:
         """Servers in the order in which any of them is asked: by chance, and those that fail last."""
-        return sorted(random.sample([*servers], len(servers)), key=lambda one: one.failing)
+        some = [*servers]
+        return sorted(random.sample(some, len(some)), key=lambda one: one.failing)
 
     def addresses(self) -> list[Address]:
         """Where to ask about the cluster: servers that do not fail first."""
