@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from ...errors import StoreCorruptError
+from ...saving.end_steps import EndResult
 from ...stores.records import Seal
+from ...values import Persisted
 from ..producing.stream import LiveStream
 from ..request import Ending
 from .end_reports import EndReports, Size
@@ -35,7 +40,19 @@ class LateEnd:
             stream.finish()
             return
         said = Size.of(stream)
-        show_unlogged_end(stream, ending, proposal.held, saved)
+        show_unlogged_end(stream, ending, proposal.held, _not_given_up(saved))
+        try:
+            await self._write(stream, proposal, ending, saved, said)
+        except StoreCorruptError:  # a sweep sees to the record
+            stream.disown()
+            self._reports.ended(stream, proposal.outcome, _not_given_up(await saved.when_saved()), proposal.fault)
+
+    async def _write(self, stream: LiveStream, proposal: Seal, ending: Ending, saved: EndResult, said: Size) -> None:
+        """Write the end of a stream whose viewers have it, once the store is back.
+
+        Raises:
+            StoreCorruptError: its record cannot be read. Nothing was reported.
+        """
         answer = await self._sealing.seal_when_back(stream, proposal)
         saved = await saved.when_saved()
         # Its lease has not been renewed since its viewers had their end: another worker may have ended it meanwhile.
@@ -43,10 +60,15 @@ class LateEnd:
             answer.seal is not None and await self._sealing.lost_when_back(stream)
         ):
             stream.disown()
-            self._reports.ended(stream, proposal.outcome, saved, proposal.fault)
+            self._reports.ended(stream, proposal.outcome, _not_given_up(saved), proposal.fault)
         elif answer.seal is not None:
             await self._logged.end_shown(stream, answer.seal, said)
         elif answer.result is SealResult.UNREACHABLE:
-            self._reports.ended(stream, proposal.outcome, saved, proposal.fault)
+            self._reports.ended(stream, proposal.outcome, _not_given_up(saved), proposal.fault)
         else:
             await self._tombstone.write(stream, ending, saved)
+
+
+def _not_given_up(saved: EndResult) -> EndResult:
+    """A save that failed is made again, or owed, by whoever writes the end: the log is whole."""
+    return replace(saved, persisted=Persisted.PENDING, unsaved=False) if saved.unsaved else saved

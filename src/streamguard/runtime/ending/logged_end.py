@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
+from ...errors import StoreCorruptError
 from ...saving.end_steps import EndResult
 from ...stores.appends import AppendReply
 from ...stores.records import Close, Seal, Status
@@ -86,6 +87,13 @@ class LoggedEnd:
     async def _close_when_back(
         self, stream: LiveStream, close: Close, seal: Seal, result: EndResult, said: Size
     ) -> None:
+        try:
+            await self._close_then(stream, close, seal, result, said)
+        except StoreCorruptError:  # a sweep sees to the record
+            stream.disown()
+            self._reports.ended(stream, seal.outcome, result, seal.fault)
+
+    async def _close_then(self, stream: LiveStream, close: Close, seal: Seal, result: EndResult, said: Size) -> None:
         carry_out = partial(self._closing.carry_out, close, result)
         reply = await self._attempts.until_given_up(carry_out)
         if reply is not None and reply.status in (Status.NOT_SEALED, Status.GONE):
