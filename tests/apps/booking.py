@@ -1,12 +1,14 @@
 """A chat whose model calls tools: one that runs in the browser, and one that its user has to approve.
 
 Asked anything, it looks for the user's place (a tool of the browser's), then wants to book a table there (a tool of the
-server's, which needs approval), and says what came of it: three streams, one message. Messages are kept where streams
-are logged: in memory, or in the Redis of `STREAMGUARD_URL`.
+server's, which needs approval), and says what came of it: three streams, one message. Asked to `hold 2` or `hold 3`, it
+goes on in that stream until it is stopped. Messages are kept where streams are logged: in memory, or in the Redis of
+`STREAMGUARD_URL`.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -68,13 +70,18 @@ async def chat(body: ChatBody, run: Run) -> AsyncIterator[str | Part]:
     last = body.messages[-1]
     run.save({"id": last.id, "role": last.role, "parts": last.parts})
     calls = {part["type"]: part for part in last.parts if "toolCallId" in part}
+    asked = str(body.messages[0].parts)
     yield {"type": "start-step"}
     if "tool-book" in calls:
         async for part in booked(calls["tool-book"]):
             yield part
+        if "hold 3" in asked:
+            await asyncio.Event().wait()
     elif "tool-locate" in calls:
         place = calls["tool-locate"].get("output", "nowhere")
         yield f"You are in {place}. "
+        if "hold 2" in asked:
+            await asyncio.Event().wait()
         yield {"type": "tool-input-available", "toolCallId": "call-2", "toolName": "book", "input": {"place": place}}
         yield {"type": "tool-approval-request", "approvalId": "approval-1", "toolCallId": "call-2"}
     else:

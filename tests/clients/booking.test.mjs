@@ -4,8 +4,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Chat } from "@ai-sdk/react";
-import { lastAssistantMessageIsCompleteWithApprovalResponses, lastAssistantMessageIsCompleteWithToolCalls } from "ai";
-import { APP, browserFetch, howTo, newcomer, until } from "./harness.mjs";
+import * as ai7 from "ai";
+import * as ai5 from "ai-5.0.277";
+import * as ai6 from "ai-6.0.322";
+import { State } from "./page_state.mjs";
+import { APP, Network, browserFetch, howTo, newcomer, until } from "./harness.mjs";
+
+const { lastAssistantMessageIsCompleteWithApprovalResponses, lastAssistantMessageIsCompleteWithToolCalls } = ai7;
 
 const { streamguardTransport } = await howTo()("streamguard-chat.js");
 const options = { timeout: 20_000 };
@@ -111,3 +116,94 @@ test("what a client makes up in the message it sends back is not kept", options,
   assert.equal(kept.parts.find((part) => part.type === "tool-book").state, "output-available");
   assert.doesNotMatch(JSON.stringify(kept), /forged/);
 });
+
+/** A page of this version, opened with what is kept by now. `called` counts the calls that it was told to run. */
+async function openPage(ai, version, { user, chatId }, { base = APP } = {}) {
+  const page = { errors: [], called: 0, user, chatId, fetch: browserFetch(base, user) };
+  const messages = (await stored({ fetch: page.fetch, chat: { id: chatId } })).map(({ id, role, parts }) => ({ id, role, parts }));
+  class Page extends ai.AbstractChat {}
+  page.chat = new Page({
+    id: chatId,
+    state: new State(messages),
+    transport: new ai.DefaultChatTransport({ api: "/api/chat", fetch: page.fetch, headers: { "x-ai-sdk-version": version } }),
+    sendAutomaticallyWhen: (state) =>
+      lastAssistantMessageIsCompleteWithToolCalls(state) || lastAssistantMessageIsCompleteWithApprovalResponses(state),
+    onToolCall: ({ toolCall: { toolName, toolCallId } }) => {
+      page.called += 1;
+      if (toolName === "locate") void page.chat.addToolResult({ tool: toolName, toolCallId, output: "Lisbon" });
+    },
+    onError: (error) => page.errors.push(error),
+  });
+  return page;
+}
+
+/** What a page shows. The text of a call's input is nothing to be shown. */
+function shownBy({ chat }) {
+  const messages = chat.messages.map(({ id, role, parts }) => ({ id, role, parts: parts.map(({ rawInput, ...part }) => part) }));
+  return JSON.parse(JSON.stringify(messages));
+}
+
+const lastText = ({ chat }) => chat.lastMessage?.parts.findLast(({ type }) => type === "text")?.text;
+
+/** Asserts that a page which is opened now resumes, and shows what `page` shows. */
+async function assertOpensAlike(ai, version, page, isGoingOn) {
+  const opened = await openPage(ai, version, page);
+  const resumed = opened.chat.resumeStream();
+  if (!isGoingOn) await resumed;
+  const alike = () => assert.deepEqual(shownBy(opened), shownBy(page)) ?? true;
+  await until(() => { try { return alike(); } catch { return false; } }, "both show the same", 3).catch(alike);
+  assert.deepEqual([opened.errors, opened.called], [[], 0]);
+  return { opened, resumed };
+}
+
+async function stop({ fetch, chatId }) {
+  assert.equal((await fetch(`/api/chat/${chatId}/stop`, { method: "POST" })).status, 202);
+}
+
+for (const [version, ai] of [["5.0.277", ai5], ["6.0.322", ai6], ["7.0.173", ai7]]) {
+  test(`${version}: a page that is opened while a message goes on shows all of it`, options, async () => {
+    const page = await openPage(ai, version, newcomer());
+    void page.chat.sendMessage({ text: "A table, and hold 2" });
+    await until(() => lastText(page) === "You are in Lisbon. ", "it goes on");
+    const { opened, resumed } = await assertOpensAlike(ai, version, page, true);
+    await stop(page);
+    await until(() => page.chat.status === "ready", "it is stopped");
+    await resumed;
+    assert.deepEqual(shownBy(opened), shownBy(page));
+    await assertOpensAlike(ai, version, page, false);
+  });
+
+  if (version.startsWith("5")) continue; // it appends what it resumes to what it shows, and has no approvals
+
+  test(`${version}: a message that goes on is whole after a lost connection`, options, async () => {
+    const network = await Network.open();
+    const page = await openPage(ai, version, newcomer(), { base: network.url });
+    void page.chat.sendMessage({ text: "A table, and hold 2" });
+    await until(() => lastText(page) === "You are in Lisbon. ", "it goes on");
+    const before = shownBy(page);
+    network.cut();
+    await until(() => page.errors.length === 1, "the page has lost its connection");
+    const resumed = page.chat.resumeStream();
+    await until(() => page.chat.status === "streaming" && lastText(page) === "You are in Lisbon. ", "it resumes");
+    assert.deepEqual(shownBy(page), before);
+    await stop(page);
+    await resumed;
+    await assertOpensAlike(ai, version, page, false);
+  });
+
+  test(`${version}: a page that is opened after an approval knows of the call`, options, async () => {
+    const page = await openPage(ai, version, newcomer());
+    void page.chat.sendMessage({ text: "A table, and hold 3" });
+    await until(() => isReady(page.chat, "tool-book", "approval-requested"), "it asks for approval");
+    void page.chat.addToolApprovalResponse({ id: callOf(page.chat, "tool-book").approval.id, approved: true });
+    await until(() => lastText(page) === "Table 7 is yours.", "it goes on");
+    if (version.startsWith("7")) await assertOpensAlike(ai, version, page, true); // 6 is not told the answer
+    await stop(page);
+    await until(() => page.chat.status === "ready", "it is stopped");
+    const opened = await openPage(ai, version, page);
+    await opened.chat.resumeStream();
+    assert.deepEqual(opened.errors, []);
+    assert.equal(callOf(opened.chat, "tool-book").state, "output-available");
+    assert.equal(lastText(opened), "Table 7 is yours.");
+  });
+}

@@ -84,6 +84,11 @@ export class Network {
     this.#blocksLeft = blocks;
   }
 
+  /** Resets every connection that is open. */
+  cut() {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
   #forward(chunk, client, drop) {
     let end = chunk.indexOf("\n\n");
     while (end >= 0 && this.#blocksLeft > 0) {
@@ -103,7 +108,7 @@ export class Network {
 
   close() {
     this.#server.close();
-    for (const socket of this.#sockets) socket.destroy();
+    this.cut();
   }
 }
 

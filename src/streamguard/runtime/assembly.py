@@ -182,13 +182,14 @@ class Assembly:
             clock=self.clock,
             given_up=lambda: self.drain_state.given_up,
         )
+        self.stored_replies: StoredReplies = StoredReplies(store, bindings, settings, clients, reads=reads)
         self.takeover: Takeover = Takeover(
             store,
             settings,
             reads=reads,
             closing=closing,
             end_steps=end_steps,
-            stored_replies=StoredReplies(store, bindings, settings, clients),
+            stored_replies=self.stored_replies,
             tally=tally,
             observe=observe,
             start=start,

@@ -22,6 +22,7 @@ from ..observations import Observer
 from ..quota import QuotaService
 from ..saving.bindings import Bindings
 from ..saving.service import Saving
+from ..saving.stored_replies import StoredReplies
 from ..settings import Settings
 from ..stores.breaker import Breaker
 from ..stores.budget import Budget
@@ -103,6 +104,7 @@ class Runtime:
         self.idempotent_opening: IdempotentOpening = parts.idempotent_opening
         self.viewer_registry: ViewerRegistry = parts.viewer_registry
         self.sessions: Sessions = parts.sessions
+        self.stored_replies: StoredReplies = parts.stored_replies
         self._entered = False
 
     # -- its life -----------------------------------------------------------------------------------------------------

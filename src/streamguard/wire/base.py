@@ -260,6 +260,16 @@ class WireProtocol(ABC):
     def folding(self, message_id: str, previous: UIMessage | None = None) -> Folding:
         """A fold of data payloads and held closing payloads into the message to save. It continues `previous`."""
 
+    @property
+    def tells_continued(self) -> bool:
+        """Whether `continued` tells anything. False where a page keeps what it had, or knows of no messages."""
+        return False
+
+    def continued(self, message: UIMessage, *, max_event_bytes: int) -> bytes:
+        """SSE bytes without ids that make a client which resumes hold `message`: for before the whole log of a stream
+        that continues it."""
+        return b""
+
     def persisted(self, message_id: str, *, stream_id: str, session_id: str) -> Sequence[bytes]:
         """The `CLOSING` payloads that tell the client that its message is saved. Empty when the terminal record says
         so, or when nothing may be added to an upstream's stream."""

@@ -73,9 +73,9 @@ class ChunkSender:
         self._failure: BaseException | None = None
         """What such a `send` raised."""
 
-    async def run(self, start: Message) -> bool:
-        """Send `start`, then everything up to the stream's end. Returns whether the end of the body went out with it;
-        if not, a final message has to follow.
+    async def run(self, start: Message, before: bytes = b"") -> bool:
+        """Send `start` and `before`, then everything up to the stream's end. Returns whether the end of the body went
+        out with it; if not, a final message has to follow.
 
         Raises:
             ViewerCutError: the rest cannot be delivered on this connection.
@@ -85,6 +85,10 @@ class ChunkSender:
         clock, create_future, at_once = self._loop.time, self._loop.create_future, self._at_once
         await self._send(start)
         send = self._inside
+        if before:
+            viewer.sending_since = clock()
+            await send({"type": "http.response.body", "body": before, "more_body": True})
+            viewer.sending_since = None
         if at_once:
             self._direct = past_layer(send, self._exchange)
         viewer.listen(self._wake)

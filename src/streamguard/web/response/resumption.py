@@ -51,9 +51,17 @@ def known_message_id(meta: StreamMeta) -> str | None:
 
 
 def resume_response(
-    context: GuardContext, request: Request, ids: ResponseIds, found: Resumed | Nothing, slot: Slot, *, has_cursor: bool
+    context: GuardContext,
+    request: Request,
+    ids: ResponseIds,
+    found: Resumed | Nothing,
+    slot: Slot,
+    *,
+    has_cursor: bool,
+    before: bytes = b"",
 ) -> Response:
-    """The answer to a client that comes back. Takes over `slot`, and observes the resume."""
+    """The answer to a client that comes back. `before` goes before the stream's events. Takes over `slot`, and observes
+    the resume."""
     runtime = context.runtime
     if found.meta is not None:
         ids.stream_id, ids.message_id = found.meta.ref.stream_id, known_message_id(found.meta)
@@ -95,6 +103,7 @@ def resume_response(
         slot,
         status_code=200,
         headers=headers,
+        before=before,
         about=StreamContext.about(
             meta, Work.RESUME, request_id=ids.request_id, binding=meta.binding, protocol=meta.protocol
         ),

@@ -44,6 +44,8 @@ class StreamResponse(Response):
     the sending ends the watch for a disconnect; none of them touches the stream. The final body message goes out only
     after the stream's terminal.
 
+    `before` is sent before the stream's first chunk.
+
     With `stream`, the call lasts until that stream is finalised, also when its viewer is gone: a framework closes what
     it lent to the endpoint (FastAPI's `yield` dependencies) when the call returns. The server's own call does not
     last that long: see `ApplicationCall`. The background task runs after that, unless the stream failed or was broken
@@ -59,6 +61,7 @@ class StreamResponse(Response):
         status_code: int,
         headers: RawHeaders,
         about: StreamContext,
+        before: bytes = b"",
         stream: LiveStream | None = None,
         background: BackgroundTask | None = None,
         on_end: Callable[[], Awaitable[None]] | None = None,
@@ -66,6 +69,7 @@ class StreamResponse(Response):
         self.status_code = status_code
         self.background = background
         self.body = b""
+        self._before = before
         self.raw_headers = headers
         self._runtime = runtime
         self._view = view
@@ -176,7 +180,7 @@ class StreamResponse(Response):
                     inside = inside_passing(send)
                     at_once = is_servers_own(inside, exchange)
                     sender = ChunkSender(source, send, inside=inside, at_once=at_once, exchange=exchange)
-                    body_ended = await sender.run(start)
+                    body_ended = await sender.run(start, self._before)
                     viewer.on_drop = None
                     viewer.close()
                     exchange.response = state = ResponseState.WHOLE

@@ -11,7 +11,9 @@ from ...cursor import Cursor
 from ...errors import FaultError
 from ...faults import Fault
 from ...observations import Signal
+from ...runtime import Nothing, Resumed
 from ...values import MAX_SEQ
+from ...wire import protocol_named
 from ..guard_context import GuardContext
 from ..headers import stream_headers
 from ..response.plain_responses import fault_response, no_content
@@ -68,11 +70,26 @@ class ResumeRoute:
         slot = context.limits.viewers.take(key.owner)
         try:
             found = await context.runtime.sessions.resume(key, cursor)
+            whole = cursor is None and request.method == "GET"
+            before = await self._before(found) if whole else b""
             await throttle.passed()  # again, since a store may answer many at once
         except BaseException:
             slot.release()
             raise
-        return resume_response(context, request, ids, found, slot, has_cursor=cursor is not None)
+        return resume_response(context, request, ids, found, slot, has_cursor=cursor is not None, before=before)
+
+    async def _before(self, found: Resumed | Nothing) -> bytes:
+        """What a client gets before a log that continues a message; empty where it continues none."""
+        if isinstance(found, Nothing):
+            return b""
+        runtime, meta = self._context.runtime, found.meta
+        protocol = protocol_named(meta.protocol, meta.client_version)
+        if not protocol.tells_continued:
+            return b""
+        message = await runtime.stored_replies.message_before(meta)
+        if message is None:
+            return b""
+        return protocol.continued(message, max_event_bytes=runtime.settings.max_event_bytes)
 
     def _fault_in_stream(self, fault: Fault, cursor: Cursor | None, ids: ResponseIds) -> Response:
         """A fault for a native EventSource, which gives up for good on any other status than 200.

@@ -106,6 +106,12 @@ class ClientVersion:
     """Whether the client finds a result's call by the id alone. Version 5 finds a dynamic call only if the result has
     `dynamic`."""
 
+    @property
+    def appends_replays(self) -> bool:
+        """Whether the client appends a resumed answer to the message that it shows, instead of beginning it anew. The
+        first release of each major version does."""
+        return self.fields is not None
+
     def takes(self, kind: str) -> bool:
         """Whether a part of this type may be sent."""
         return kind in self.parts or kind.startswith("data-")

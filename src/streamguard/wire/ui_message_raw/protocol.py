@@ -25,6 +25,7 @@ from ..end_text import reason_of
 from ..folding import MessageFold, UIMessage
 from ..partial_json import Part
 from ..sse import Block, BlockSplitter
+from ..ui_message import UIMessageProtocol
 from ..ui_message.fault_parts import error_part, notice_part, persisted_part
 from ..ui_message.open_calls import OpenCalls
 from ..ui_message.open_parts import UIOpenParts
@@ -221,6 +222,13 @@ class UIMessageRawProtocol(ReadableProtocol):
 
     def logged_block(self, payload: bytes) -> Block:
         return super().logged_block(without_mark(payload))
+
+    @property
+    def tells_continued(self) -> bool:
+        return True
+
+    def continued(self, message: UIMessage, *, max_event_bytes: int) -> bytes:
+        return UIMessageProtocol().continued(message, max_event_bytes=max_event_bytes)
 
     def persisted(self, message_id: str, *, stream_id: str, session_id: str) -> Sequence[bytes]:
         return (ids_only(_block(persisted_part(message_id, stream_id=stream_id, session_id=session_id))),)
