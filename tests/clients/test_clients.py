@@ -131,5 +131,5 @@ def test_every_script_is_run() -> None:
     scripts = {path.name.removesuffix(".test.mjs") for path in HERE.glob("*.test.mjs")}
     others = {"booking", "contrib", "edits", "golden", "histories", "page", "persistence", "saving", "versions", "wire"}
     passed_on = {"histories_of_upstreams", "passed_on", "returned", "sdks"}
-    packed = {"connections", "open_stream", "packed_client"}
+    packed = {"connections", "continued", "open_stream", "packed_client"}
     assert scripts == {*SCRIPTS, *others, *passed_on, *packed}

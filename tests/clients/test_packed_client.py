@@ -49,6 +49,11 @@ def test_as_the_transport_of_use_chat(node: str, client: Path, live: Worker) -> 
     run_script(node, "packed_client.test.mjs", environment_of(live, client))
 
 
+def test_answers_that_continue_a_message(node: str, client: Path) -> None:
+    with Worker("tests.apps.booking:app", env={"STREAMGUARD_URL": "memory://", "STREAMGUARD_SETTINGS": "{}"}) as worker:
+        run_script(node, "continued.test.mjs", environment_of(worker, client))
+
+
 @pytest.mark.parametrize("live", ["memory", "redis"], indirect=True)
 def test_without_ai_sdk(node: str, client: Path, live: Worker) -> None:
     run_script(node, "open_stream.test.mjs", environment_of(live, client))

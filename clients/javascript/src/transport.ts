@@ -1,5 +1,6 @@
 /** A transport for AI SDK's `useChat`, of versions 5, 6 and 7. It needs nothing of the package `ai`. */
 
+import { continuedMessage } from "./continued-message.js";
 import { ConnectionLostError, ResumeFailedError } from "./errors.js";
 import { EventStream } from "./event-stream.js";
 import { OpenParts } from "./open-parts.js";
@@ -61,14 +62,21 @@ interface RequestOptions {
   metadata?: unknown;
 }
 
+type StreamPart = { readonly type: string };
+
 /** The newest answer of one chat, as this tab knows it. */
 interface Answer {
   stream: EventStream;
   /** For a resend; kept until the answer's end is read. */
   question: Question | null;
   readonly told: Set<string>;
-  /** The parts that the page got, without transient ones and with deltas put together; kept until the end is read. */
-  parts: { readonly type: string }[];
+  /** The message that the question sent back, to be continued, as parts. */
+  readonly continued: readonly StreamPart[];
+  /**
+   * The parts of the message that the page shows: what is continued, and what it got, without transient ones and with deltas
+   * put together; kept until the end is read.
+   */
+  parts: StreamPart[];
   /** The connection is lost for good: a resume goes on from here. */
   lost: boolean;
   /** A newer question has taken its place. */
@@ -123,7 +131,9 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
     new Headers(prepared?.headers).forEach((value, name) => headers.set(name, value));
     const idempotencyKey = headers.get("idempotency-key") || randomKey();
     const question = { body: prepared?.body ?? base, headers: this.#versioned(headers), idempotencyKey };
-    const stream = await this.#ask(chatId, question, abortSignal);
+    const last = all.at(-1);
+    const continued = last?.role === "assistant" && trigger === "submit-message" ? continuedMessage(last) : [];
+    const stream = await this.#ask(chatId, question, continued, abortSignal);
     if (stream !== null) return stream;
     return new ReadableStream<CHUNK>({ start: (controller) => controller.close() });
   }
@@ -142,7 +152,7 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
     if (this.#resending.delete(chatId) && known?.question) {
       known.replaced = true;
       known.stream.close();
-      return this.#ask(chatId, known.question, abortSignal, known.told);
+      return this.#ask(chatId, known.question, known.continued, abortSignal, known.told);
     }
     const goesOn = known !== undefined && known.lost && known.stream.cursor !== null;
     const headers = Object.fromEntries(this.#versioned(new Headers(options.headers)));
@@ -166,7 +176,8 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
       stream.close();
       return null;
     }
-    const answer = { stream, question: known?.question ?? null, told, parts: [], lost: false, replaced: false };
+    const { question = null, continued = [] } = known ?? {};
+    const answer = { stream, question, told, continued, parts: [], lost: false, replaced: false };
     this.#answers.set(chatId, answer);
     return this.#readable(answer, goesOn ? known.parts : [], abortSignal);
   }
@@ -249,21 +260,25 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
   async #ask(
     chatId: string,
     question: Question,
+    continued: readonly StreamPart[],
     signal: AbortSignal | undefined,
-    told = new Set<string>(),
+    told?: Set<string>,
   ): Promise<ReadableStream<CHUNK> | null> {
     this.#forget(chatId); // an answer that was resumed while the question was prepared
+    const isResent = told !== undefined; // then the page begins the message anew
+    told ??= new Set();
     const stream = this.#stream(chatId, told, signal, null, { question });
-    const answer: Answer = { stream, question, told, parts: [], lost: false, replaced: false };
+    const parts = isResent ? [] : [...continued];
+    const answer: Answer = { stream, question, told, continued, parts, lost: false, replaced: false };
     this.#answers.set(chatId, answer);
     if (this.#options.stopOnAbort === true) {
       signal?.addEventListener("abort", () => answer.stream.outcome === null && void stream.stop().catch(() => {}));
     }
     const found = await stream.open();
-    return found ? this.#readable(answer, [], signal) : null;
+    return found ? this.#readable(answer, isResent ? continued : [], signal) : null;
   }
 
-  #readable(answer: Answer, before: readonly { readonly type: string }[], signal: AbortSignal | undefined): ReadableStream<CHUNK> {
+  #readable(answer: Answer, before: readonly StreamPart[], signal: AbortSignal | undefined): ReadableStream<CHUNK> {
     const chunks = chunksOf(answer, before, signal);
     return new ReadableStream<CHUNK>(
       {
@@ -289,12 +304,12 @@ export class StreamguardTransport<MESSAGE extends ChatMessage = any, CHUNK = any
 /** The chunks of an answer: what the page got `before`, the rest, and the ends of what would stay open. */
 async function* chunksOf(
   answer: Answer,
-  before: readonly { readonly type: string }[],
+  before: readonly StreamPart[],
   signal: AbortSignal | undefined,
-): AsyncGenerator<{ readonly type: string }, void, undefined> {
+): AsyncGenerator<StreamPart, void, undefined> {
   const { stream } = answer;
   const open = new OpenParts();
-  const keep = (part: { readonly type: string }) => {
+  const keep = (part: StreamPart) => {
     open.note(part);
     if ((part as { transient?: boolean }).transient !== true) append(answer.parts, part);
     return part;
@@ -315,7 +330,7 @@ async function* chunksOf(
 }
 
 /** Adds a part: a delta to the one before it, so that a long answer is not kept as a hundred thousand parts. */
-function append(parts: { readonly type: string }[], part: { readonly type: string }): void {
+function append(parts: StreamPart[], part: StreamPart): void {
   const field = part.type === "tool-input-delta" ? "inputTextDelta" : "delta";
   const last = parts.at(-1) as Record<string, unknown> | undefined;
   const next = part as Record<string, unknown>;
