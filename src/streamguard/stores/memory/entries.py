@@ -21,6 +21,7 @@ from ...values import (
     StreamState,
     Usage,
 )
+from ..appends import LateDecision
 from ..records import UNTOLD, Close, LostLog, NewStream, OutboxEntry, Seal, Status, StreamMeta, Terminal
 
 __all__ = ["EVENT_BYTES", "STREAM_BYTES", "SessionEntry", "StreamEntry"]
@@ -110,10 +111,16 @@ class StreamEntry:
     released_since: float | None = None
     """Since when every worker that claimed it has released it."""
     closed_at: float | None = None
+    decided: LateDecision | None = None
+    """What its first item decided, in the place of what `new` says."""
 
     @property
     def ref(self) -> StreamRef:
         return self.new.ref
+
+    @property
+    def message_id(self) -> str:
+        return self.new.message_id if self.decided is None else self.decided.message_id
 
     @property
     def last_seq(self) -> int:
@@ -277,11 +284,11 @@ class StreamEntry:
 
     def meta(self, now: float, now_us: int) -> StreamMeta:
         """A snapshot."""
-        new = self.new
+        new, decided = self.new, self.decided
         return StreamMeta(
             ref=new.ref,
-            message_id=new.message_id,
-            protocol=new.protocol,
+            message_id=self.message_id,
+            protocol=new.protocol if decided is None else decided.protocol,
             binding=new.binding,
             fingerprint=new.fingerprint,
             ordinal=self.ordinal,
@@ -305,7 +312,7 @@ class StreamEntry:
             abandon_after_seconds=new.abandon_after_seconds,
             viewed_seconds=None if self.viewed_at is None else now - self.viewed_at,
             format_version=FORMAT_VERSION,
-            client_version=new.client_version,
+            client_version=new.client_version if decided is None else decided.client_version,
             request_id=new.request_id,
             trace=new.trace,
             worker=self.worker,

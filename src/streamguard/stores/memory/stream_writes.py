@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from ...values import EventKind, Persisted, QuotaState, StreamRef, StreamState, Usage
-from ..appends import AllAppended, AppendReply, AppendRequest, appended, is_last_append
+from ..appends import AllAppended, AppendReply, AppendRequest, LateDecision, appended, is_last_append
 from ..records import NOTHING_CONSUMED, UNTOLD, Close, LostLog, Seal, Status, TakeoverReply
 from ..roles.stream_writes import StreamWrites
 from ..worker_hints import WorkerHint
@@ -60,7 +60,7 @@ class MemoryWrites(StreamWrites):
             self._tables.expire_in(stream, stream.ttl_seconds, now)
         if status is Status.OK:
             if last_seq == 0 and item.decided is not None:
-                self._tables.decide(stream, *item.decided)
+                self._tables.decide(stream, item.decided)
             self._tables.charge(stream.size_bytes - size_bytes)
             self._subscribers.tell(stream, after_seq=last_seq, append=True)
         return AppendReply(status, stream.last_seq, stream.stop_requested)
@@ -206,7 +206,8 @@ class MemoryWrites(StreamWrites):
             status = stream.declare_lost(lost, now)
             if status is Status.OK:
                 if last_seq == 0:
-                    self._tables.decide(stream, lost.new.protocol, lost.new.client_version, lost.new.message_id)
+                    new = lost.new
+                    self._tables.decide(stream, LateDecision(new.protocol, new.client_version, new.message_id))
                 self._tables.charge(stream.size_bytes - size_bytes)
                 session = self._tables.session_entry(ref.key)
                 if session.last is None or session.last_began_us <= stream.began_us:

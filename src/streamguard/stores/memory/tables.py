@@ -9,12 +9,12 @@ import heapq
 import math
 from bisect import insort
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import count
 from threading import RLock
 from typing import Final
 
 from ...values import SessionKey, StreamRef
+from ..appends import LateDecision
 from ..records import StreamMeta
 from .entries import SessionEntry, StreamEntry
 from .expiring import ExpiringTable
@@ -126,7 +126,7 @@ class MemoryTables:
         session.streams[stream.ref.stream_id] = self.streams[key] = stream
         self.leased.put(key, stream.lease_until)
         if stream.ordinal > 0:
-            session.writers.setdefault(stream.new.message_id, []).append(stream)
+            session.writers.setdefault(stream.message_id, []).append(stream)
         self.charge(stream.size_bytes)
 
     def lease(self, stream: StreamEntry, until: float) -> None:
@@ -138,14 +138,15 @@ class MemoryTables:
         """The streams whose leases end no later, in that order. Nothing may change meanwhile."""
         return (self.streams[key] for key in self.leased.until(until))
 
-    def decide(self, stream: StreamEntry, protocol: str, client_version: str, message_id: str) -> None:
+    def decide(self, stream: StreamEntry, decided: LateDecision) -> None:
         """Take in what a stream's first item decided."""
-        if message_id != stream.new.message_id:
+        message_id = decided.message_id
+        if message_id != stream.message_id:
             session = self.session_entry(stream.ref.key)
             _unlist(session, stream)
             if stream.ordinal > 0:
                 insort(session.writers.setdefault(message_id, []), stream, key=lambda one: one.ordinal)
-        stream.new = replace(stream.new, protocol=protocol, client_version=client_version, message_id=message_id)
+        stream.decided = decided
 
     def forget(self, session: SessionEntry, stream: StreamEntry) -> None:
         """Remove a stream. Its outbox entry, if any, stays: it says only when to look."""
@@ -219,11 +220,11 @@ class MemoryTables:
 
 def _unlist(session: SessionEntry, stream: StreamEntry) -> None:
     """Take a stream out of those that write its message."""
-    writers = session.writers.get(stream.new.message_id, [])
+    writers = session.writers.get(stream.message_id, [])
     if stream in writers:
         writers.remove(stream)
         if not writers:
-            del session.writers[stream.new.message_id]
+            del session.writers[stream.message_id]
 
 
 def _key(ref: StreamRef) -> _StreamKey:
