@@ -54,6 +54,23 @@ async def test_it_is_cancelled() -> None:
         work.result()
 
 
+async def test_its_end_is_told_once_in_the_task() -> None:
+    told: list[asyncio.Task[None] | None] = []
+    work = Contained(failing, on_end=told.append)
+    await work.task
+    await asyncio.sleep(0)  # for callbacks of the task
+    assert told == [None]
+
+
+async def test_the_end_of_one_that_never_began_is_told() -> None:
+    told: list[asyncio.Task[None] | None] = []
+    work = Contained(failing, on_end=told.append)
+    work.task.cancel()
+    await asyncio.wait({work.task})
+    await asyncio.sleep(0)
+    assert told == [work.task]
+
+
 async def test_released_it_ends_as_it_ends() -> None:
     work = Contained(failing)
     with pytest.raises(FailureError):

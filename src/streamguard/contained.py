@@ -44,8 +44,9 @@ class Contained(Generic[T]):
         work: makes the coroutine.
         name: the task's.
         loop: the running event loop, where the caller knows it.
-        on_end: called in the task when `work` has ended, so that a waiter wakes in the same turn of the loop in which
-            the task is done; not for a task that is cancelled before it begins, or whose loop runs no more.
+        on_end: called in the task when `work` has ended, with None, so that a waiter wakes in the same turn of the loop
+            in which the task is done; with the task, after its end, if that is cancelled before it begins. Not for one
+            whose loop runs no more.
 
     Attributes:
         task: the task, to be waited for and cancelled. `result` has what became of it.
@@ -57,15 +58,22 @@ class Contained(Generic[T]):
         *,
         name: str | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
-        on_end: Callable[[], None] | None = None,
+        on_end: Callable[[asyncio.Task[None] | None], None] | None = None,
     ) -> None:
         self._value: T | None = None
         self._error: BaseException | None = None
         self._released = False
         loop = loop or asyncio.get_running_loop()
         self.task: asyncio.Task[None] = loop.create_task(self._run(work, on_end), name=name)
+        if on_end is not None:
+            self.task.add_done_callback(on_end)  # until it begins
 
-    async def _run(self, work: Callable[[], Awaitable[T]], on_end: Callable[[], None] | None) -> None:
+    async def _run(
+        self, work: Callable[[], Awaitable[T]], on_end: Callable[[asyncio.Task[None] | None], None] | None
+    ) -> None:
+        if on_end is not None and (task := asyncio.current_task()) is not None:
+            task.remove_done_callback(on_end)  # it would take a turn of the loop, to tell what was told
+            del task
         try:
             self._value = await work()
         except BaseException as exc:
@@ -83,7 +91,7 @@ class Contained(Generic[T]):
             del self
         finally:
             if on_end is not None:
-                on_end()
+                on_end(None)
             del on_end  # as `self` above
 
     def release(self) -> asyncio.Task[None]:

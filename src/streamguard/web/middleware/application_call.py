@@ -66,7 +66,6 @@ class ApplicationCall:
         """Done when the call has ended, or is detached."""
         work = partial(app, scope, self._application_receive, send)
         self._work = Contained(work, name="streamguard-call", loop=loop, on_end=self._resolve)
-        self._work.task.add_done_callback(self._resolve)  # for a task that is cancelled before it begins
 
     async def wait(self) -> None:
         """Wait, in the server's task, until the call ends or is detached.
@@ -123,7 +122,7 @@ class ApplicationCall:
     async def _application_receive(self) -> Message:
         return {"type": "http.disconnect"} if self.detached else await self._receive()
 
-    def _resolve(self, _: asyncio.Task[None] | None = None) -> None:
+    def _resolve(self, _: asyncio.Task[None] | None) -> None:
         if not self._over.done():
             self._over.set_result(None)
 

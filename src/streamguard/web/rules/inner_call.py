@@ -93,7 +93,6 @@ class InnerCall(DivertedItems):
         if self._task is None:
             self._work = Contained(self._call, name="streamguard-inner-call", loop=self._loop, on_end=self._wake)
             self._task = self._work.task
-            self._task.add_done_callback(self._wake)  # for a task that is cancelled before it begins
         while True:
             for message in self._waiting:  # others may come first: Starlette's `http.response.debug`
                 if message["type"] == _START:
