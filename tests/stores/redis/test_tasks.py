@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import redis
 
-from streamguard.deadlines import Deadline
 from streamguard.errors import StoreUnavailableError
 from streamguard.stores import RedisClient
 from streamguard.stores.records import Hint
@@ -146,7 +145,7 @@ async def test_a_caller_hears_of_a_connections_task_that_ends_before_it_began(re
     connection = pipelined_connection.PipelinedConnection(driver.Connection(Address(redis_url)), Scripts.load())
     replies: asyncio.Future[list[driver.Reply]] = asyncio.get_running_loop().create_future()
     ping = driver.Command.of("PING").packed
-    connection.submit(pipelined_connection.Request("ask", [ping], [None], replies, Deadline.after(5)))
+    connection.submit(pipelined_connection.Request("ask", [ping], [None], replies, connection.until(5)))
     connection.close_soon()
     async with asyncio.timeout(5):
         with pytest.raises(StoreUnavailableError):

@@ -46,11 +46,12 @@ class OneStepEnd:
     async def end(self, stream: LiveStream, ending: Ending) -> bool:
         """Returns whether the stream ended so. Where it did not, its log is to be flushed, sealed and closed in single
         steps."""
-        if stream.backlog.unacked:
+        backlog = stream.backlog
+        if backlog.unacked:
             ended = await self._with_last_events(stream, ending)
             if ended is not None:
                 return ended
-            await stream.backlog.wait_until_sent()
+            await backlog.wait_until_sent()
         if stream.degraded or stream.superseded:
             return False
         seal, result = proposed_seal(stream, ending), NOTHING_DONE
@@ -60,15 +61,15 @@ class OneStepEnd:
         try:
             step = partial(self._attempts.while_viewers_wait, partial(self._store.seal_and_close, close, seal))
             # Without its log it has nothing to wait for: an append that is under way may have less time than its end.
-            answer = await (stream.backlog.unless_closed(step) if stream.backlog.unacked else step())
+            answer = await (backlog.unless_closed(step) if backlog.unacked else step())
         finally:
             stream.log.end_sealing(answered=answer is not None)
         reply = None if answer is None else answer[2]
         if reply is not None:
-            self._closing.answered(close, reply, stream.backlog)
+            self._closing.answered(close, reply, backlog)
         if reply is None or reply.status is Status.NOT_SEALED or not stream.owned():
-            if stream.backlog.unacked:
-                stream.backlog.resubmit()  # the writer may have left the last events to this step
+            if backlog.unacked:
+                backlog.resubmit()  # the writer may have left the last events to this step
             return False
         self._show(stream, close, reply, seal, result)
         return True

@@ -130,7 +130,7 @@ class PipelinedConnections(Connections):
         if not self._closed and commands:
             packed, scripts = [one.packed for one in commands], [one.script for one in commands]
             connection = self._least_busy(operation)
-            connection.submit(Request(operation, packed, scripts, None, connection.deadline(self._seconds)))
+            connection.submit(Request(operation, packed, scripts, None, connection.until(self._seconds)))
 
     async def servers(self, operation: str) -> list[Server]:
         return [Server(str(self._address), self, lambda _: True)]

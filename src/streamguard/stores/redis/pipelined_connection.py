@@ -26,7 +26,7 @@ class OtherConnectionError(Exception):
 class Request:
     """The commands of one call."""
 
-    __slots__ = ("count", "deadline", "number", "only_on", "operation", "packed", "replies", "scripts", "usual")
+    __slots__ = ("count", "number", "only_on", "operation", "packed", "replies", "scripts", "until", "usual")
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Request:
         packed: Sequence[bytes],
         scripts: Sequence[str | None],
         replies: asyncio.Future[list[Reply]] | None,
-        deadline: Deadline,
+        until: float,
         *,
         count: int | None = None,
         only_on: int = 0,
@@ -48,8 +48,8 @@ class Request:
         """The scripts that the last commands call, if any."""
         self.replies: asyncio.Future[list[Reply]] | None = replies
         """None when the caller does not wait for them."""
-        self.deadline: Deadline = deadline
-        """By when the replies must be there; the wait for the connection counts."""
+        self.until: float = until
+        """By when the replies must be there, on the connection's clock; the wait for the connection counts."""
         self.only_on: int = only_on
         """The number of the connection that it is meant for; 0 for any."""
         self.usual: Usual | None = usual
@@ -108,9 +108,9 @@ class PipelinedConnection:
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def deadline(self, seconds: float) -> Deadline:
-        """A deadline `seconds` from now."""
-        return Deadline(self._clock, self._clock.time() + seconds)
+    def until(self, seconds: float) -> float:
+        """The time of this connection's clock in so many `seconds`."""
+        return self._clock.time() + seconds
 
     def ask(
         self,
@@ -127,7 +127,7 @@ class PipelinedConnection:
         """Queue a request of one command or more, to be answered by `deadline`, or in `seconds`. The second value is
         what its caller waits for."""
         replies: asyncio.Future[list[Reply]] = self._loop.create_future()
-        until = deadline or Deadline(self._clock, self._clock.time() + seconds)
+        until = self._clock.time() + seconds if deadline is None else deadline.at
         request = Request(operation, packed, scripts, replies, until, count=count, only_on=only_on, usual=usual)
         self.waiting.append(request)
         if not self.busy and not self._sending:
@@ -197,7 +197,7 @@ class PipelinedConnection:
                 request, self._wanted = batch[0], _count(batch)
                 packed = [one for some in batch for one in some.packed]
             self.busy, self._over = True, raw
-            self._limit.set(request.deadline.at)
+            self._limit.set(request.until)
             raw.expect(self._wanted, self._arrived, request.usual)
             try:
                 raw.write(b"".join(packed))
@@ -319,8 +319,11 @@ class PipelinedConnection:
             self._batch, self._unknown = [], None
             self.busy = False
 
+    def _deadline_of(self, batch: list[Request]) -> Deadline:
+        return Deadline(self._clock, batch[0].until)
+
     async def _exchange(self, batch: list[Request]) -> None:
-        deadline = batch[0].deadline
+        deadline = self._deadline_of(batch)
         raw = await self.connection.ready(deadline=deadline)
         batch = self._meant_for(raw.number, batch)
         if not batch:
@@ -346,7 +349,7 @@ class PipelinedConnection:
         names = sorted({name for name, _ in calls.values()})
         loads = [Command.of("SCRIPT", "LOAD", self._scripts.sources[name]).packed for name in names]
         again, _ = await self.connection.exchange(
-            [*loads, *(packed for _, packed in calls.values())], deadline=batch[0].deadline
+            [*loads, *(packed for _, packed in calls.values())], deadline=self._deadline_of(batch)
         )
         for n, reply in zip(calls, again[len(loads) :], strict=True):
             replies[n] = reply

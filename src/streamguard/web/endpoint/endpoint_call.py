@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import cast
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -72,21 +72,14 @@ class EndpointCall:
         run = None if self._signature.run is None else Run(stream)
         match self._signature.kind:
             case EndpointKind.ASYNC_GENERATOR:
-                runtime.launch(
-                    stream, lambda: self._yielded(stream, lambda: cast("AsyncIterator[object]", self._call(run)))
-                )
+                runtime.launch(stream, partial(self._yielded, stream, partial(self._call, run)))
                 return None
             case EndpointKind.SYNC_GENERATOR:
                 slot, self._sync_slot = self._sync_slot, None
                 if slot is None:
                     slot = self._sync_streams.take()
-                runtime.launch(
-                    stream,
-                    lambda: self._yielded(
-                        stream,
-                        lambda: ThreadedIterator(lambda: cast("Iterator[object]", self._call(run)), slot, stream),
-                    ),
-                )
+                items = partial(ThreadedIterator, partial(self._call, run), slot, stream)
+                runtime.launch(stream, partial(self._yielded, stream, items))
                 return None
             case _:
                 result = EndpointResult()
@@ -96,7 +89,7 @@ class EndpointCall:
                 )
                 return result
 
-    def _call(self, run: Run | None) -> object:
+    def _call(self, run: Run | None) -> Any:
         """What the endpoint returns for its arguments and this `Run`, if it takes one."""
         return call_endpoint(self._configuration.function, self._signature, self._named, run)
 
