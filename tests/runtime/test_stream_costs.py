@@ -159,6 +159,7 @@ def check(cost: Cost, calls: int, tasks: int) -> None:
     [
         pytest.param(Kind(), 559, 2, id="generator"),
         pytest.param(Kind(returned=True), 604, 2, id="returned"),
+        pytest.param(Kind(by_rule=True), 730, 5, id="by a rule"),
         pytest.param(Kind(saved=True), 910, 5, id="saved"),
         pytest.param(Kind(saved=True, charged=True), 1124, 5, id="saved and charged"),
     ],
