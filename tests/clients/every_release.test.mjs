@@ -3,31 +3,11 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { ANSWERS, APP, newcomer, until } from "./harness.mjs";
+import { State } from "./page_state.mjs";
 import { RELEASES } from "./releases.mjs";
 
 const PROMPT = "Tell me of streams";
 const options = { timeout: 30_000 };
-
-/** What a framework's binding (`@ai-sdk/react`) is to the chat of `ai`: it holds what the page shows. */
-class State {
-  status = "ready";
-  error = undefined;
-
-  constructor(messages) {
-    this.messages = messages;
-  }
-
-  pushMessage = (message) => {
-    this.messages = [...this.messages, message];
-  };
-  popMessage = () => {
-    this.messages = this.messages.slice(0, -1);
-  };
-  replaceMessage = (index, message) => {
-    this.messages = this.messages.with(index, structuredClone(message));
-  };
-  snapshot = (value) => structuredClone(value);
-}
 
 /** A tab with a chat of this release, and what its callbacks were told. */
 function openTab({ AbstractChat, DefaultChatTransport }, { user, chatId }, messages = []) {

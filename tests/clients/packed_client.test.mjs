@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { APP, newcomer, until } from "./harness.mjs";
 import { Cuts } from "./cuts.mjs";
+import { State } from "./page_state.mjs";
 import { RELEASES } from "./releases.mjs";
 
 const client = await import(process.env.STREAMGUARD_CLIENT);
@@ -13,19 +14,6 @@ const { AnswerFailedError, ConnectionLostError, RequestRefusedError, ResumeFaile
 const FIRST = new Set(["5.0.0", "6.0.0", "7.0.0"].map((version) => RELEASES[version]));
 const options = { timeout: 100_000 }; // for a test that hangs; a busy machine is no failure
 const reconnect = { initialDelayMs: 1, maxDelayMs: 20, maxAttempts: 6 };
-
-/** What a framework's binding keeps of a chat. */
-class State {
-  status = "ready";
-  error = undefined;
-  constructor(messages) {
-    this.messages = messages;
-  }
-  pushMessage = (message) => void (this.messages = [...this.messages, message]);
-  popMessage = () => void (this.messages = this.messages.slice(0, -1));
-  replaceMessage = (index, message) => void (this.messages = this.messages.with(index, structuredClone(message)));
-  snapshot = (value) => structuredClone(value);
-}
 
 /** A tab that is opened, or opened again: it shows what the server has saved, and resumes. */
 async function openTab(ai, { user, chatId }, { base = APP, resume = false, ...more } = {}) {
