@@ -86,8 +86,8 @@ async def test_one_more_call_per_event_is_found(kind: Kind, monkeypatch: pytest.
 async def test_a_longer_way_for_each_wake_is_found(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     run = ChunkSender.run
 
-    async def run_deeper(self: ChunkSender, start: Message) -> bool:
-        return await run(self, start)
+    async def run_deeper(self: ChunkSender, start: Message, before: bytes = b"") -> bool:
+        return await run(self, start, before)
 
     case = Case(kind, on_redis=False, load=Load.MANY)
     before, _ = await measured(case, "memory://")
