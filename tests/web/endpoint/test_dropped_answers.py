@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import sse_starlette
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
@@ -30,8 +31,11 @@ class Upstream(AsyncIterator[bytes]):
         self.closed = 0
         self.stream: Any = None
         """Stopped once it has said something."""
+        self.over = False
 
     async def __anext__(self) -> bytes:
+        if self.over:
+            raise StopAsyncIteration
         if self.stream is not None:
             self.stream.cancel(Ending(Outcome.STOPPED, None))
         return b"data: one\n\n"
@@ -46,9 +50,12 @@ class SyncUpstream(Iterator[bytes]):
     def __init__(self) -> None:
         self.closed = 0
         self.stream: Any = None
+        self.over = False
         self.loop = asyncio.get_running_loop()
 
     def __next__(self) -> bytes:
+        if self.over:
+            raise StopIteration
         if self.stream is not None:
             self.loop.call_soon_threadsafe(self.stream.cancel, Ending(Outcome.STOPPED, None))
         return b"data: one\n\n"
@@ -61,7 +68,7 @@ class Iterated(SyncUpstream):
     """Gives an iterator of its own, and is closed itself, as `requests.Response` is."""
 
     def __iter__(self) -> Iterator[bytes]:  # noqa: PYI034 -- a new one each time
-        while True:
+        while not self.over:
             yield next(self)
 
 
@@ -89,6 +96,7 @@ kind("of an iterable", Iterated, lambda up, **more: StreamingResponse(up, **{"me
 kind("EventSourceResponse", Upstream, sse_starlette.EventSourceResponse)
 kind("EventSourceResponse, sync", SyncUpstream, sse_starlette.EventSourceResponse)
 kind("own sending", Upstream, lambda up, **more: OwnSending(up, **{"media_type": SSE, **more}))
+kind("own sending, sync", SyncUpstream, lambda up, **more: OwnSending(up, **{"media_type": SSE, **more}))
 
 
 def with_text_headers(response: Response) -> Response:
@@ -139,6 +147,51 @@ async def test_one_that_is_stopped(name: str, when: str) -> None:
     assert upstream.closed == 1
 
 
+@pytest.mark.parametrize("name", KINDS)
+async def test_one_that_has_ended(name: str) -> None:
+    guard = make_guard()
+    upstream, response = KINDS[name]()
+    upstream.over = True
+
+    @guard.stream(lambda request: "s")
+    async def chat(request: Request) -> Response:
+        return response
+
+    async with calling(app_of(guard, chat), guard) as client:
+        assert (await client.post("/chat")).status_code == 200
+        await guard.idle()
+    assert upstream.closed == 1
+
+
+@pytest.mark.parametrize("is_found", [True, False])
+async def test_an_iterator_that_cannot_be_found_costs_its_answer_nothing(is_found: bool) -> None:
+    """As if Starlette put another generator around it some day: the answer is the same, and the iterator is left to
+    the end of its own."""
+
+    class Two(SyncUpstream):
+        def __next__(self) -> bytes:
+            if self.over:
+                raise StopIteration
+            self.over = True
+            return b"data: one\n\n"
+
+    async def another_kind(iterated: Iterator[bytes]) -> AsyncIterator[bytes]:
+        for piece in iterated:
+            yield piece
+
+    guard, upstream = make_guard(), Two()
+
+    @guard.stream(lambda request: "s")
+    async def chat(request: Request) -> Response:
+        return StreamingResponse(upstream if is_found else another_kind(upstream), media_type=SSE)
+
+    async with calling(app_of(guard, chat), guard) as client:
+        answer = await client.post("/chat")
+        resumed = await client.get("/api/chat/s/stream")
+    assert (answer.content, resumed.content) == (b"data: one\n\n", b"data: one\n\n")
+    assert upstream.closed == is_found
+
+
 async def test_what_can_be_iterated_and_is_refused() -> None:
     class Answer:
         """As `httpx.Response`, which is iterated by its methods: this one by itself."""
@@ -159,6 +212,24 @@ async def test_what_can_be_iterated_and_is_refused() -> None:
         with pytest.raises(ConfigurationError, match="returned Answer"):
             await client.post("/chat")
     assert upstream.closed == 1
+
+
+async def test_a_model_with_a_field_of_that_name_is_refused_as_any_other() -> None:
+    """Such as the price at which a day closed."""
+
+    class Day(BaseModel):
+        open: float = 1.0
+        close: float = 2.0
+
+    guard = make_guard()
+
+    @guard.stream(lambda request: "s")
+    async def chat(request: Request) -> Any:
+        return Day()
+
+    async with calling(app_of(guard, chat), guard) as client:
+        with pytest.raises(ConfigurationError, match="returned Day"):
+            await client.post("/chat")
 
 
 @pytest.mark.parametrize("when", ["before it returns", "in the turn it returns"])

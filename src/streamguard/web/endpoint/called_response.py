@@ -19,7 +19,7 @@ from ...contained import Contained
 from ...runtime.producing.item_source import DivertedItems
 from ...wire.recognition import SSE
 from ..headers import RawHeaders, media_type_of, plain_lines
-from .closing import close_unread
+from .closing import body_of, close_unread
 
 __all__ = ["CalledResponse"]
 
@@ -59,8 +59,8 @@ class CalledResponse(DivertedItems):
         self._last = b""
         """The last bytes of what was taken; empty before the first."""
         self._work: Contained[None] | None = None
-        self._closed = False
-        """The response's body was closed."""
+        self._body: object = body_of(response)
+        """What the response iterates; None without such, and once that is closed."""
 
     async def start(self) -> tuple[int, RawHeaders]:
         """Call the response. Returns its status and headers.
@@ -97,15 +97,13 @@ class CalledResponse(DivertedItems):
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """End the response's call, wait for its end, and close the response's body if the call did not come to it."""
+        """End the response's call, wait for its end, and close what it iterates: few responses do that themselves."""
         work = self._work
         if work is not None and not work.task.done():
             work.task.cancel()
             await asyncio.wait({work.task})
-        if not self._closed and (work is None or work.task.cancelled() or work.error is not None):
-            self._closed = True
-            if hasattr(self._response, "body_iterator"):
-                await close_unread(self._response)
+        body, self._body = self._body, None
+        await close_unread(body)
         while self._waiting:  # sent by other tasks than that of the call
             _, taken = self._waiting.popleft()
             if not taken.done():

@@ -16,7 +16,7 @@ import anyio.to_thread
 from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import Response
 
-__all__ = ["aclose_if_possible", "close_dropped", "close_unread", "closing_all"]
+__all__ = ["aclose_if_possible", "body_of", "close_dropped", "close_unread", "closing_all"]
 
 _IN_THREADS: Final = iterate_in_threadpool.__code__
 DROPPED_SECONDS: Final = 5
@@ -28,6 +28,13 @@ async def aclose_if_possible(chunks: object) -> None:
     close = getattr(chunks, "aclose", None)
     if close is not None:
         await close()
+
+
+def body_of(response: Response) -> object:
+    """What a response iterates, for `close_unread`; None without such. Found before it is begun: a generator that has
+    ended does not know any more what it iterated."""
+    items = getattr(response, "body_iterator", None)
+    return closing_all(items) if isinstance(items, AsyncIterator) else items
 
 
 async def close_unread(returned: object) -> None:
@@ -72,5 +79,5 @@ class _ClosingAll(AsyncIterator[object]):
 
 async def _close_in_thread(iterator: object) -> None:
     close = getattr(iterator, "close", None)
-    if close is not None:
+    if callable(close):  # a model may have a field of that name
         await anyio.to_thread.run_sync(close)
