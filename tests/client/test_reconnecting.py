@@ -48,6 +48,16 @@ async def test_a_cut_answer_goes_on_after_its_last_event() -> None:
     assert str(server.requests[1].url) == "http://chat.test/api/chat/c1/stream?ids=1"
 
 
+async def test_an_answer_that_continues_a_message_goes_on_after_the_earlier_parts() -> None:
+    """Whose last one alone has an id. By then the answer itself may have said nothing."""
+    earlier = b"".join(part(0, data).partition(b"\n")[2] for data in ({"type": "start"}, DELTA))
+    server = Script([answer(earlier, part(0, DELTA), cut=True), answer(part(1, DELTA), part(2, DONE))])
+    async with server.client() as client, client.resume("c1") as stream:
+        assert not isinstance(stream, NoStream)
+        assert await stream.text() == "word " * 3
+    assert [request.headers.get("last-event-id") for request in server.requests] == [None, cursor(0)]
+
+
 async def test_a_clean_end_without_the_answers_end_is_a_cut() -> None:
     server = Script([answer(part(1, DELTA)), answer(part(2, DONE))])
     async with server.client() as client, client.ask(QUESTION) as stream:

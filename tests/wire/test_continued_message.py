@@ -23,7 +23,7 @@ REFUSED: Final = {"id": "a1", "approved": False}
 
 
 def told(message: UIMessage, version: str = "7.0.173") -> list[dict[str, Any]]:
-    frames = protocol_named("ui-message", version).continued(message, max_event_bytes=LIMIT)
+    frames = protocol_named("ui-message", version).continued(message, None, max_event_bytes=LIMIT)
     events = EventParser().feed(frames)
     assert {event.last_event_id for event in events} <= {""}
     return [json.loads(event.data) for event in events]
@@ -84,5 +84,5 @@ def test_a_client_that_appends_what_it_resumes_is_told_nothing(version: str) -> 
 def test_protocols_whose_clients_hold_no_message_tell_nothing() -> None:
     message = UIMessage("m", ({"type": "text", "text": "before"},))
     for name in ("plain", "openai", "anthropic", "opaque"):
-        assert protocol_named(name).continued(message, max_event_bytes=LIMIT) == b""
-    assert protocol_named("ui-message-raw").continued(message, max_event_bytes=LIMIT) != b""
+        assert protocol_named(name).continued(message, None, max_event_bytes=LIMIT) == b""
+    assert protocol_named("ui-message-raw").continued(message, None, max_event_bytes=LIMIT) != b""

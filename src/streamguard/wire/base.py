@@ -265,9 +265,10 @@ class WireProtocol(ABC):
         """Whether `continued` tells anything. False where a page keeps what it had, or knows of no messages."""
         return False
 
-    def continued(self, message: UIMessage, *, max_event_bytes: int) -> bytes:
-        """SSE bytes without ids that make a client which resumes hold `message`: for before the whole log of a stream
-        that continues it."""
+    def continued(self, message: UIMessage, cursor: str | None, *, max_event_bytes: int) -> bytes:
+        """SSE bytes that make a client which resumes hold `message`: for before the whole log of a stream that
+        continues it. The last block has `cursor` as its id, the others have none: a client that has all of them goes on
+        at the log's beginning, and one that has some gets them again."""
         return b""
 
     def persisted(self, message_id: str, *, stream_id: str, session_id: str) -> Sequence[bytes]:

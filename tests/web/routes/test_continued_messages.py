@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import httpx
 import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
+from starlette.types import Message
 
 from streamguard import Run, StreamGuard
 from streamguard.errors import MessageUnavailableError
@@ -18,11 +20,12 @@ from streamguard.wire.folding import fold
 from streamguard.wire.sse import EventParser, SseEvent
 
 from ..saved import guard_with
-from ..serving import calling
+from ..serving import USER, calling, request_scope
 
 pytestmark = pytest.mark.anyio
 
 Part = dict[str, Any]
+M = TypeVar("M", bound=MemoryMessageStore)
 QUESTION: Final[Part] = {"id": "q1", "role": "user", "parts": [{"type": "text", "text": "Where am I?"}]}
 CALL: Final[Part] = {"type": "tool-input-available", "toolCallId": "c1", "toolName": "where", "input": {"exact": True}}
 CHART: Final[Part] = {"type": "data-chart", "id": "d1", "data": 1}
@@ -58,7 +61,17 @@ def reply_id(body: Body) -> str | None:
     return str(last["id"]) if last["role"] == "assistant" else None
 
 
-def app_of(guard: StreamGuard, second: Sequence[str | Part] = SECOND, *, saves: bool = True) -> FastAPI:
+def make(messages: M) -> tuple[StreamGuard, M]:
+    return guard_with(messages), messages
+
+
+def app_of(
+    guard: StreamGuard,
+    second: Sequence[str | Part] = SECOND,
+    *,
+    first: Sequence[str | Part] = FIRST,
+    saves: bool = True,
+) -> FastAPI:
     app = FastAPI()
 
     @app.post("/api/chat")
@@ -66,7 +79,7 @@ def app_of(guard: StreamGuard, second: Sequence[str | Part] = SECOND, *, saves: 
     async def chat(body: Body, run: Run) -> AsyncIterator[str | Part]:
         if saves:
             await run.save(body.messages[-1])
-        for item in FIRST if reply_id(body) is None else second:
+        for item in first if reply_id(body) is None else second:
             yield item
 
     guard.install(app, "/api/chat")
@@ -114,11 +127,54 @@ async def test_a_resumed_continuation_is_the_whole_message() -> None:
     assert [part["type"] for part in kept["parts"]][:4] == ["step-start", "text", "data-chart", "tool-where"]
     assert kept["parts"][3]["output"] == "home"
     assert message_in(resumed) == kept
-    # The log follows as it is, and only its events have ids: a cursor leads on from where it did.
+    # The log follows as it is: a cursor leads on from where it did.
     assert resumed.content.endswith(posted.content)
-    assert {event.last_event_id for event in events(resumed)} - {""} == {
-        event.last_event_id for event in events(posted)
-    }
+    new = ids_in(resumed) - ids_in(posted)
+    (beginning,) = new - {""}
+    assert beginning.endswith(".0")
+
+
+async def test_a_client_that_lost_its_connection_after_the_earlier_parts_gets_the_log_alone() -> None:
+    """Such a client would get them twice, or, if they cannot be read any more, take the log's first events for them."""
+    guard, messages = make(AwayStore())
+    async with calling(app_of(guard), guard) as client:
+        posted = await answer_call(client, await ask(client))
+        resumed = await client.get("/api/chat/s/stream")
+        earlier = events(resumed)[: -len(events(posted))]
+        messages.away = True
+        again = await client.get("/api/chat/s/stream", headers={"Last-Event-ID": earlier[-1].last_event_id})
+    assert [bool(event.last_event_id) for event in earlier] == [False] * (len(earlier) - 1) + [True]
+    assert again.content == posted.content
+
+
+async def test_without_ids_there_is_none_at_all() -> None:
+    guard, _ = make(MemoryMessageStore())
+    async with calling(app_of(guard), guard) as client:
+        await answer_call(client, await ask(client))
+        resumed = await client.get("/api/chat/s/stream?ids=0")
+    assert ids_in(resumed) == {""}
+    assert len(message_in(resumed)["parts"]) > len(SECOND)
+
+
+async def test_a_long_message_is_sent_in_pieces_that_a_slow_client_can_take() -> None:
+    guard, _ = make(MemoryMessageStore())
+    app = app_of(guard, first=["word " * 60_000, *FIRST])
+    pieces: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        pieces.append(message.get("body", b""))
+
+    async def receive() -> Message:
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return] # the client stays
+
+    async with calling(app, guard) as client:
+        posted = await answer_call(client, await ask(client))
+        names = [(name.lower().encode(), value.encode()) for name, value in USER.items()]
+        await app({**request_scope("/api/chat/s/stream", "GET"), "headers": names}, receive, send)
+    sent = b"".join(pieces)
+    assert len(sent) > 300_000
+    assert sent.endswith(posted.content)
+    assert max(map(len, pieces)) <= 65_536
 
 
 async def test_one_that_ended_early_is_whole_too() -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from starlette.types import Message, Send
 
+from ...runtime.viewing.feed import CHUNK_BYTES
 from ..middleware.exchange import Exchange, ResponseState
 from .server_sends import RestOfSend, past_layer
 from .timed_viewer import ChunkSource
@@ -85,9 +86,10 @@ class ChunkSender:
         clock, create_future, at_once = self._loop.time, self._loop.create_future, self._at_once
         await self._send(start)
         send = self._inside
-        if before:
+        for begin in range(0, len(before), CHUNK_BYTES):
             viewer.sending_since = clock()
-            await send({"type": "http.response.body", "body": before, "more_body": True})
+            piece = before[begin : begin + CHUNK_BYTES]
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
             viewer.sending_since = None
         if at_once:
             self._direct = past_layer(send, self._exchange)

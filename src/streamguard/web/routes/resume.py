@@ -18,6 +18,7 @@ from ..guard_context import GuardContext
 from ..headers import stream_headers
 from ..response.plain_responses import fault_response, no_content
 from ..response.resumption import cursor_of, resume_response
+from ..response.view_options import ViewOptions
 from ..response_ids import ResponseIds
 from .paths import RouteTarget
 from .session_key import session_of, tell_who
@@ -71,14 +72,14 @@ class ResumeRoute:
         try:
             found = await context.runtime.sessions.resume(key, cursor)
             whole = cursor is None and request.method == "GET"
-            before = await self._before(found) if whole else b""
+            before = await self._before(request, found) if whole else b""
             await throttle.passed()  # again, since a store may answer many at once
         except BaseException:
             slot.release()
             raise
         return resume_response(context, request, ids, found, slot, has_cursor=cursor is not None, before=before)
 
-    async def _before(self, found: Resumed | Nothing) -> bytes:
+    async def _before(self, request: Request, found: Resumed | Nothing) -> bytes:
         """What a client gets before a log that continues a message; empty where it continues none."""
         if isinstance(found, Nothing):
             return b""
@@ -89,7 +90,9 @@ class ResumeRoute:
         message = await runtime.stored_replies.message_before(meta)
         if message is None:
             return b""
-        return protocol.continued(message, max_event_bytes=runtime.settings.max_event_bytes)
+        ids = ViewOptions.of(self._context, request, binding=meta.binding, ids=protocol.ids_by_default).ids
+        cursor = str(Cursor(meta.ref.stream_id, meta.epoch, 0)) if ids else None
+        return protocol.continued(message, cursor, max_event_bytes=runtime.settings.max_event_bytes)
 
     def _fault_in_stream(self, fault: Fault, cursor: Cursor | None, ids: ResponseIds) -> Response:
         """A fault for a native EventSource, which gives up for good on any other status than 200.

@@ -94,11 +94,15 @@ class UIMessageProtocol(DataLineProtocol):
     def tells_continued(self) -> bool:
         return not self._client.appends_replays
 
-    def continued(self, message: UIMessage, *, max_event_bytes: int) -> bytes:
+    def continued(self, message: UIMessage, cursor: str | None, *, max_event_bytes: int) -> bytes:
         if not self.tells_continued:
             return b""
         encoder = self.encoder(message_id=message.id, max_event_bytes=max_event_bytes)
-        return b"".join(self.frame(Event(0, _DATA, part), None) for part in continued_message(message, encoder))
+        parts = continued_message(message, encoder)
+        frames = [frame for part in parts if (frame := self.frame(Event(0, _DATA, part), None))]
+        if cursor is not None:
+            frames[-1] = b"id: " + cursor.encode() + b"\n" + frames[-1]
+        return b"".join(frames)
 
     def persisted(self, message_id: str, *, stream_id: str, session_id: str) -> Sequence[bytes]:
         return (persisted_part(message_id, stream_id=stream_id, session_id=session_id),)

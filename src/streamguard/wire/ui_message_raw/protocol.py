@@ -227,8 +227,8 @@ class UIMessageRawProtocol(ReadableProtocol):
     def tells_continued(self) -> bool:
         return True
 
-    def continued(self, message: UIMessage, *, max_event_bytes: int) -> bytes:
-        return UIMessageProtocol().continued(message, max_event_bytes=max_event_bytes)
+    def continued(self, message: UIMessage, cursor: str | None, *, max_event_bytes: int) -> bytes:
+        return UIMessageProtocol().continued(message, cursor, max_event_bytes=max_event_bytes)
 
     def persisted(self, message_id: str, *, stream_id: str, session_id: str) -> Sequence[bytes]:
         return (ids_only(_block(persisted_part(message_id, stream_id=stream_id, session_id=session_id))),)
