@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -16,6 +17,7 @@ from starlette.responses import StreamingResponse
 
 from streamguard import StreamCutError, StreamGuard
 from streamguard.testing import GuardedApp
+from tests.harness.waiting import wait_until_async
 from tests.web.serving import USER, Gate, make_guard
 
 pytestmark = pytest.mark.anyio
@@ -166,6 +168,45 @@ async def test_an_endpoint_that_is_stopped_did_not_get_to_its_end(kind: Callable
     assert cut is same
     assert isinstance(cut, StreamCutError)
     assert (cut.fault.code, cut.outcome) == ("stopped", "stopped")
+
+
+@kinds
+async def test_one_that_another_worker_has_taken_over_was_not_stopped_by_its_user(kind: Callable[..., Any]) -> None:
+    guard, db, gate = make_guard(), Database(), Gate()
+    app = application(guard, kind(guard, db, gate.wait, ["half "]))
+    async with GuardedApp(app, guard, prefix="/api/chat", headers=USER) as ann:
+        answer = await ann.post({}, path="/chat?id=c1")
+        await gate.reached.wait()
+        (stream,) = guard._running().streams.values()
+        stream.supersede()
+        answer.drop()
+        await wait_until_async(lambda: len(db.seen) == 2, description="the dependencies have seen it")
+    assert [one for one in db.done if one != "background"] == ROLLED_BACK
+    cut = db.seen[0]
+    assert isinstance(cut, StreamCutError)
+    assert (cut.fault.code, cut.outcome) == ("superseded", "interrupted")
+
+
+@kinds
+async def test_nor_did_one_whose_task_was_cancelled(kind: Callable[..., Any]) -> None:
+    """By whoever cancels all tasks, or by itself: nothing of ours."""
+
+    async def give_up() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    guard, db = make_guard(), Database()
+    async with GuardedApp(application(guard, kind(guard, db, give_up, ["half "])), guard, headers=USER) as ann:
+        answer = await ann.post({}, path="/chat?id=c1")
+        await answer.rest()
+        assert [fault.code for fault in answer.faults] == ["shutting_down"]
+        await ann.idle()
+    assert [one for one in db.done if one != "background"] == ROLLED_BACK
+    cut = db.seen[0]
+    assert isinstance(cut, StreamCutError)
+    assert (cut.fault.code, cut.outcome) == ("shutting_down", "interrupted")
 
 
 async def test_a_limit_is_told() -> None:

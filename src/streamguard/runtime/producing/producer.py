@@ -101,7 +101,10 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
     except asyncio.CancelledError as exc:
         cancelled = _uncancelled()
         if stream.early_end is None and cancelled:
-            return Ending(Outcome.INTERRUPTED, Fault.about(stream, FaultCode.SHUTTING_DOWN))
+            ending = Ending(Outcome.INTERRUPTED, Fault.about(stream, FaultCode.SHUTTING_DOWN))
+            stream.produced_by(None)  # this task has been cancelled already
+            stream.cancel(ending)
+            return ending
         if stream.early_end is None:  # not this task: something the endpoint waited for was cancelled
             return Ending(Outcome.FAILED, fault_of(exc, stream), exc)
     except BaseException as exc:  # whatever an endpoint raises ends its stream, and only that

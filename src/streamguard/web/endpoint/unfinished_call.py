@@ -26,7 +26,11 @@ async def close_dependencies(framework: Framework, scope: Scope, stream: LiveStr
     if error is None and cut is None:
         return
     if not isinstance(error, Exception):  # it was cancelled, or something that it waited for
-        fault = stream.fault or (None if cut is None else cut.fault) or Fault.about(stream, FaultCode.STOPPED)
-        cause, error = error, StreamCutError(fault, Outcome.FAILED if cut is None else cut.outcome)
+        outcome = Outcome.FAILED if cut is None else cut.outcome
+        fault = stream.fault or (None if cut is None else cut.fault) or stream.log.lost_to
+        if fault is None:
+            stopped = outcome is Outcome.STOPPED
+            fault = Fault.about(stream, FaultCode.STOPPED if stopped else FaultCode.INTERRUPTED)
+        cause, error = error, StreamCutError(fault, outcome)
         error.__cause__ = cause
     await framework.close_dependencies(scope, error)
