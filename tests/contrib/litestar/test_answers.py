@@ -131,6 +131,49 @@ async def test_a_returned_stream_is_closed_when_its_answer_is_stopped() -> None:
             await closed.wait()
 
 
+class Upstream:
+    """A provider's stream."""
+
+    closed = 0
+
+    def __aiter__(self) -> Upstream:
+        return self
+
+    async def __anext__(self) -> str:
+        return "word"
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+class SyncUpstream:
+    closed = 0
+
+    def __iter__(self) -> SyncUpstream:
+        return self
+
+    def __next__(self) -> str:
+        return "word"
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("make", [Upstream, SyncUpstream])
+async def test_a_stream_that_is_refused_is_closed(make: Any) -> None:
+    """Nobody has asked it for anything by then."""
+    streams, upstream = plugin(), make()
+
+    @post("/api/chat")
+    @streams.stream(session="data.id")
+    async def chat_handler(data: JSONBody[ChatBody]) -> Stream:
+        return Stream(upstream, media_type="text/csv")
+
+    async with visiting(streams, chat_handler) as chat:
+        assert (await chat.post(BODY)).status == 500
+    assert upstream.closed == 1
+
+
 async def test_a_stream_that_is_none_of_events_is_refused_with_the_fix() -> None:
     streams = plugin()
 
