@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
+from streamguard.durations import MAX_SECONDS
 from streamguard.errors import MessageUnavailableError
 from streamguard.messages import Appended
 from streamguard.messages.sql.engines import ids_of
@@ -40,6 +41,13 @@ async def test_a_lock_of_a_worker_that_stands_still_is_released(place: Place) ->
                     assert await insistently(store.append, key, asked("one")) is Appended.CREATED
         assert texts(await everything(store, key)) == ["one"]
     assert await insistently(frozen.append, key, asked("two")) is Appended.CREATED
+
+
+async def test_a_worker_may_stand_still_for_ever(place: Place) -> None:
+    """The servers know no such time."""
+    store = await place.store(timeout_seconds=MAX_SECONDS)
+    key = await opened(store)
+    assert await insistently(store.append, key, asked("one")) is Appended.CREATED
 
 
 async def test_a_session_that_is_opened_by_a_worker_that_stands_still_can_be_opened(place: Place) -> None:

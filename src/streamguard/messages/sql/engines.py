@@ -54,6 +54,9 @@ _CLOCKS["mariadb"] = _CLOCKS["mysql"]
 _RECYCLE_SECONDS: Final = 1800
 """Shorter than MySQL's `wait_timeout`, and than the time after which firewalls drop idle connections."""
 
+_MOST_IDLE_SECONDS: Final = 31_536_000
+"""The longest `idle_transaction_timeout` of MariaDB, which refuses others if `sql_mode` has STRICT_ALL_TABLES."""
+
 _BUSY_SHARE: Final = 0.8
 """The part of a call's time for which SQLite waits for a lock, so that it gives up before the call's deadline cuts the
 connection."""
@@ -103,7 +106,7 @@ def _connect_args(url: URL, dialect: str, timeout_seconds: float) -> dict[str, f
     if dialect in BYTES_FOR_IDS and "init_command" not in url.query:
         # MariaDB ends a transaction that stands still. MySQL has no such setting, and reads this as a comment.
         # `Sessions.lock` does the same on PostgreSQL.
-        idle = f"/*M!100301 idle_transaction_timeout = {math.ceil(timeout_seconds)}, */"
+        idle = f"/*M!100301 idle_transaction_timeout = {min(math.ceil(timeout_seconds), _MOST_IDLE_SECONDS)}, */"
         return {"init_command": f"SET {idle} @streamguard = 1"}
     return {}
 

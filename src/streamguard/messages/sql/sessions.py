@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,6 +12,9 @@ from .engines import ResponseIds, matching, stored_id
 from .tables import BYTES_FOR_IDS, MessageTables
 
 __all__ = ["LockedSession", "Sessions"]
+
+_MOST_MS: Final = 2**31 - 1
+"""The longest time that PostgreSQL takes, in milliseconds."""
 
 
 class _SQLiteConnection(Protocol):
@@ -54,7 +57,7 @@ class Sessions:
         self._ttl_seconds = ttl_seconds
         # A part of the statements that lock, so that it takes no round trip. It holds for this transaction only.
         self._idle_limit = func.set_config(
-            "idle_in_transaction_session_timeout", str(max(1, round(idle_seconds * 1000))), True
+            "idle_in_transaction_session_timeout", str(min(max(1, round(idle_seconds * 1000)), _MOST_MS)), True
         )
 
     async def lock(self, connection: AsyncConnection, ids: ResponseIds) -> LockedSession:
