@@ -159,11 +159,12 @@ class StreamStart:
             stream.cancel(Ending(Outcome.FAILED, error.fault))
             await self._wait_for_end()
             self._admitted.slots.viewer.release()
-            await self._close_dependencies()
         else:
             await runtime.reject(stream, error)
             self._admitted.slots.release()
         await runtime.idempotent_opening.give_back(self._admitted.key, stream)
+        if launched:
+            await self._close_dependencies()
         return fault_response(error.fault, ids.headers(), work_started=launched)
 
     # -- no stream ----------------------------------------------------------------------------------------------------
