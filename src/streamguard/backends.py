@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields
-from threading import Lock
 from typing import Final
 from weakref import WeakSet
 
 from .errors import ConfigurationError
+from .locks import step_lock
 from .overrides import check_overrides
 from .quota import MemoryQuotaStore, OffersQuotaStore, QuotaStore, RedisQuotaStore
 from .settings import Settings
@@ -107,7 +107,7 @@ class _Users:
     """The running guards, in every event loop and thread of this process."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = step_lock()
         self._running: WeakSet[Backends] = WeakSet()
 
     def add(self, backends: Backends) -> None:

@@ -7,12 +7,12 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
-from threading import Lock
 from types import TracebackType
 from typing import Final
 
 from .backends import Backends
 from .errors import NotStartedError
+from .locks import step_lock
 from .loops import Home
 from .observations import Observation, Observer, Signal
 from .quota import QuotaService
@@ -62,7 +62,7 @@ class Lifetime:
         self._runtime: Runtime | None = None
         self._home: Home | None = None
         """The event loop and the process of that runtime, or of the one that is being made."""
-        self._starting = Lock()
+        self._starting = step_lock()
         """Held by the thread that looks whether the guard has a home, and gives it one."""
         self._signals: ShutdownSignals | None = None
         self._server: ServerWatch | None = None

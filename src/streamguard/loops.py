@@ -10,8 +10,9 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from threading import RLock
 from typing import Final, Generic, TypeVar
+
+from .locks import step_lock
 
 __all__ = ["Home", "PerLoop", "StartTask", "keep_inherited"]
 
@@ -30,15 +31,13 @@ _generation = 0
 time."""
 
 
-_changes = RLock()
-"""Held while anything is made or dropped for an event loop, of whatever kind: that is rare and short. The same thread
-may take it again, because what is collected meanwhile may be kept per loop, too."""
+_changes: Final = step_lock()
+"""Held while anything is made or dropped for an event loop, of whatever kind: that is rare and short."""
 
 
 def _forked() -> None:
-    global _generation, _changes  # noqa: PLW0603 -- the process's own
+    global _generation  # noqa: PLW0603 -- the process's own
     _generation += 1
-    _changes = RLock()  # a thread of the parent may have held it, which does not exist here
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from threading import Lock
 from typing import Final
 
 from ..durations import check_duration
 from ..errors import ConfigurationError, MessageNotFoundError, MessageUnavailableError
+from ..locks import step_lock
 from ..offloading import offloaded
 from ..values import SessionKey
 from ..wire.large_json import LARGE
@@ -144,7 +144,7 @@ class MemoryMessageStore(MessageStore):
         self._ttl_seconds = math.inf if ttl_seconds is None else ttl_seconds
         self._max_bytes = max_bytes
         self._clock = clock
-        self._lock = Lock()
+        self._lock = step_lock()
         """Held by each step."""
         self._bytes = 0
         self._sessions: dict[SessionKey, _Session] = {}

@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from threading import Lock
 from typing import Final
 
 from ..errors import QuotaUnavailableError
+from ..locks import step_lock
 from ..values import StreamRef
 from .ledger import Ledger, Name, Schedule
 from .limits import Quota, check_amounts, check_limit, check_owner, check_quotas, check_ref
@@ -77,7 +77,7 @@ class MemoryQuotaStore(QuotaStore, MeasuredQuota):
             late_seconds=late_seconds,
         )
         self.hold_seconds = hold_seconds
-        self._lock = Lock()
+        self._lock = step_lock()
         """Held by each step from its first line to its last."""
         self._max_reservations = max_reservations
         self._clock = clock

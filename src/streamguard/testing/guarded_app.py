@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from threading import Lock
 from types import TracebackType
 from typing import Final, Self
 
@@ -13,6 +12,7 @@ from starlette.types import ASGIApp
 
 from ..errors import ConfigurationError
 from ..guard import StreamGuard
+from ..locks import step_lock
 from ..loops import Home
 from ..observations import Observation, Signal
 from ..stores.store import StreamStore
@@ -63,7 +63,7 @@ class GuardedApp(Visitor):
         self._instruments = ExitStack()
         self._home: Home | None = None
         """Where it is entered."""
-        self._entering = Lock()
+        self._entering = step_lock()
         """Held by the thread that looks whether it is entered, and enters it."""
         self._store: FaultyStore | None = None
         self._lifespan = Lifespan(app)

@@ -10,9 +10,9 @@ import math
 from bisect import insort
 from collections.abc import Callable, Iterator
 from itertools import count
-from threading import RLock
 from typing import Final
 
+from ...locks import step_lock
 from ...values import SessionKey, StreamRef
 from ..appends import LateDecision
 from ..records import StreamMeta
@@ -32,7 +32,7 @@ class MemoryTables:
     """The records of a `MemoryStore` and the indexes over them."""
 
     def __init__(self, *, max_bytes: int, clock: Callable[[], float], wall_us: Callable[[], int]) -> None:
-        self.lock: Final = RLock()
+        self.lock: Final = step_lock()
         """Held by each step from its first line to its last: event loops of several threads may share the store. One
         step may be made of others, so the same thread takes it again."""
         self._max_bytes = max_bytes

@@ -15,12 +15,12 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import groupby, islice
-from threading import RLock
 from typing import Final, TypeVar
 
 from ...contained import Contained
 from ...deadlines import Deadline
 from ...errors import StoreForbiddenError, StoreUnavailableError
+from ...locks import step_lock
 from ...loops import PerLoop
 from .address import Address, ClusterAddress
 from .clock import ServerClock
@@ -132,7 +132,7 @@ class Cluster:
         """Changes whenever a slot may have changed its server."""
         self.scripts: Final = scripts
         self.command_seconds: Final = command_seconds
-        self._changing = RLock()
+        self._changing = step_lock()
         """Held while a server is found or made, or gets or loses slots: each event loop may do so, in its thread."""
         self._servers: dict[Place, ClusterServer] = {}
         self._masters: list[ClusterServer | None] = []

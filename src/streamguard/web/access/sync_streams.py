@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Final
 
 from ...errors import FaultError
 from ...faults import Fault, FaultCode
+from ...locks import step_lock
 
 __all__ = ["SyncSlot", "SyncStreams"]
 
@@ -36,7 +36,7 @@ class SyncStreams:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._lock = threading.RLock()  # a slot that is collected in the midst of `take` gives itself back
+        self._lock = step_lock()  # a slot that is collected in the midst of `take` gives itself back
         self.running: int = 0
 
     def take(self) -> SyncSlot:
