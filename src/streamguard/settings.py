@@ -104,7 +104,7 @@ class Settings(BaseModel):
     finished_ttl_seconds: Seconds = 3600.0
     """How long a finished stream's log is kept."""
     live_ttl_seconds: Seconds = 3600.0
-    """TTL of a live stream's keys; appends (once a minute) and heartbeats refresh it."""
+    """TTL of a live stream's keys. Appends and heartbeats refresh it once a minute; a short one more often."""
     replay_after_finish_seconds: SecondsOrNone = 30.0
     """How long after its end a stream is replayed in full to a client that sends no cursor."""
     unknown_binding_seconds: Seconds = 86_400.0

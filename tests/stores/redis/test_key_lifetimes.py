@@ -179,3 +179,38 @@ async def test_another_ttl_is_given_at_once(make: Make, redis_url: str, client: 
     ref = await shortened(store, client)
     assert (await beat(store, ref, ttl=LONGER)).status is Status.OK
     assert all(client.pttl(key) > TTL * 1000 for key in all_keys(ref))
+
+
+async def test_appends_give_the_ttl_that_a_heartbeat_gave(make: Make, redis_url: str, client: redis.Redis) -> None:
+    """Not the one of the registration: the record would live for a shorter time than its heartbeats ask for."""
+    store = await make(redis_url)
+    ref = await shortened(store, client)
+    await beat(store, ref, ttl=LONGER)
+    assert (await put(store, ref, 2, b"b", refresh=True)).status is Status.OK
+    assert all(client.pttl(key) > MOST * 1000 for key in all_keys(ref))
+
+
+async def test_an_end_soon_after_a_heartbeat_with_another_ttl_keeps_no_key_too_long(
+    make: Make, redis_url: str, client: redis.Redis
+) -> None:
+    store = await make(redis_url)
+    ref = await shortened(store, client)
+    await beat(store, ref, ttl=LONGER)
+    await end(store, ref, 1, retention=TTL)
+    assert all(client.pttl(key) <= MOST * 1000 for key in all_keys(ref)[:2])
+
+
+async def test_a_ttl_that_a_heartbeat_changed_is_renewed_once_a_minute_too(
+    make: Make, redis_url: str, client: redis.Redis
+) -> None:
+    store = await make(redis_url)
+    minute = None
+    while minute != this_minute(client):
+        minute = this_minute(client)
+        ref = await begin(store, ttl=TTL)
+        await put(store, ref, 1, b"a")
+        await beat(store, ref, ttl=LONGER)
+        for key in all_keys(ref):
+            client.pexpire(key, SHORTER * 1000)
+        await beat(store, ref, ttl=LONGER)
+    assert all(client.pttl(key) <= SHORTER * 1000 for key in all_keys(ref))

@@ -49,6 +49,9 @@ class StreamWrites(ABC):
     ) -> list[AppendReply]:
         """Renew leases (and owners' slots) of (stream, epoch) claims, and the TTLs of their keys, in one round trip.
 
+        A store may leave a TTL as it is for a minute after it was renewed, or for an eighth of it, if that is less. One
+        that differs from the stream's so far is given at once, and by appends that are to `refresh` from then on.
+
         What a stream `consumed` so far replaces what its record says of it, until its seal does: should its writer die,
         that is what is known.
 

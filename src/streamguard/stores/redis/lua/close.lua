@@ -8,8 +8,7 @@
 --       those may be added, on this server's clock; or ''), lease_entry (its name in the lease index), events… (kind and
 --       payload of each: those of the writer, those that end the stream, the terminal record last)
 -- Reply: {status, last_seq, stop}, and at_ms where the writer's events came too late; last_seq alone for OK without a
--- stop. With events of the writer, what is
--- neither OK nor DUPLICATE has changed nothing.
+-- stop. With events of the writer, what is neither OK nor DUPLICATE has changed nothing.
 -- The last two keys are on other slots: one server takes them too, in a cluster a step of their own follows.
 -- A log that takes no more of ours (it is of another type, or somebody else wrote to it) is lost: it is removed, and the
 -- terminal record alone is there in its place.
@@ -120,7 +119,8 @@ if redis.pcall('HGET', session_key, 'active') == stream_id then redis.call('HDEL
 if lease_shard_key then remove_member(lease_shard_key, lease_entry) end
 if owner_key then remove_member(owner_key, stream_id) end
 -- A registration, at the time of its epoch, gave all four keys so long to live that an end soon after finds enough left,
--- and no more than a fiftieth too much. (A log that this script made has no TTL yet.)
+-- and no more than a fiftieth too much; heartbeats since gave what the record says. (A log that this script made has no TTL
+-- yet.)
 local left, kept = 0, tonumber(retention_ms)
 if before > 0 and not damaged and not last_writer then left = epoch / 1000 + (tonumber(ttl_ms) or 0) - at end
 if left < kept or left > kept * 1.02 then
