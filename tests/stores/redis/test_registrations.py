@@ -192,3 +192,19 @@ async def test_a_session_that_lost_its_ordinal_is_damaged_though_a_stream_was_lo
     assert (await store.declare_lost(losing(new_stream(ref.key), terminal=tombstone()))).status is Status.OK
     assert registered(await try_register(store, new_stream(ref.key))).ordinal == 2
     assert [one.record for one in told] == [RecordKind.SESSION]
+
+
+async def test_no_ordinal_is_given_twice_where_a_session_was_evicted(store: RedisStore, client: redis.Redis) -> None:
+    """Its list of streams is there still, and says what the last one was."""
+    ref = await begin(store)
+    await end(store, ref)
+    client.delete(KEYS.session(ref.key).session)
+    assert registered(await try_register(store, new_stream(ref.key))).ordinal == 2
+
+
+async def test_nor_though_a_stream_was_lost_since(store: RedisStore, client: redis.Redis) -> None:
+    ref = await begin(store)
+    await end(store, ref)
+    client.delete(KEYS.session(ref.key).session)
+    assert (await store.declare_lost(losing(new_stream(ref.key), terminal=tombstone()))).status is Status.OK
+    assert registered(await try_register(store, new_stream(ref.key))).ordinal == 2

@@ -72,7 +72,7 @@ began_us = began_us or '0'
 -- not this one's to move.
 local session = fields(session_key, 'last', 'created', 'active', 'v', 'ordinal')
 local session_last, created, active, session_version, ordinal = unpack(session or {})
-local unknown = session and not (session_version or ordinal)
+local unknown = session and not (session_version or ordinal) and redis.call('EXISTS', streams_key) == 0
 if not session or (session_version and not tonumber(session_version)) then
   redis.call('UNLINK', session_key)
   session_last, created, active, session_version = nil, nil, nil, nil

@@ -102,7 +102,8 @@ if oldest.err then
 end
 if unlisted then reset[#reset + 1] = 'streams' end
 local ordinal = (tonumber(last_ordinal) or 0) + 1
-if not found or (session_version and not (tonumber(session_version) and tonumber(last_ordinal))) then
+if not found or (session_version and not (tonumber(session_version) and tonumber(last_ordinal)))
+  or (oldest[1] and not session_version) then -- its streams are known, but not what the hash says of them
   redis.call('UNLINK', session_key)
   reset[#reset + 1] = 'session'
   redis.call('HSET', session_key, 'unlisted', 1) -- `previous_stream` looks through the streams that are not on its list
@@ -146,7 +147,7 @@ else
   redis.call('HSET', session_key, 'active', stream_id, 'v', '@FORMAT_VERSION@', 'ordinal', nth, 'last', stream_id,
     'created', began_us, 'm:' .. message_id, listed, 'i:' .. stream_id, message_id)
 end
--- The fields append reads come first: Redis searches a small hash from its beginning.
+-- The fields append reads come first: where the identity is short, Redis searches the hash from its beginning.
 redis.call('HSET', meta_key, @epoch@, epoch, @state@, 'o', @last_seq@, '0', @ttl_ms@, ttl_ms, @lease_until@, lease_until,
   @version@, '@FORMAT_VERSION@', @ordinal@, nth, @began_us@, began_us, @message_id@, message_id,
   @protocol@, protocol, @identity@, identity, unpack(ARGV, further_from))
