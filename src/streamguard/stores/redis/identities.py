@@ -6,7 +6,7 @@ Of its parts, no script reads any.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ...compact_json import compact_json
 from ...decoding import read_json, read_text
@@ -15,6 +15,8 @@ from ..records import NewStream
 from .record_fields import RECORD_FIELDS
 
 __all__ = ["Identity", "read_identity", "stored_identity", "variable_fields"]
+
+_TEXTS: Final = ("owner", "session", "binding", "fingerprint", "request_id", "trace")
 
 
 class Identity(NamedTuple):
@@ -52,9 +54,10 @@ def read_identity(field: object) -> Identity:
     parts = read_json(read_text(field))
     if type(parts) is not dict:
         raise TypeError("an identity is an object")
-    abandon_ms = parts.pop("abandon_ms", None)
-    if type(abandon_ms) not in (int, type(None)) or not all(type(part) is str for part in parts.values()):
-        raise TypeError("an identity is of texts")
+    abandon_ms = parts.get("abandon_ms")
+    texts = [parts[name] for name in _TEXTS if name in parts]  # a later version may know of more
+    if type(abandon_ms) not in (int, type(None)) or not all(type(text) is str for text in texts):
+        raise TypeError("an identity has parts of other types")
     return Identity(
         SessionKey(parts["owner"], parts["session"]),
         parts["binding"],
