@@ -62,6 +62,8 @@ class _Channel:
         self.answered = asyncio.Event()
         """Set once the server confirmed it on the present connection, or `error` says why not."""
         self.error: StoreError | None = None
+        self.asked_again = False
+        """It was refused, and messages on it were missed by the time it is confirmed."""
 
 
 class Subscriptions:
@@ -116,7 +118,7 @@ class Subscriptions:
             for channel in refused.values():
                 channel.error = None
                 channel.answered.clear()
-            self._times_connected += 1  # as after a new connection, messages may have been missed
+                channel.asked_again = True
             with mapped_errors("subscribe"):
                 await self._subscribe(list(refused))
         return bool(refused)
@@ -301,6 +303,8 @@ class Subscriptions:
         if channel is not None:
             channel.error = None
             channel.answered.set()
+            self._times_connected += channel.asked_again  # as after a new connection
+            channel.asked_again = False
         self._tell_doubt_if_confirmed()
 
     def _refuse(self, error: CommandError, shards: ShardEvents) -> None:
