@@ -110,7 +110,8 @@ class MemoryWorld:
     async def lag(self, ref: StreamRef) -> None:
         """Keep the present state for a failover."""
         del ref
-        self._kept = copy.deepcopy(self._store)
+        lock = self._store._tables.lock
+        self._kept = copy.deepcopy(self._store, {id(lock): lock})  # a lock cannot be copied
 
     async def fail_over(self, ref: StreamRef) -> None:
         """Bring the kept state back, if there is one."""
