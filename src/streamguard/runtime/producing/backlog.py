@@ -211,8 +211,7 @@ class Backlog(ReusedAppend):
         """Wake the task in `wait_until_shown`, if any."""
         if self.feed.visible > 0:
             self._tell_shown()
-        if self._waiting:
-            self._shown.wake()
+        self._shown.wake()
 
     def _tell_shown(self) -> None:
         if not self._shown_told:
@@ -244,8 +243,7 @@ class Backlog(ReusedAppend):
         self.state, self.undisturbed = _CLOSED, False
         self._stop_first_commit()
         self._free_bytes = 0  # what is still emitted takes the long way
-        if self._waiting:
-            self._sent.wake()
+        self._sent.wake()
         interruption, self._until_closed = self._until_closed, None
         if interruption is not None:
             interruption.happen()
