@@ -50,6 +50,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .faults import Fault
+from .unavailable import Unavailable, UnavailableReason
 from .values import Outcome, Persisted, short_hash
 
 __all__ = [
@@ -225,8 +226,15 @@ class StoreError(StreamGuardError):
         self.operation = operation
 
 
-class StoreUnavailableError(StoreError):
-    """The store did not answer in time, or refused the operation. The operation may or may not have happened."""
+class StoreUnavailableError(StoreError, Unavailable):
+    """The store did not answer in time, or refused the operation. The operation may or may not have happened.
+
+    `reason` says why; logs and Sentry have it as `error_reason`.
+    """
+
+    def __init__(self, message: str, *, operation: str, reason: UnavailableReason = UnavailableReason.OTHER) -> None:
+        super().__init__(message, operation=operation)
+        self.reason = reason
 
 
 class StoreForbiddenError(StoreUnavailableError):
@@ -234,7 +242,7 @@ class StoreForbiddenError(StoreUnavailableError):
     commands, `keys`, or `channels`."""
 
     def __init__(self, message: str, *, operation: str, lacks: Sequence[str]) -> None:
-        super().__init__(message, operation=operation)
+        super().__init__(message, operation=operation, reason=UnavailableReason.FORBIDDEN)
         self.lacks: tuple[str, ...] = tuple(lacks)
 
 
@@ -244,10 +252,6 @@ class NoMasterError(StoreUnavailableError):
     `reason` is `no_sentinel` (none answers, or what answers is none), `sentinel_login` (they want other credentials),
     `unknown_service` (none knows the service), or `no_master` (the server they name is no master, or not yet).
     """
-
-    def __init__(self, message: str, *, operation: str, reason: str) -> None:
-        super().__init__(message, operation=operation)
-        self.reason: str = reason
 
 
 class StoreCorruptError(StoreError):
@@ -308,16 +312,24 @@ class MessageFormatError(MessageFailedError):
     on."""
 
 
-class MessageUnavailableError(MessageStoreError):
-    """The database cannot be reached or refused (read-only, out of space, deadlock); asking again may help."""
+class MessageUnavailableError(MessageStoreError, Unavailable):
+    """The database cannot be reached or refused (read-only, out of space, deadlock); asking again may help.
+
+    `reason` says why, as that of `StoreUnavailableError`.
+    """
 
     retryable = True
 
+    def __init__(self, message: str, *, operation: str, reason: UnavailableReason = UnavailableReason.OTHER) -> None:
+        super().__init__(message, operation=operation)
+        self.reason = reason
 
-class MessageTimeoutError(MessageStoreError):
+
+class MessageTimeoutError(MessageStoreError, Unavailable):
     """No answer in time. The step may or may not have happened; it is safe to ask again."""
 
     retryable = True
+    reason = UnavailableReason.TIMEOUT
 
 
 class QuotaError(StreamGuardError):
@@ -356,13 +368,21 @@ class QuotaCorruptError(QuotaInvalidError):
     """The stored record of this owner is damaged. Other owners are not affected."""
 
 
-class QuotaUnavailableError(QuotaError):
-    """The service cannot be reached or refused; asking again may help."""
+class QuotaUnavailableError(QuotaError, Unavailable):
+    """The service cannot be reached or refused; asking again may help.
+
+    `reason` says why, as that of `StoreUnavailableError`.
+    """
 
     retryable = True
 
+    def __init__(self, message: str, *, operation: str, reason: UnavailableReason = UnavailableReason.OTHER) -> None:
+        super().__init__(message, operation=operation)
+        self.reason = reason
 
-class QuotaTimeoutError(QuotaError):
+
+class QuotaTimeoutError(QuotaError, Unavailable):
     """No answer in time. The step may or may not have happened; it is safe to ask again."""
 
     retryable = True
+    reason = UnavailableReason.TIMEOUT

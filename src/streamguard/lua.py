@@ -10,8 +10,7 @@ from __future__ import annotations
 import operator
 import re
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from importlib import resources
@@ -31,8 +30,7 @@ from typing import (
     get_type_hints,
 )
 
-from .decoding import decoding
-from .errors import ConfigurationError, MessageStoreError, QuotaError, StoreCorruptError, StoreError
+from .errors import ConfigurationError
 
 __all__ = [
     "Call",
@@ -41,7 +39,6 @@ __all__ = [
     "Key",
     "Rest",
     "ScriptClient",
-    "ScriptErrors",
     "Word",
     "check_script_client",
     "read_reply",
@@ -367,29 +364,3 @@ def check_script_client(store: str, client: object, namespace: object) -> None:
         )
     if not isinstance(namespace, str) or _NAMESPACE.fullmatch(namespace) is None:
         raise ConfigurationError(f"namespace of {store} is 1 to 32 letters, digits, '_' and '-', not {namespace!r:.80}")
-
-
-@dataclass(frozen=True, slots=True)
-class ScriptErrors:
-    """What a store raises when one of its scripts fails."""
-
-    invalid: type[MessageStoreError | QuotaError]
-    timeout: type[MessageStoreError | QuotaError]
-    unavailable: type[MessageStoreError | QuotaError]
-
-    @contextmanager
-    def calling(self, operation: str) -> Iterator[None]:
-        """Around a call of the client."""
-        try:
-            yield
-        except StoreCorruptError as exc:
-            raise self.invalid(str(exc), operation=operation) from exc
-        except StoreError as exc:
-            error = self.timeout if isinstance(exc.__cause__, TimeoutError) else self.unavailable
-            raise error(str(exc), operation=operation) from exc
-
-    @contextmanager
-    def reading(self, operation: str) -> Iterator[None]:
-        """Around the reading of a reply."""
-        with decoding(lambda: self.invalid(f"{operation}: what Redis holds there is damaged", operation=operation)):
-            yield

@@ -36,7 +36,7 @@ class Signal(StrEnum):
     `STREAM_ENDED`. Fields: `status` of the response, null if a handler of the host's chooses it; binding, protocol,
     framework, seconds."""
     STREAM_DEGRADED = "streamguard.stream_degraded"
-    """A stream lost its log. Fields: reason, binding."""
+    """A stream lost its log. Fields: reason, binding. Carries the store's error, if one is the cause."""
     STREAM_SUPERSEDED = "streamguard.stream_superseded"
     """Another worker owns a stream that was written here: it is fenced. Carries the fault. Fields: binding, protocol,
     framework, seq, epoch, begun."""
@@ -91,7 +91,8 @@ class Signal(StrEnum):
     """A reservation that nobody renewed or settled was ended. It no longer holds usage back."""
     BREAKER_OPENED = "streamguard.breaker_opened"
     """A store is not asked until it answers again. Fields: `breaker` is `messages` for a message store's breaker, and
-    absent for the stream store's."""
+    absent for the stream store's. The stream store's carries the error
+    of its last call."""
     BREAKER_CLOSED = "streamguard.breaker_closed"
     """The store answers again. Fields: `breaker`, as for `BREAKER_OPENED`."""
     STORE_WARNING = "streamguard.store_warning"

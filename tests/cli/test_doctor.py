@@ -224,6 +224,9 @@ async def test_wrong_credentials_are_told_apart_from_silence(own_redis: Callable
     assert done.code == 3
     assert "the user name or the password is wrong" in done.out
     assert "hunter2" not in done.out + done.err
+    assert values(ran("doctor", f"redis://ann:hunter2@127.0.0.1:{server.port}", "--json"), "connection") == {
+        "reason": "wrong_password"
+    }
     administer(server, "ACL", "SETUSER", "default", "off")
     done = ran("doctor", server.url)
     assert done.code == 3

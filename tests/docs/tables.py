@@ -21,6 +21,7 @@ from streamguard.faults import REGISTRY
 from streamguard.log_lines import LogEvent
 from streamguard.observations import MEASUREMENTS, Signal
 from streamguard.settings import Settings
+from streamguard.stores.redis.refusals import EXPLAINED, codes_of
 from streamguard.telemetry.audit import Actor, AuditAction, AuditRecord
 from streamguard.telemetry.audit.trail import signals_of
 from streamguard.telemetry.logging import level_of
@@ -36,7 +37,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 OWN_TEXTS: Final = frozenset({"warning"})
 IDS_IN_SENTRY: Final = frozenset(
-    {"stream_id", "message_id", "request_id", "owner_hash", "fault_id", "error", "cause", "status"}
+    {"stream_id", "message_id", "request_id", "owner_hash", "fault_id", "error", "error_reason", "cause", "status"}
 )
 """Of the context `streamguard` in Sentry, beside the fields that are allowed."""
 
@@ -127,6 +128,15 @@ def _level_in(note: str) -> str:
     if "their level" in note:
         return "of those"
     return note.partition("level `")[2].partition("`")[0] or "error"
+
+
+def refusal_table() -> str:
+    """Why Redis cannot be used, what Redis itself says, and what to do about it."""
+    rows = [
+        (f"`{reason}`", ", ".join(f"`{code}`" for code in codes_of(reason)), one.meaning, one.advice)
+        for reason, one in EXPLAINED.items()
+    ]
+    return _rows(("reason", "Redis says", "meaning", "what to do"), rows)
 
 
 def tags_table() -> str:
@@ -251,6 +261,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
         "docs/reference/events.md": event_table,
         "docs/reference/faults.md": fault_table,
         "docs/reference/metrics.md": metrics_table,
+        "docs/reference/redis.md": refusal_table,
         "docs/reference/settings.md": settings_table,
         "docs/reference/spans.md": span_table,
         "docs/reference/tags.md": tags_table,

@@ -37,7 +37,7 @@ class Owner:
     def shown(self) -> None:
         self.told.append("shown")
 
-    def degrade(self, reason: str) -> None:
+    def degrade(self, reason: str, error: Exception | None = None) -> None:
         self.told.append(reason)
 
 

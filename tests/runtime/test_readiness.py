@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -151,11 +152,14 @@ class Probes:
         self.guard.install(self.app, "/api/chat")
 
     async def ask(self, name: str) -> tuple[int, str, list[str]]:
+        status, body = await self.document(name)
+        return status, body["status"], body["reasons"]
+
+    async def document(self, name: str) -> tuple[int, dict[str, Any]]:
         transport = httpx.ASGITransport(app=self.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://chat.example") as client:
             answer = await client.get(f"/api/chat/health/{name}")
-        body = json.loads(answer.content)
-        return answer.status_code, body["status"], body["reasons"]
+        return answer.status_code, json.loads(answer.content)
 
     async def until(self, name: str, wanted: tuple[int, str, list[str]]) -> None:
         async def seen() -> bool:
@@ -188,6 +192,18 @@ async def test_readiness_follows_redis(own_redis: Callable[..., RedisServer], ho
                 server.resume()
             await probes.until("ready", READY)
             assert await probes.ask("streaming") == (200, "degraded", ["store_unreachable"]), "it does not flap"
+
+
+async def test_readiness_says_why_redis_cannot_be_used(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis(config={"maxmemory": "1", "maxmemory-policy": "noeviction"})
+    probes = Probes(server.url, health_settle_seconds=0)
+    async with probes.guard:
+        status, body = await probes.document("ready")
+        assert (status, body["reasons"], body["store_reason"]) == (503, ["store_unreachable"], "out_of_memory")
+        assert (await probes.document("streaming"))[1]["store_reason"] == "out_of_memory"
+        server.client().config_set("maxmemory", "0")
+        await probes.until("ready", READY)
+        assert "store_reason" not in (await probes.document("ready"))[1]
 
 
 async def test_readiness_follows_an_account(own_redis: Callable[..., RedisServer]) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Iterator
+from typing import cast
 from urllib.parse import unquote
 
 import pytest
@@ -10,10 +11,11 @@ import structlog
 from structlog.testing import LogCapture
 
 from streamguard import ConfigurationError, Fault, FaultCode, Observation, Severity, Signal, StoreUnavailableError
-from streamguard.errors import MessageUnavailableError
+from streamguard.errors import MessageTimeoutError, MessageUnavailableError
 from streamguard.telemetry import StructlogObserver
 from streamguard.telemetry.observers import checked_observers
 from streamguard.telemetry.safety import short_hash
+from streamguard.unavailable import UnavailableReason
 from streamguard.values import SessionKey, StreamRef
 
 REF = StreamRef(SessionKey("ann@example.org", "s"), "a" * 24)
@@ -77,6 +79,20 @@ def test_a_fault_is_logged_without_anybodys_words(entries: list[dict[str, object
     assert "test_logging.py" in str(entry["error_at"])
 
 
+def test_a_line_says_why_a_store_could_not_be_used(entries: list[dict[str, object]]) -> None:
+    """In a word of a closed list, also where only a cause of the error knows it; and nothing of what a host gives."""
+    error = MessageUnavailableError("append: it is full", operation="append", reason=UnavailableReason.OUT_OF_MEMORY)
+    wrapped = RuntimeError("the prompt was: secret")
+    wrapped.__cause__ = error
+    hosts = StoreUnavailableError("away", operation="append", reason=cast("UnavailableReason", "secret"))
+    timeout = MessageTimeoutError("append: no answer", operation="append")
+    for one in (error, wrapped, hosts, timeout, RuntimeError("secret")):
+        StructlogObserver()(Observation(Signal.SAVE_FAILED, error=one))
+    told = [entry.get("error_reason") for entry in entries]
+    assert told == ["out_of_memory", "out_of_memory", "other", "timeout", None]
+    assert "secret" not in str(entries)
+
+
 def test_what_we_wrote_ourselves_may_be_read(entries: list[dict[str, object]]) -> None:
     observer = StructlogObserver()
     with pytest.raises(ConfigurationError) as raised:
@@ -86,6 +102,7 @@ def test_what_we_wrote_ourselves_may_be_read(entries: list[dict[str, object]]) -
     assert entries[0]["error_text"] == str(raised.value)
     assert entries[1]["operation"] == "append"
     assert entries[1]["error"] == "streamguard.errors.StoreUnavailableError"
+    assert entries[1]["error_reason"] == "other"
     assert "password" not in str(entries[1])
     observer(Observation(Signal.SAVE_FAILED, error=MessageUnavailableError("what she said", operation="append")))
     assert entries[2]["operation"] == "append"

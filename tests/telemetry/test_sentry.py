@@ -59,6 +59,7 @@ def test_a_fault_is_captured_with_tags_and_without_content(receiver: Receiver) -
         "outcome": "failed",
         "protocol": "unknown",
         "framework": "unknown",
+        "error_reason": "unknown",
         "signal": "streamguard.fault",
     }
     assert event["fingerprint"] == ["streamguard", "provider", "provider_error", "RuntimeError"]

@@ -16,6 +16,7 @@ from streamguard.runtime.observers import Observers
 from streamguard.telemetry import SentryObserver
 from streamguard.telemetry.safety import class_name, short_hash
 from streamguard.telemetry.sentry.errors import NOT_CAPTURED, REASONS_NOT_CAPTURED
+from streamguard.unavailable import UnavailableReason
 from streamguard.values import Outcome
 from tests.harness.sentry import sentry_off
 
@@ -25,7 +26,7 @@ from .receiver import Receiver, receiving, sent_to
 
 pytestmark = pytest.mark.anyio
 
-TAGS: Final = {"phase", "code", "outcome", "protocol", "framework", "signal"}
+TAGS: Final = {"phase", "code", "outcome", "protocol", "framework", "error_reason", "signal"}
 
 
 @pytest.fixture
@@ -75,6 +76,7 @@ def check(event: dict[str, Any], observation: Observation) -> None:
     else:
         assert tags["framework"] == ("none" if fault.code is FaultCode.SUPERSEDED else "starlette")
     assert tags["outcome"] in {"refused", "unknown", *Outcome}
+    assert tags["error_reason"] in {"unknown", *UnavailableReason}
     of_error = "none" if error is None else class_name(error)
     assert event["fingerprint"] == ["streamguard", fault.phase, fault.code, of_error]
     assert (context["status"], context["retryable"]) == (fault.status, fault.retryable)

@@ -15,6 +15,7 @@ from ..stores.partial import complete, lacking_roles
 from ..stores.redis.server_facts import Clock, RedisInspector, ServerFacts
 from ..stores.roles.inspection import Inspection
 from ..stores.roles.stream_log import StreamLog
+from ..unavailable import reason_of
 from .exits import failure_of
 from .output import duration, size
 from .trial import TrialError, live_and_die
@@ -33,6 +34,7 @@ __all__ = [
     "check_start",
     "check_streams",
     "check_writes",
+    "unreachable",
 ]
 
 OLDEST: Final = (6, 2)
@@ -69,6 +71,11 @@ class Finding:
     detail: str
     values: Mapping[str, object] = field(default_factory=dict)
     """What was measured, for programs."""
+
+
+def unreachable(error: StoreError) -> Finding:
+    """It does not answer, or lets nobody in."""
+    return Finding("connection", Verdict.PROBLEM, failure_of(error).message, {"reason": str(reason_of(error))})
 
 
 def check_clock(clock: Clock) -> list[Finding]:
@@ -337,4 +344,5 @@ async def _looking(check: str, look: Callable[[], Awaitable[Finding]]) -> Findin
     try:
         return await look()
     except StoreError as exc:
-        return Finding(check, Verdict.PROBLEM, failure_of(exc).message, {"step": exc.operation})
+        values = {"step": exc.operation, "reason": str(reason_of(exc))}
+        return Finding(check, Verdict.PROBLEM, failure_of(exc).message, values)

@@ -24,8 +24,9 @@ from .checks import (
     check_start,
     check_streams,
     check_writes,
+    unreachable,
 )
-from .exits import ExitCode, failure_of
+from .exits import ExitCode
 from .options import (
     DEFAULT_NAMESPACE,
     DEFAULT_TIMEOUT,
@@ -69,7 +70,7 @@ def doctor(
         try:
             findings = await _examine(place, read_only=read_only, sample=sample)
         except StoreUnavailableError as exc:
-            findings = [Finding("connection", Verdict.PROBLEM, failure_of(exc).message)]
+            findings = [unreachable(exc)]
             _report(output, place, findings)
             return ExitCode.UNREACHABLE
         _report(output, place, findings)
@@ -95,7 +96,7 @@ async def _examine(place: Place, *, read_only: bool, sample: int) -> list[Findin
             except StoreUnavailableError as exc:
                 if not server.of_cluster:
                     raise
-                found = [Finding("connection", Verdict.PROBLEM, failure_of(exc).message)]
+                found = [unreachable(exc)]
             if server.of_cluster:
                 found = [replace(one, detail=f"{one.detail} (at {server.address})") for one in found]
             findings += found

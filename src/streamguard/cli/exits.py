@@ -12,7 +12,6 @@ from ..errors import (
     StoreError,
     StreamGuardError,
 )
-from ..stores.redis.server_facts import refusal_of
 
 __all__ = ["CommandError", "ExitCode", "failure_of"]
 
@@ -51,9 +50,7 @@ def failure_of(error: StreamGuardError) -> CommandError:
         case StoreCorruptError():
             return CommandError(ExitCode.UNREADABLE, "unreadable", str(error))
         case StoreError():
-            refusal = refusal_of(error)
-            text = str(error) if refusal is None else f"{error}: {refusal}"
-            return CommandError(ExitCode.UNREACHABLE, "store_unreachable", text)
+            return CommandError(ExitCode.UNREACHABLE, "store_unreachable", str(error))
         case QuotaInvalidError():
             return CommandError(ExitCode.USAGE, "usage", str(error))
         case QuotaError():

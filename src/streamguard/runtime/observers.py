@@ -244,12 +244,14 @@ class Observers(SelectiveObserver):
         """A request gets no stream."""
         self(Observation(Signal.FAULT, request_id=request.request_id, fault=fault, owner=request.key.owner))
 
-    def fault(self, stream: LiveStream, fault: Fault, ending: Ending | None) -> None:
-        """Something went wrong with a stream; `ending` if it ends so."""
+    def fault(
+        self, stream: LiveStream, fault: Fault, ending: Ending | None, error: BaseException | None = None
+    ) -> None:
+        """Something went wrong with a stream; `ending` if it ends so, else the error behind it, if it is known."""
         fields = _where_it_is(stream)
         if ending is not None:
             fields["outcome"] = ending.outcome
-        error = None if ending is None else ending.error
+        error = error if ending is None else ending.error
         self(Observation.about(stream, Signal.FAULT, fault=fault, error=error, fields=fields))
 
 

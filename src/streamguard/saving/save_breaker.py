@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..errors import MessageUnavailableError
+from ..unavailable import UnavailableReason
 
 __all__ = ["FAILURES", "SaveBreaker", "SavingPausedError"]
 
@@ -51,6 +52,7 @@ class SaveBreaker:
             raise SavingPausedError(
                 f"{operation}: the message store failed {self._failures} times in a row; it is asked again shortly",
                 operation=operation,
+                reason=UnavailableReason.PAUSED,
             )
         self._probing = True
         return True

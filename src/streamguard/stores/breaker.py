@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from ..errors import StoreError, StoreUnavailableError
 from ..observations import Observation, Signal
+from ..unavailable import UnavailableReason, reason_of
 from .roles.service import StoreService
 
 __all__ = ["Breaker"]
@@ -34,6 +35,8 @@ class Breaker:
         self._clock = clock
         self.open: bool = False
         """Whether the store was found unreachable, and has not answered a probe since."""
+        self.reason: UnavailableReason = UnavailableReason.OTHER
+        """Why it was found unreachable, the last time."""
         self._opened = asyncio.Event()
         self._passing = asyncio.Event()
         """Set while closed, and for good once `release`d."""
@@ -76,12 +79,13 @@ class Breaker:
         self._outage_ended = self._clock()
         if self._store.partly_down():
             return
+        self.reason = reason_of(error)
         if not self.open:
             self.open = True
             self._opened.set()
             if not self._released:
                 self._passing.clear()
-            self._observe(Observation(Signal.BREAKER_OPENED))
+            self._observe(Observation(Signal.BREAKER_OPENED, error=error))
 
     async def passed(self) -> None:
         """Wait until the breaker is closed, or was released."""

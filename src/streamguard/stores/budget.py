@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from ..deadlines import Deadline, Interruption, LoopClock, Timer
 from ..errors import StoreUnavailableError
+from ..unavailable import UnavailableReason
 from .breaker import Breaker
 
 __all__ = ["Budget"]
@@ -65,7 +66,7 @@ class Budget:
             except StoreUnavailableError as exc:
                 self.breaker.stumbled(exc)
                 if self.left_seconds <= 0 or self.silent_seconds + RETRY_SECONDS >= self.seconds:
-                    raise self.late() from exc
+                    raise self.late(exc) from exc
             else:
                 self.breaker.answered(wait.ended_at)
                 return answer
@@ -83,9 +84,11 @@ class Budget:
         with _Wait(self, at_least_seconds):
             return await step()
 
-    def late(self) -> StoreUnavailableError:
-        """The error for a budget that is spent."""
-        return StoreUnavailableError(f"no answer within {self.seconds} s (registration_seconds)", operation="register")
+    def late(self, error: StoreUnavailableError | None = None) -> StoreUnavailableError:
+        """The error for a budget that is spent: in silence, or with this error at last."""
+        reason = UnavailableReason.TIMEOUT if error is None else error.reason
+        text = f"no answer within {self.seconds} s (registration_seconds)"
+        return StoreUnavailableError(text, operation="register", reason=reason)
 
 
 class _Wait:

@@ -12,7 +12,7 @@ __all__ = ["LeftOut", "Repeats"]
 WINDOW_SECONDS: Final = 60.0
 REMEMBERED_KINDS: Final = 256
 """Kinds that are counted, the latest; what was left out of an older one is told of before it is forgotten."""
-_ALIKE: Final = ("code", "reason", "error")
+_ALIKE: Final = ("code", "reason", "error", "error_reason")
 
 
 @dataclass

@@ -9,8 +9,9 @@ from urllib.parse import quote
 from .. import values
 from ..errors import ConfigurationError, InvalidPartError, MessageStoreError, QuotaError, StoreError, StreamLimitError
 from ..frames import own_place, raised_in
+from ..unavailable import Unavailable, UnavailableReason, reason_of
 
-__all__ = ["class_name", "error_fields", "id_text", "plain_text", "short_hash"]
+__all__ = ["class_name", "error_fields", "id_text", "plain_text", "short_hash", "told_error_reason"]
 
 MAX_TEXT: Final = 1_000
 """Characters of one field of a log line: every id that is admitted fits, percent-encoded."""
@@ -49,9 +50,19 @@ def class_name(error: BaseException) -> str:
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
+def told_error_reason(error: BaseException | None) -> str | None:
+    """Why a store could not be used, as the error or one of its causes says; None if it is about something else. A
+    host may raise our errors too: what it gives in place of a reason is told nobody."""
+    reason: object = reason_of(error)
+    if reason is UnavailableReason.OTHER and not isinstance(error, Unavailable):
+        return None
+    return str(reason if isinstance(reason, UnavailableReason) else UnavailableReason.OTHER)
+
+
 def error_fields(error: BaseException) -> dict[str, str | int | None]:
     """An exception without its text, which may hold a provider's words or a user's: class, where the host's own code
-    was (`error_at`), where it was raised if that is elsewhere (`raised_at`), safe attributes."""
+    was (`error_at`), where it was raised if that is elsewhere (`raised_at`), safe attributes, why a store could not be
+    used (`error_reason`)."""
     fields: dict[str, str | int | None] = {"error": class_name(error)}
     place = own_place(error)
     if place is not None:
@@ -63,6 +74,8 @@ def error_fields(error: BaseException) -> dict[str, str | int | None]:
         fields["error_text"] = str(error)
     if isinstance(error, (StoreError, MessageStoreError, QuotaError)):
         fields["operation"] = error.operation
+    if (reason := told_error_reason(error)) is not None:
+        fields["error_reason"] = reason
     cause = error.__cause__
     if cause is not None:
         fields["cause"] = class_name(cause)

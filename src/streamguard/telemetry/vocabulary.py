@@ -27,6 +27,7 @@ LOG_KEYS: Final[Mapping[str, str]] = {
     "fault_id": "the id that client, log, Sentry and audit trail share",
     "reason": "why, in one word of streamguard's; `other` for a reason that the application gave its fault",
     "error": "the class of the exception",
+    "error_reason": "why a store could not be used, in one word of [a closed list](redis.md#why-redis-cannot-be-used)",
     "error_at": "the line of the application's own code at which it arose",
     "raised_at": "the line that raised it, where that is another one",
     "error_text": "the text of an exception of streamguard's own; of no other",
@@ -93,6 +94,7 @@ SENTRY_TAGS: Final[Mapping[str, str]] = {
     "outcome": "the stream's outcome; `refused` for a request that got none; `unknown` for all else",
     "protocol": "what the stream speaks; `unknown` where it was refused before that was known",
     "framework": "the web framework that the request came through",
+    "error_reason": "why a store could not be used; `unknown` where it is not about that",
     "signal": "the event under which the log has it",
 }
 """Every tag of an event that streamguard makes."""

@@ -18,7 +18,6 @@ from streamguard.stores import RedisClient
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.address import ClusterAddress
 from streamguard.stores.redis.errors import mapped_errors
-from streamguard.stores.redis.server_facts import refusal_of
 from streamguard.stores.redis.urls import address_of
 from streamguard.testing._stream_store.steps import Hints, begin, log, payloads, put
 
@@ -184,7 +183,7 @@ async def test_a_start_says_what_the_server_refused(redis_server: RedisServer, r
     wrong = {
         f"redis://nobody:wrong@{place}": "the user name or the password is wrong, or one is needed",
         f"redis://{place}/9999": "it has no database of that number",
-        f"redis+cluster://{place}": "it is a single server, no cluster: name it by redis://",
+        f"redis+cluster://{place}": "it is a single server, no cluster; name it by redis://",
     }
     for url, advice in wrong.items():
         store = RedisStore(url)
@@ -204,7 +203,8 @@ async def test_a_start_says_what_the_server_refused(redis_server: RedisServer, r
 
     with pytest.raises(StoreUnavailableError) as caught:
         await begin_everywhere()
-    assert refusal_of(caught.value) == "it is part of a cluster: name it by redis+cluster:// or rediss+cluster://"
+    assert "it is part of a cluster" in str(caught.value)
+    assert "name it by redis+cluster:// or rediss+cluster://" in str(caught.value)
     await store.aclose()
 
 

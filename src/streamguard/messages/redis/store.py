@@ -22,8 +22,9 @@ from ...errors import (
     MessageTimeoutError,
     MessageUnavailableError,
 )
-from ...lua import Call, ScriptClient, ScriptErrors, check_script_client, read_scripts
+from ...lua import Call, ScriptClient, check_script_client, read_scripts
 from ...offloading import offloaded
+from ...script_errors import ScriptErrors
 from ...values import FORMAT_VERSION, SessionKey
 from ...wire.large_json import LARGE
 from ..branches import LAST_POSITION, request_of

@@ -6,7 +6,8 @@ from types import MappingProxyType
 from typing import Final, TypeVar
 
 from ...errors import QuotaCorruptError, QuotaTimeoutError, QuotaUnavailableError
-from ...lua import Call, ScriptClient, ScriptErrors, read_scripts
+from ...lua import Call, ScriptClient, read_scripts
+from ...script_errors import ScriptErrors
 from ...values import FORMAT_VERSION
 from ..ledger import SWEEP
 from ..limits import ANCHOR_MS, MAX_AMOUNT

@@ -77,11 +77,11 @@ class Registration:
                 joined = await self._register(stream, budget)
             except StoreUnavailableError as exc:
                 self._breaker.exhausted(exc)
-                return self._degrade(stream)
+                return self._degrade(stream, exc)
             except StoreFormatError as exc:  # a later version's session: an unlogged stream would run beside its own
                 raise self._refusals.newer_version(stream.request, NEWER_FORMAT) from exc
-            except StoreError:  # this session's record cannot be read; other sessions' can
-                return self._degrade(stream)
+            except StoreError as exc:  # this session's record cannot be read; other sessions' can
+                return self._degrade(stream, exc)
         except BaseException:
             if stream.log.in_doubt:
                 self._steps_in_doubt.withdraw(stream.ref)
@@ -128,15 +128,15 @@ class Registration:
                 break  # it was stopped, but its endpoint does not end
         raise self._refusals.refusal(request, FaultCode.CONFLICT_ACTIVE, retry_after_seconds=2)
 
-    def _degrade(self, stream: LiveStream) -> LiveStream:
+    def _degrade(self, stream: LiveStream, error: StoreError | None = None) -> LiveStream:
         """Let the stream run without a log, or refuse it, as its policy says. The owner's limit is checked against the
         streams of this process."""
         request = stream.request
         if request.on_store_failure == "fail":
             raise self._refusals.refusal(
                 request, FaultCode.STORE_UNAVAILABLE, retry_after_seconds=5, phase=Phase.REGISTRATION
-            )
+            ) from error
         if self._streams.running_of(request.key.owner) >= self._settings.max_streams_per_owner:
             raise self._refusals.refusal(request, FaultCode.LIMIT_STREAMS, retry_after_seconds=5)
-        stream.degrade("registration")
+        stream.degrade("registration", error)
         return stream

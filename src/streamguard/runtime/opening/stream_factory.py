@@ -67,10 +67,10 @@ class StreamFactory:
             ask_for_session(self._saving, stream)
         return stream
 
-    def _degraded(self, stream: LiveStream, reason: str) -> None:
+    def _degraded(self, stream: LiveStream, reason: str, error: Exception | None) -> None:
         """The stream lost its log: tell its client once that it cannot be resumed, or end it, as its policy says."""
         fields = {"reason": reason, "binding": stream.request.binding}
-        self._observe(Observation.about(stream, Signal.STREAM_DEGRADED, fields=fields))
+        self._observe(Observation.about(stream, Signal.STREAM_DEGRADED, error=error, fields=fields))
         if stream.request.on_store_failure == "fail" and stream.log.registered:
             fault = Fault.about(stream, FaultCode.STORE_UNAVAILABLE, severity=Severity.FATAL, reason=reason)
             producer_is_through = stream.end_without_log(Ending(Outcome.FAILED, fault))
@@ -84,7 +84,7 @@ class StreamFactory:
                 stream.feed.insert(EventKind.NOTICE, fault.to_json())
             else:
                 stream.notices.announce(fault)
-        self._observe.fault(stream, fault, None)
+        self._observe.fault(stream, fault, None, error)
 
     def _superseded(self, stream: LiveStream) -> None:
         """Another worker owns the stream: let its viewers follow the new owner."""

@@ -24,8 +24,8 @@ class StreamCallbacks(Generic[S]):
     """The id of the runtime among all workers, under which its streams are registered."""
     submit: Callable[[Backlog], None]
     """Tells the writer that events wait."""
-    on_degraded: Callable[[S, str], None]
-    """The stream goes on without its log, for this reason."""
+    on_degraded: Callable[[S, str, Exception | None], None]
+    """The stream goes on without its log, for this reason, and because of this error if it is known."""
     on_superseded: Callable[[S], None]
     """Another worker owns the stream."""
     on_shown: Callable[[S], None]

@@ -44,7 +44,7 @@ class EndedStream:
     def left_out(self, fault: Fault, left_out: LeftOut) -> None:
         """Nobody is told."""
 
-    def degrade(self, reason: str) -> None:
+    def degrade(self, reason: str, error: Exception | None = None) -> None:
         """There is nothing to go on with."""
 
     def stop(self) -> None:

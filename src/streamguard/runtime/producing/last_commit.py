@@ -107,6 +107,6 @@ class LastCommit:
             self._breaker.stumbled(error)
             if self._patience.time() - self._asked_at >= self._deadline:
                 self._breaker.exhausted(error)
-                backlog.owner.degrade("append_deadline")
+                backlog.owner.degrade("append_deadline", error)
                 return
         backlog.put_back(backlog.acked)

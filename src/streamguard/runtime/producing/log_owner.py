@@ -22,8 +22,8 @@ class LogOwner(Subject, Protocol):
     def shown(self) -> None:
         """The first event can be seen: told once."""
 
-    def degrade(self, reason: str) -> None:
-        """The log cannot be written any more: go on without it."""
+    def degrade(self, reason: str, error: Exception | None = None) -> None:
+        """The log cannot be written any more, because of `error` if it is known: go on without it."""
 
     def stop(self) -> None:
         """A stop was asked for the stream."""

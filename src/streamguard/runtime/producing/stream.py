@@ -262,7 +262,7 @@ class LiveStream:
 
     # -- how its log is lost to it -------------------------------------------------------------------------------------
 
-    def degrade(self, reason: str) -> None:
+    def degrade(self, reason: str, error: Exception | None = None) -> None:
         """Go on without the log: what waits, and all that follows, is shown without ids."""
         if not self.log.lose(reason):
             return
@@ -270,7 +270,7 @@ class LiveStream:
         if self.saved:
             self.feed.keep_all()  # what is saved of it has no other source any more
         self.feed.lose_ids()
-        self.callbacks.on_degraded(self, reason)
+        self.callbacks.on_degraded(self, reason, error)
         self.feed.show(self.feed.emitted)
         self.backlog.wake_producer()
         if self.feed.visible > 0:

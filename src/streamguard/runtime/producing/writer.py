@@ -24,6 +24,7 @@ from ...settings import Settings
 from ...stores.appends import AllAppended, AppendReply, AppendRequest
 from ...stores.records import Status
 from ...stores.roles.stream_writes import StreamWrites
+from ...unavailable import UnavailableReason
 from .backlog import Backlog, BacklogState
 from .gathering import Gathering
 from .last_commit import LastCommit, StoreHealth
@@ -117,9 +118,10 @@ class Writer:
             backlog.first_commit = Timer(self._patience, again, late)
             return
         backlog.first_commit = None
-        error = StoreUnavailableError(f"first append: no answer within {seconds} s", operation="append")
+        text = f"first append: no answer within {seconds} s"
+        error = StoreUnavailableError(text, operation="append", reason=UnavailableReason.TIMEOUT)
         self._breaker.exhausted(error)
-        backlog.owner.degrade("append_deadline")
+        backlog.owner.degrade("append_deadline", error)
         self._dirty.pop(backlog, None)
 
     def leave_to_end(self, backlog: Backlog) -> LastCommit | None:
@@ -270,7 +272,7 @@ class Writer:
                 backlog.failing_since, backlog.undisturbed = self._asked_at, False
             if now - backlog.failing_since >= self._deadline:
                 self._breaker.exhausted(error)
-                backlog.owner.degrade("append_deadline")
+                backlog.owner.degrade("append_deadline", error)
             else:
                 self._dirty[backlog] = None
 

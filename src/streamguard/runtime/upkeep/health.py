@@ -9,6 +9,7 @@ from ...charging.reservations import Reservations
 from ...deadlines import LoopClock
 from ...saving.service import Saving
 from ...settings import Settings
+from ...unavailable import UnavailableReason
 from ..drain_state import DrainState
 from ..producing.live_streams import LiveStreams
 from ..viewing.viewer_registry import ViewerRegistry
@@ -32,6 +33,8 @@ class Health:
     viewers: int
     degraded_streams: int
     draining: bool
+    store_reason: UnavailableReason | None = None
+    """Why the store is unreachable, if it is and somebody knows."""
 
 
 class RecentReasons:
@@ -101,6 +104,7 @@ class HealthCheck:
             viewers=len(self._viewers.viewers) if running else 0,
             degraded_streams=degraded,
             draining=draining,
+            store_reason=self._readiness.why if running else None,
         )
 
     def _store_reasons(self) -> list[str]:

@@ -15,6 +15,7 @@ from ...observations import Observation, Signal
 from ...settings import Settings
 from ...stores.breaker import Breaker
 from ...stores.roles.service import StoreService
+from ...unavailable import UnavailableReason, reason_of
 
 __all__ = ["Readiness"]
 
@@ -44,6 +45,8 @@ class Readiness:
         self._observe = observe
         self._failures = 0
         self._lacks: tuple[str, ...] = ()
+        self._error: StoreError | TimeoutError | None = None
+        """What the last probe failed with."""
         breaker.when_closed(self._answered)
 
     @property
@@ -54,6 +57,14 @@ class Readiness:
         if self._breaker.open or self._failures >= FAILURES:
             return ("store_unreachable",)
         return ()
+
+    @property
+    def why(self) -> UnavailableReason | None:
+        """Why the store is unreachable; None while it is not, and where nobody knows."""
+        if "store_unreachable" not in self.reasons:
+            return None
+        reason = self._breaker.reason if self._error is None else _reason_of(self._error)
+        return None if reason is UnavailableReason.OTHER else reason
 
     async def begin(self) -> None:
         """Make the first probe, which decides alone. It raises nothing: a guard starts without its store too."""
@@ -83,13 +94,14 @@ class Readiness:
                 await self._store.ping()
         except StoreForbiddenError as exc:
             self._forbidden(exc.lacks)
-        except (StoreError, TimeoutError):
+        except (StoreError, TimeoutError) as exc:
             self._failures += 1
+            self._error = exc
         else:
             self._answered()
 
     def _answered(self) -> None:
-        self._failures, self._lacks = 0, ()
+        self._failures, self._lacks, self._error = 0, (), None
 
     def _forbidden(self, lacks: tuple[str, ...]) -> None:
         self._failures = 0
@@ -97,3 +109,7 @@ class Readiness:
             self._lacks = lacks
             warning = f"the account of the stream store may not do what streams need; it lacks {', '.join(lacks)}"
             self._observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
+
+
+def _reason_of(error: StoreError | TimeoutError) -> UnavailableReason:
+    return UnavailableReason.TIMEOUT if isinstance(error, TimeoutError) else reason_of(error)

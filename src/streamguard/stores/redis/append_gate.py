@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Final
 
-from .driver import CommandError, Reply, error_code, pack
+from .driver import CommandError, Reply, pack
 from .keys import Keys
+from .refusals import error_code
 
 __all__ = ["EXEC", "MULTI", "AppendGate"]
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 
-from ...errors import StoreUnavailableError
 from ...loops import PerLoop
 from ...values import StreamRef
 from ..records import Hint
 from ..worker_hints import MISSED_HINTS, WorkerHint
 from .cluster import Cluster
 from .driver import Connector
+from .errors import closed_error
 from .hints import EMPTY_HINT, decode_hint, decode_worker_hint
 from .keys import Keys
 from .shard_subscriptions import ShardSubscriptions
@@ -77,7 +77,7 @@ class Channels:
 
     def _subscribed(self) -> Subscriptions | ShardSubscriptions:
         if self._closed:
-            raise StoreUnavailableError("subscribe: the store is closed", operation="subscribe")
+            raise closed_error("subscribe")
         return self._subscriptions.get()
 
     def reopen(self) -> None:

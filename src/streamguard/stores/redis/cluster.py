@@ -22,6 +22,7 @@ from ...deadlines import Deadline
 from ...errors import StoreForbiddenError, StoreUnavailableError
 from ...locks import step_lock
 from ...loops import PerLoop
+from ...unavailable import UnavailableReason
 from .address import Address, ClusterAddress
 from .clock import ServerClock
 from .driver import Command, CommandError, Connection, RawConnection
@@ -174,7 +175,7 @@ class Cluster:
             server = self.known(key)
         if server is None:
             text = f"{operation}: no server of the cluster has this slot"
-            raise StoreUnavailableError(text, operation=operation)
+            raise StoreUnavailableError(text, operation=operation, reason=UnavailableReason.CLUSTER_DOWN)
         if server.rests:
             raise resting(operation)
         return server
@@ -307,7 +308,7 @@ class Cluster:
 def resting(operation: str) -> StoreUnavailableError:
     """The error of a call to a server that rests."""
     text = f"{operation}: the server of the cluster that has this slot did not answer just now"
-    return StoreUnavailableError(text, operation=operation)
+    return StoreUnavailableError(text, operation=operation, reason=UnavailableReason.UNREACHABLE)
 
 
 class AnyServer:

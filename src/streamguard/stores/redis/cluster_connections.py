@@ -17,7 +17,7 @@ from ...deadlines import Deadline
 from ...errors import StoreUnavailableError
 from .cluster import Cluster, ClusterServer, resting
 from .driver import Command, CommandError, Reply
-from .errors import UnansweredError
+from .errors import UnansweredError, closed_error
 from .pipeline import Connections, Server
 from .slot_map import Redirect, Redirection, read_redirection
 
@@ -145,7 +145,7 @@ class ClusterConnections(Connections):
         """As `Connections.run`. Every command names a key. Where some servers answer and others do not, the commands of
         these have errors for replies."""
         if self._closed:
-            raise StoreUnavailableError(f"{operation}: the store is closed", operation=operation)
+            raise closed_error(operation)
         if not commands:
             return []
         deadline = Deadline.after(self._seconds)
@@ -202,7 +202,7 @@ class ClusterConnections(Connections):
 
     async def servers(self, operation: str) -> list[Server]:
         if self._closed:
-            raise StoreUnavailableError(f"{operation}: the store is closed", operation=operation)
+            raise closed_error(operation)
         found = await self.cluster.all_servers(operation)
         return [Server(str(one.address), one.connections, partial(self._owns, one)) for one in found]
 

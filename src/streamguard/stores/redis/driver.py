@@ -15,7 +15,6 @@ because of what redis-py's do, measured at 8.1:
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -25,9 +24,10 @@ from socket import SHUT_RDWR
 from typing import Final, NamedTuple, Protocol, TypeAlias, cast
 
 from hiredis import Reader, pack_command
-from redis.exceptions import InvalidResponse, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from ...deadlines import Deadline
+from .refusals import error_code, why_closed
 
 __all__ = [
     "DRIVER_ERRORS",
@@ -35,10 +35,10 @@ __all__ = [
     "CommandError",
     "Connection",
     "Connector",
+    "ProtocolError",
     "RawConnection",
     "Reply",
     "Usual",
-    "error_code",
     "pack",
     "pack_argument",
     "unknown_script",
@@ -56,8 +56,6 @@ pack: Final = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", pack_comm
 DRIVER_ERRORS: Final = (RedisError, OSError)
 """Everything that is raised here; a timeout is an OSError."""
 
-_CODE: Final = re.compile(r"\b(?:LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|OOM|READONLY|WRONGTYPE)\b")
-
 _WRONG_SERVER: Final = frozenset({"LOADING", "MASTERDOWN", "READONLY"})
 """Replies of a server that is not (or no longer) the one to write to: the next call connects anew."""
 
@@ -68,16 +66,13 @@ IDLE_SECONDS: Final = 0.5
 """A connection unused for longer is looked at before it is used: a server that restarted has closed it."""
 
 
+class ProtocolError(RedisError):
+    """What came is no reply: this is no Redis."""
+
+
 def unknown_script(reply: Reply) -> bool:
     """Whether the reply says that the server does not have the script that was called."""
     return isinstance(reply, CommandError) and str(reply).startswith("NOSCRIPT")
-
-
-def error_code(error: CommandError) -> str:
-    """The error's code. Redis 6.2 hides that of an error within a script in the middle of its text."""
-    text = str(error)
-    found = _CODE.search(text)
-    return found[0] if found else text.partition(" ")[0]
 
 
 def pack_argument(argument: bytes) -> bytes:
@@ -139,7 +134,7 @@ class RawConnection(asyncio.Protocol):
     transport: asyncio.Transport
 
     def __init__(self) -> None:
-        self._reader: Reader = Reader(protocolError=InvalidResponse, replyError=ResponseError)
+        self._reader: Reader = Reader(protocolError=ProtocolError, replyError=ResponseError)
         self.replies: list[Reply] = []
         """What arrived and was not read yet."""
         self.lost: Exception | None = None
@@ -255,7 +250,7 @@ class RawConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.lost is None:
-            self.lost = exc or ConnectionResetError("the server closed the connection")
+            self.lost = why_closed(self.replies) or exc or ConnectionResetError("the server closed the connection")
         self.fail(self.lost)
         self._tell_end()
 

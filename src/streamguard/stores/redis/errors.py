@@ -8,10 +8,20 @@ from contextlib import contextmanager
 from typing import Final
 
 from ...errors import NoMasterError, StoreCorruptError, StoreUnavailableError
-from .driver import DRIVER_ERRORS, CommandError, Reply, error_code
+from ...unavailable import UnavailableReason, reason_of_connection
+from .driver import DRIVER_ERRORS, CommandError, ProtocolError, Reply
+from .refusals import EXPLAINED, explained, reason_of_reply, refused_text
 from .sentinel import UnresolvedError
 
-__all__ = ["UnansweredError", "checked", "concerns_record", "mapped_error", "mapped_errors", "refused_error"]
+__all__ = [
+    "UnansweredError",
+    "checked",
+    "closed_error",
+    "concerns_record",
+    "mapped_error",
+    "mapped_errors",
+    "refused_error",
+]
 
 _UNUSABLE: Final = re.compile(
     r"attempt to |bad argument|hash value is not|is not an integer|Invalid stream ID|is not a valid float"
@@ -46,10 +56,29 @@ def mapped_error(operation: str, error: BaseException) -> StoreUnavailableError:
     from that error."""
     if isinstance(error, UnresolvedError):
         return NoMasterError(f"{operation}: {error}", operation=operation, reason=error.reason)
-    if isinstance(error, TimeoutError):
-        return StoreUnavailableError(f"{operation}: Redis did not answer in time", operation=operation)
-    text = f"{operation}: Redis could not be used ({type(error).__name__})"
-    return StoreUnavailableError(text, operation=operation)
+    if isinstance(error, CommandError) and not isinstance(error, ProtocolError):
+        return _unavailable(operation, error)
+    reason = UnavailableReason.WRONG_SERVER if isinstance(error, ProtocolError) else reason_of_connection(error)
+    if reason is UnavailableReason.TIMEOUT:
+        text = f"{operation}: Redis did not answer in time: {EXPLAINED[reason].advice}"
+    else:
+        text = f"{operation}: Redis could not be used ({type(error).__name__}): {explained(reason)}"
+    return StoreUnavailableError(text, operation=operation, reason=reason)
+
+
+def _unavailable(operation: str, error: CommandError) -> StoreUnavailableError:
+    if isinstance(error, UnansweredError):
+        text = f"{operation}: one server of the cluster did not answer ({error.error.reason})"
+        return StoreUnavailableError(text, operation=operation, reason=error.error.reason)
+    text = f"{operation}: {refused_text(error)}"
+    return StoreUnavailableError(text, operation=operation, reason=reason_of_reply(error))
+
+
+def closed_error(operation: str) -> StoreUnavailableError:
+    """The error of a call to a store that was closed."""
+    return StoreUnavailableError(
+        f"{operation}: the store is closed", operation=operation, reason=UnavailableReason.CLOSED
+    )
 
 
 def concerns_record(error: CommandError) -> bool:
@@ -76,6 +105,4 @@ def refused_error(operation: str, error: CommandError) -> StoreCorruptError | St
     if concerns_record(error):
         text = f"{operation}: a key of this namespace is damaged, or was written by something else"
         return StoreCorruptError(text, operation=operation)
-    if isinstance(error, UnansweredError):
-        return StoreUnavailableError(f"{operation}: one server of the cluster did not answer", operation=operation)
-    return StoreUnavailableError(f"{operation}: Redis refused ({error_code(error)})", operation=operation)
+    return _unavailable(operation, error)

@@ -14,6 +14,7 @@ from typing import Final
 from ...contained import gathered
 from ...deadlines import Deadline
 from ...errors import StoreForbiddenError, StoreUnavailableError
+from ...unavailable import UnavailableReason
 from .codec import decode_text
 from .driver import Command, CommandError, Connection, Connector, Reply, unknown_script
 from .errors import checked, mapped_errors
@@ -195,7 +196,8 @@ def probe_key(keys: Keys, server: Server | None) -> bytes:
     for number in range(_PROBES):
         if server.owns(key := keys.probe(number)):
             return key
-    raise StoreUnavailableError("probe: this server of the cluster has no slots any more", operation="probe")
+    text = "probe: this server of the cluster has no slots any more"
+    raise StoreUnavailableError(text, operation="probe", reason=UnavailableReason.SLOT_MOVED)
 
 
 def _lacking(operation: str, replies: Sequence[tuple[str, Reply | str]]) -> list[str]:
@@ -214,8 +216,7 @@ def _lacking(operation: str, replies: Sequence[tuple[str, Reply | str]]) -> list
         elif isinstance(reply, CommandError):
             checked(operation, [reply])
         elif _HARMLESS.search(text) is None:
-            code = text.split(maxsplit=1)[0]
-            raise StoreUnavailableError(f"{operation}: Redis refused ({code})", operation=operation)
+            checked(operation, [CommandError(text)])
     return found
 
 

@@ -12,11 +12,10 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ...deadlines import Deadline
-from ...errors import StoreUnavailableError
 from ...loops import PerLoop
 from ...lua import Call
 from .driver import Command, Connection, Connector, Reply, Usual, pack
-from .errors import checked
+from .errors import checked, closed_error
 from .index_calls import ShardCall
 from .pipelined_connection import PipelinedConnection, Request
 from .scripts import Scripts
@@ -165,7 +164,7 @@ class PipelinedConnections(Connections):
             StoreUnavailableError: the store is closed.
         """
         if self._closed:
-            raise StoreUnavailableError(f"{operation}: the store is closed", operation=operation)
+            raise closed_error(operation)
         connections = self._connections.get()
         if len(connections) == 1:
             return connections[0]

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from ...deadlines import Deadline, LoopClock, MovableTimer
-from ...errors import StoreUnavailableError
 from .driver import DRIVER_ERRORS, Command, Connection, RawConnection, Reply, Usual, unknown_script
-from .errors import mapped_error, mapped_errors
+from .errors import closed_error, mapped_error, mapped_errors
 from .scripts import Scripts
 
 __all__ = ["OtherConnectionError", "PipelinedConnection", "Request"]
@@ -277,7 +276,7 @@ class PipelinedConnection:
             if request.replies is None or request.replies.done():
                 continue
             if cause is None:
-                error = StoreUnavailableError(f"{request.operation}: the store was closed", operation=request.operation)
+                error = closed_error(request.operation)
             else:
                 error = mapped_error(request.operation, cause)
                 error.__cause__ = cause

@@ -19,8 +19,10 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from ...deadlines import Deadline
 from ...errors import ConfigurationError
 from ...loops import PerLoop
+from ...unavailable import UnavailableReason
 from .address import Address
-from .driver import DRIVER_ERRORS, CommandError, RawConnection, error_code, pack
+from .driver import DRIVER_ERRORS, CommandError, RawConnection, pack
+from .refusals import error_code
 
 __all__ = ["SentinelAddress", "UnresolvedError"]
 
@@ -41,7 +43,7 @@ _LOGIN_CODES: Final = frozenset({"NOAUTH", "NOPERM", "WRONGPASS"})
 class UnresolvedError(OSError):
     """Sentinel names no master that can be used. `reason` is one of those of `NoMasterError`."""
 
-    def __init__(self, reason: str, text: str) -> None:
+    def __init__(self, reason: UnavailableReason, text: str) -> None:
         super().__init__(text)
         self.reason = reason
 
@@ -227,13 +229,13 @@ class SentinelAddress:
         if failure is not None:
             raise failure
         if ignorant:
-            raise UnresolvedError("unknown_service", f"no sentinel knows the service {self._service}")
+            raise UnresolvedError(UnavailableReason.UNKNOWN_SERVICE, f"no sentinel knows the service {self._service}")
         if refused is None:
-            raise UnresolvedError("no_sentinel", "no sentinel answers")
+            raise UnresolvedError(UnavailableReason.NO_SENTINEL, "no sentinel answers")
         if error_code(refused) in _LOGIN_CODES or "AUTH" in str(refused):
             text = "the sentinels want other credentials (sentinel_username, sentinel_password)"
-            raise UnresolvedError("sentinel_login", text) from refused
-        raise UnresolvedError("no_sentinel", "the servers named as sentinels are none") from refused
+            raise UnresolvedError(UnavailableReason.SENTINEL_LOGIN, text) from refused
+        raise UnresolvedError(UnavailableReason.NO_SENTINEL, "the servers named as sentinels are none") from refused
 
     def _rank(self, sentinel: tuple[str, int], *, first: bool) -> None:
         others = [one for one in self._sentinels if one != sentinel]
@@ -273,10 +275,12 @@ class SentinelAddress:
             (role,) = await raw.ask([pack(("ROLE",))])
             # An account that may not ask gets READONLY when it writes, and connects anew.
             if isinstance(role, list) and role[0] != b"master":
-                raise UnresolvedError("no_master", "the server that the sentinels name is no master, or not yet")
+                raise UnresolvedError(
+                    UnavailableReason.NO_MASTER, "the server that the sentinels name is no master, or not yet"
+                )
             times, latest = watch.told
             if times != told_before and latest != place:  # it does not know itself that it was replaced meanwhile
-                raise UnresolvedError("no_master", "the sentinels have just named another master")
+                raise UnresolvedError(UnavailableReason.NO_MASTER, "the sentinels have just named another master")
         except BaseException:
             raw.close()
             raise

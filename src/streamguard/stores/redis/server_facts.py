@@ -16,7 +16,7 @@ from typing import Final
 
 from ...contained import gathered
 from ...errors import StoreCorruptError, StoreError
-from .driver import Command, CommandError, Reply, error_code
+from .driver import Command, CommandError, Reply
 from .errors import checked
 from .keys import Keys
 from .permissions import Permissions, probe_key
@@ -25,13 +25,10 @@ from .record_scan import RecordScan, scan_records
 from .scripts import Scripts
 from .topology import topology_of
 
-__all__ = ["Clock", "KeySample", "RedisInspector", "ServerFacts", "inspect_servers", "refusal_of", "unusable"]
+__all__ = ["Clock", "KeySample", "RedisInspector", "ServerFacts", "inspect_servers", "unusable"]
 
 _SECTIONS: Final = ("server", "replication", "memory", "persistence")
 _FACT: Final = re.compile(r"^([a-z_]+):([^\r\n]*)", re.M)
-_LOGIN: Final = re.compile(r"WRONGPASS|NOAUTH|invalid password|\bAUTH\b.*\bpassword\b")
-"""What servers of all versions say of a user name or password that is wrong, missing, or not expected."""
-_COMMAND: Final = re.compile(r"'([a-z|_]+)' command")
 _SCAN_COUNT: Final = 500
 _SCANS: Final = 200
 """How many steps a sample takes at most: a database may hold millions of keys that are not ours."""
@@ -280,41 +277,9 @@ def _page(reply: Reply) -> tuple[list[bytes], bytes]:
 
 
 def unusable(error: StoreError, address: object, consequence: str) -> str:
-    """The warning of a start that could not use the server at `address`: what it refused, if it did."""
-    refusal = refusal_of(error)
-    if refusal is None:
-        return f"{error} at {address}: {consequence} until it answers"
-    return f"{error} at {address}: {refusal}; {consequence} until that is mended"
-
-
-def refusal_of(error: StoreError) -> str | None:
-    """What the server refused, in our own words; None when it refused nothing, or does not say what."""
-    cause = error.__cause__
-    if not isinstance(cause, CommandError):
-        return None
-    text = str(cause)
-    if _LOGIN.search(text) is not None:
-        return "the user name or the password is wrong, or one is needed"
-    if "DB index" in text:
-        return "it has no database of that number"
-    if "cluster support disabled" in text:
-        return "it is a single server, no cluster: name it by redis:// or rediss://"
-    if error_code(cause) in ("MOVED", "CROSSSLOT"):
-        return "it is part of a cluster: name it by redis+cluster:// or rediss+cluster://"
-    if _is_refusal(cause) or "can't run this command" in text:
-        command = _COMMAND.search(text)
-        if command is not None:
-            return f"this account may not run {command[1].upper()}"
-        if "channel" in text:
-            return "this account may not use the namespace's channels"
-        if "key" in text:
-            return "this account may not use the namespace's keys"
-        return "this account may not run one of the commands"
-    return None
-
-
-def _is_refusal(error: CommandError) -> bool:
-    return "NOPERM" in str(error)
+    """The warning of a start that could not use the server at `address`."""
+    refused = isinstance(error.__cause__, CommandError)
+    return f"{error}; {consequence} until {'that is mended' if refused else 'it answers'} ({address})"
 
 
 def _number(text: str | None) -> int | None:

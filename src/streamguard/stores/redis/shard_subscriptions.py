@@ -25,7 +25,9 @@ from ...deadlines import Deadline
 from ...errors import StoreUnavailableError
 from ...values import StreamRef
 from .cluster import AnyServer, Cluster, ClusterServer, OneServer
-from .driver import CommandError, error_code
+from .driver import CommandError
+from .errors import closed_error
+from .refusals import error_code
 from .slot_map import Place, Redirect, read_redirection
 from .subscriber import Subscriber
 from .subscriptions import Subscriptions
@@ -135,7 +137,7 @@ class ShardSubscriptions:
             StoreUnavailableError: no server has their slot, as far as known.
         """
         if self._closed:
-            raise StoreUnavailableError("subscribe: the store is closed", operation="subscribe")
+            raise closed_error("subscribe")
         server = await self._cluster.server_of("subscribe", subscriber.channels[0], deadline)
         found = self._shards.get(server.place)
         if found is None:

@@ -13,6 +13,7 @@ from redis.crc import key_slot
 from ...decoding import decoding
 from ...errors import StoreUnavailableError
 from ...lua import read_reply
+from ...unavailable import UnavailableReason
 from .driver import CommandError, Reply
 
 __all__ = ["SLOTS", "Place", "Redirect", "Redirection", "read_redirection", "read_slots", "slot_of"]
@@ -117,5 +118,6 @@ def read_slots(reply: Reply, asked: Place) -> list[Place | None]:
             place = Place(master.host_for(asked), master.port)
             masters[first : last + 1] = [place] * (last - first + 1)
     if not any(masters):
-        raise StoreUnavailableError("cluster: no server of the cluster has slots", operation="cluster")
+        text = "cluster: no server of the cluster has slots"
+        raise StoreUnavailableError(text, operation="cluster", reason=UnavailableReason.CLUSTER_DOWN)
     return masters

@@ -22,9 +22,10 @@ from typing import Final, NamedTuple, TypeVarTuple
 
 from ...deadlines import Deadline
 from ...errors import StoreError, StoreUnavailableError
+from ...unavailable import reason_of
 from ...values import StreamRef
 from .driver import Command, CommandError, Connection, Connector, Reply
-from .errors import mapped_error, mapped_errors
+from .errors import closed_error, mapped_error, mapped_errors
 from .slot_map import slot_of
 from .subscriber import ShardEvents, Subscriber
 
@@ -143,7 +144,7 @@ class Subscriptions:
             StoreUnavailableError: the server did not confirm all channels within the command timeout.
         """
         if self._closed:
-            raise StoreUnavailableError("subscribe: the store is closed", operation="subscribe")
+            raise closed_error("subscribe")
         names = subscriber.channels
         try:
             fresh = self._join(subscriber)
@@ -177,7 +178,8 @@ class Subscriptions:
         channel = self._channels[name]
         await channel.answered.wait()
         if channel.error is not None:
-            raise StoreUnavailableError(str(channel.error), operation="subscribe") from channel.error
+            error = channel.error
+            raise StoreUnavailableError(str(error), operation="subscribe", reason=reason_of(error)) from error
 
     async def leave(self, subscriber: Subscriber) -> None:
         """Subscribe no longer."""
@@ -202,7 +204,7 @@ class Subscriptions:
         self.close_soon()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await self._lost(StoreUnavailableError("subscribe: the store was closed", operation="subscribe"))
+        await self._lost(closed_error("subscribe"))
 
     def close_soon(self) -> None:
         """End the tasks, and with them the connection, without waiting for that; later calls are refused."""

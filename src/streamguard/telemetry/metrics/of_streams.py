@@ -11,6 +11,7 @@ from .reading import (
     ANSWER,
     BINDING,
     BYTES,
+    ERROR_REASON,
     FAST,
     NOT_DURABLE,
     OUTCOME,
@@ -237,9 +238,9 @@ LOG: Final = (
     Metric(
         "breaker_opened_total",
         Kind.COUNTER,
-        "How often a store was given up for a while.",
+        "How often a store was given up for a while, and why it could not be used.",
         (Signal.BREAKER_OPENED,),
-        labels=(Label("store", breaker_store, ("streams", "messages")),),
+        labels=(Label("store", breaker_store, ("streams", "messages")), ERROR_REASON),
     ),
 )
 

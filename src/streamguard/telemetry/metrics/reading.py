@@ -10,9 +10,10 @@ from typing import Final
 
 from ...faults import FaultCode, Phase
 from ...observations import Observation, Signal
+from ...unavailable import UnavailableReason
 from ...values import Outcome
 from ..reasons import told_reason
-from ..safety import class_name
+from ..safety import class_name, told_error_reason
 from .metric import Label
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "BREAKING",
     "BYTES",
     "CODES",
+    "ERROR_REASON",
     "FAST",
     "FAULT_REASON",
     "NOT_DURABLE",
@@ -122,6 +124,7 @@ def now(_: Observation) -> float:
 
 
 YES_NO: Final = ("yes", "no")
+ERROR_REASON: Final = Label("error_reason", lambda seen: told_error_reason(seen.error), tuple(UnavailableReason))
 BINDING: Final = Label("binding", field("binding"))
 PROTOCOL: Final = Label("protocol", field("protocol"))
 OUTCOME: Final = Label("outcome", field("outcome"), tuple(Outcome))

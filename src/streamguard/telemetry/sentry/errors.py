@@ -111,6 +111,7 @@ def event_of(observation: Observation, known: Mapping[str, object]) -> Event:
         tags |= {"phase": str(fault.phase), "code": str(fault.code)}
         context |= {"status": fault.status, "retryable": fault.retryable} | allowed({"reason": told_reason(fault)})
     tags["outcome"] = str(fields.get("outcome", "refused" if _is_refusal(observation) else UNKNOWN))
+    tags["error_reason"] = str(context.get("error_reason", UNKNOWN))
     tags["signal"] = str(observation.name)
     return {
         "level": "warning" if fault is None or is_warning(observation) else _LEVELS[fault.severity],

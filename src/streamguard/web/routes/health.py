@@ -23,15 +23,21 @@ def health_response(context: GuardContext, route: RouteName, headers: RawHeaders
         health = context.runtime.health()
     except NotStartedError:
         return json_response({"status": "not_started", "reasons": ["not_started"]}, 503, headers)
+    why = {} if health.store_reason is None else {"store_reason": str(health.store_reason)}
     if route is RouteName.READY:
         status = "ready" if health.ready else "not_ready"
-        return json_response({"status": status, "reasons": list(health.reasons)}, 200 if health.ready else 503, headers)
+        document = {"status": status, "reasons": list(health.reasons), **why}
+        return json_response(document, 200 if health.ready else 503, headers)
     reasons = list(health.steady)
-    document = {
-        "status": "draining" if health.draining else "degraded" if reasons else "ok",
-        "reasons": reasons,
-        "streams": health.streams,
-        "degraded_streams": health.degraded_streams,
-        "viewers": health.viewers,
-    }
-    return json_response(document, 200, headers)
+    return json_response(
+        {
+            "status": "draining" if health.draining else "degraded" if reasons else "ok",
+            "reasons": reasons,
+            "streams": health.streams,
+            "degraded_streams": health.degraded_streams,
+            "viewers": health.viewers,
+            **why,
+        },
+        200,
+        headers,
+    )
