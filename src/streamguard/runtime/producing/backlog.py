@@ -369,10 +369,8 @@ class Backlog(ReusedAppend):
         self._capacity.wake()
 
     def rewind(self, last_seq: int) -> bool:
-        """An older snapshot of the log ends at `last_seq`: what follows is to be appended again.
-
-        Returns whether the events are still at hand.
-        """
+        """An older snapshot of the log ends at `last_seq`: what follows is to be appended again. Returns whether the
+        events are still at hand."""
         if not self.feed.base <= last_seq <= self.acked:
             return False
         self._acked_bytes -= self.feed.size(last_seq + 1, self.acked)
