@@ -91,8 +91,8 @@ class Event(NamedTuple):
 EVENTS = {
     "taken over": Event(take_over, ("take_over", "  shut(log_key, digits(next_epoch))\n", "")),
     "sealed": Event(seal_it, ("seal", SHUTS_OWN + "redis", "redis")),
-    "closed": Event(close_it, ("close", SHUTS_OWN + "redis", "redis")),
-    "closed with more events": Event(close_with_more, ("close", SHUTS_OWN + "redis", "redis")),
+    "closed": Event(close_it, ("close", SHUTS_OWN + "-- What", "-- What")),
+    "closed with more events": Event(close_with_more, ("close", SHUTS_OWN + "-- What", "-- What")),
     "lost": Event(lose, ("declare_lost", "  shut(log_key, stored_epoch)\nelse", "else")),
     "lost, with its terminal record": Event(
         lose_and_end, ("declare_lost", "  shut(log_key, stored_epoch)\n  redis", "  redis")
