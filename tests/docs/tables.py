@@ -19,6 +19,8 @@ from pydantic.fields import FieldInfo
 
 from streamguard.faults import REGISTRY
 from streamguard.log_lines import LogEvent
+from streamguard.messages.sql.refusals import EXPLAINED as EXPLAINED_SQL
+from streamguard.messages.sql.refusals import codes_of as sql_codes_of
 from streamguard.observations import MEASUREMENTS, Signal
 from streamguard.settings import Settings
 from streamguard.stores.redis.refusals import EXPLAINED, codes_of
@@ -137,6 +139,15 @@ def refusal_table() -> str:
         for reason, one in EXPLAINED.items()
     ]
     return _rows(("reason", "Redis says", "meaning", "what to do"), rows)
+
+
+def sql_refusal_table() -> str:
+    """Why a database cannot be used, its own codes for that, and what to do about it."""
+    rows = [
+        (f"`{reason}`", ", ".join(f"`{code}`" for code in sql_codes_of(reason)), text)
+        for reason, text in EXPLAINED_SQL.items()
+    ]
+    return _rows(("reason", "the database's code", "meaning, and what to do"), rows)
 
 
 def tags_table() -> str:
@@ -260,6 +271,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
         "docs/reference/audit.md": audit_table,
         "docs/reference/events.md": event_table,
         "docs/reference/faults.md": fault_table,
+        "docs/reference/messages.md": sql_refusal_table,
         "docs/reference/metrics.md": metrics_table,
         "docs/reference/redis.md": refusal_table,
         "docs/reference/settings.md": settings_table,

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import traceback
 from collections.abc import Iterator
+from typing import Any
 
 import asyncmy.errors
 import asyncpg  # type: ignore[import-untyped]  # it has no type information
@@ -23,11 +24,15 @@ from streamguard.errors import (
     MessageUnavailableError,
 )
 from streamguard.messages import MessageStatus
+from streamguard.messages.sql import SQLMessageStore
 from streamguard.messages.sql.failures import RaceLostError, as_message_error, mapped_errors
+from streamguard.messages.sql.refusals import EXPLAINED
 from streamguard.testing._message_store.steps import asked, everything, fresh_key, opened, put, replied, superseded
+from streamguard.unavailable import UnavailableReason
 from streamguard.values import FORMAT_VERSION, SessionKey
 
 from ...harness.mariadb import MariaDBServer
+from ...harness.ports import free_port
 from ...harness.postgres import PostgresServer
 from .places import Place, fresh_tables
 
@@ -170,16 +175,18 @@ async def test_a_locked_sqlite_file_is_worth_another_try(sqlite_url: str) -> Non
         store = await place.store(timeout_seconds=0.2)
         async with place.engine.connect() as connection:
             await connection.exec_driver_sql("BEGIN IMMEDIATE")
-            with pytest.raises(MessageUnavailableError, match="SQLITE_BUSY"):
+            with pytest.raises(MessageUnavailableError, match="SQLITE_BUSY") as locked:
                 await store.append(key, asked("one"))
+            assert locked.value.reason is UnavailableReason.LOCKED
         await put(store, key, asked("two"))
 
 
 async def test_a_database_that_only_reads_refuses_for_now(postgres_server: PostgresServer) -> None:
     async with Place(postgres_server.url(), fresh_tables()) as place:
         store = await place.store(await _engine_with(place.url, postgres={"default_transaction_read_only": "on"}))
-        with pytest.raises(MessageUnavailableError, match="25006"):
+        with pytest.raises(MessageUnavailableError, match="25006") as caught:
             await store.open_session(fresh_key())
+        assert caught.value.reason is UnavailableReason.READ_ONLY
         await store._engine.dispose()
 
 
@@ -188,8 +195,9 @@ async def test_a_full_pool_is_worth_another_try(place: Place) -> None:
     store = await place.store(engine)
     key = await opened(store)
     async with engine.connect():
-        with pytest.raises(MessageUnavailableError, match="every connection of the pool is in use"):
+        with pytest.raises(MessageUnavailableError, match="every connection of the pool is in use") as full:
             await store.append(key, asked("one"))
+        assert full.value.reason is UnavailableReason.POOL_FULL
     await put(store, key, asked("two"))
     await engine.dispose()
 
@@ -203,6 +211,68 @@ async def test_a_constraint_of_the_hosts_own_refuses_for_good(place: Place) -> N
     await put(place.main_store, key, asked("one"))
     with pytest.raises(MessageInvalidError):
         await place.main_store.append(key, asked("two"))
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("53300", UnavailableReason.TOO_MANY_CONNECTIONS),
+        ("53100", UnavailableReason.DISK_FULL),
+        ("40P01", UnavailableReason.DEADLOCK),
+        ("57P03", UnavailableReason.STARTING),
+        ("28P01", UnavailableReason.WRONG_PASSWORD),
+        ("3D000", UnavailableReason.NO_DATABASE),
+        ("42P01", UnavailableReason.TABLES_MISSING),
+        ("XX000", UnavailableReason.OTHER),
+        (1040, UnavailableReason.TOO_MANY_CONNECTIONS),
+        (1021, UnavailableReason.DISK_FULL),
+        (1213, UnavailableReason.DEADLOCK),
+        (1049, UnavailableReason.NO_DATABASE),
+        ("SQLITE_BUSY_SNAPSHOT", UnavailableReason.LOCKED),
+        ("SQLITE_FULL", UnavailableReason.DISK_FULL),
+    ],
+)
+def test_a_code_of_a_database_says_why_and_what_to_do(code: str | int, reason: UnavailableReason) -> None:
+    raised: Any
+    if isinstance(code, int):
+        raised = asyncmy.errors.OperationalError(code, "what she said")
+    else:
+        raised = asyncpg.PostgresError("what she said")
+        raised.sqlstate = code
+    found = as_message_error("append", sqlalchemy.exc.OperationalError("INSERT", {}, raised))
+    assert isinstance(found, MessageUnavailableError)
+    assert (found.reason, str(code) in str(found)) == (reason, True)
+    assert EXPLAINED[reason] in str(found)
+    assert "what she said" not in str(found)
+
+
+def test_a_driver_that_cannot_connect_says_why() -> None:
+    refused = asyncmy.errors.OperationalError(2003, "Can't connect to MySQL server on 'secret'")
+    refused.__cause__ = ConnectionRefusedError(111, "secret")
+    wrapped = sqlalchemy.exc.OperationalError("INSERT", {}, refused)
+    for error in (refused, wrapped, ConnectionRefusedError(111, "secret")):
+        found = as_message_error("append", error)
+        assert isinstance(found, MessageUnavailableError)
+        assert found.reason is UnavailableReason.CONNECTION_REFUSED
+        assert "secret" not in str(found)
+
+
+async def test_a_database_that_is_away_says_why() -> None:
+    store = SQLMessageStore(f"mysql+asyncmy://ann:secret@127.0.0.1:{free_port()}/none")
+    with pytest.raises(MessageUnavailableError, match="nothing listens at its address") as caught:
+        await store.open_session(fresh_key())
+    assert caught.value.reason is UnavailableReason.CONNECTION_REFUSED
+    await store.aclose()
+
+
+async def test_a_database_that_is_not_there_is_told_from_missing_tables(postgres_server: PostgresServer) -> None:
+    async with Place(postgres_server.url(), fresh_tables()) as place:
+        url = sqlalchemy.make_url(place.url).set(database="no_such_database")
+        store = SQLMessageStore(url)
+        with pytest.raises(MessageUnavailableError) as caught:
+            await store.open_session(fresh_key())
+        assert caught.value.reason is UnavailableReason.NO_DATABASE
+        await store.aclose()
 
 
 def test_a_text_the_driver_cannot_encode_is_refused_for_good() -> None:

@@ -15,6 +15,8 @@ from ...errors import (
     MessageStoreError,
     MessageUnavailableError,
 )
+from ...unavailable import UnavailableReason, reason_of_connection
+from .refusals import explained, reason_of_code
 
 __all__ = ["RaceLostError", "as_message_error", "mapped_errors", "only_reads"]
 
@@ -54,6 +56,12 @@ _ONLY_READS: Final = frozenset(
     }
 )
 
+_NAMES: Final = frozenset({UnavailableReason.NO_DATABASE})
+"""What else may be missing under one of the next codes."""
+
+_CAUSES: Final = 5
+"""How many exceptions that another one came of are followed."""
+
 _MISSING: Final = frozenset({"42P01", "42703", "3F000", "1146", "1054", "1049"})
 """Codes for a missing table, column, schema or database. SQLite has no code for it."""
 
@@ -87,14 +95,15 @@ def as_message_error(operation: str, exc: Exception) -> MessageStoreError | None
     if isinstance(exc, StatementError):
         exc.hide_parameters = True
     if isinstance(exc, PoolTimeoutError):
-        return _unavailable(operation, "every connection of the pool is in use")
+        return _unavailable(operation, "no connection to the database came free", UnavailableReason.POOL_FULL)
     if isinstance(exc, DBAPIError):
         return _refused(operation, exc)
     if isinstance(exc, StatementError | UnicodeEncodeError):
         # The statement was never sent: the driver cannot encode a value. asyncmy's own exception is not wrapped.
         return MessageInvalidError(f"{operation}: the database cannot hold this", operation=operation)
     if isinstance(exc, SQLAlchemyError | OSError | EOFError) or type(exc).__module__.split(".")[0] in _DRIVERS:
-        return _unavailable(operation, f"the database cannot be reached ({type(exc).__name__})")
+        what = f"the database cannot be reached ({type(exc).__name__})"
+        return _unavailable(operation, what, _reason_of(exc, "" if isinstance(exc, OSError) else _code(exc)))
     return None
 
 
@@ -116,14 +125,30 @@ def _refused(operation: str, exc: DBAPIError) -> MessageStoreError:
     if code in _UNHOLDABLE or _unencodable(exc.orig):
         return MessageInvalidError(f"{operation}: the database cannot hold this ({code})", operation=operation)
     if code in _MISSING or "no such table" in str(exc.orig) or "no such column" in str(exc.orig):
-        return _unavailable(operation, "the tables are missing or another version's; see create_tables")
+        reason = reason_of_code(code)
+        missing = UnavailableReason.TABLES_MISSING
+        return _unavailable(operation, f"the database refused ({code})", reason if reason in _NAMES else missing)
+    reason = _reason_of(exc.orig, code)
     if exc.connection_invalidated:
-        return _unavailable(operation, f"the connection to the database was lost ({code})")
-    return _unavailable(operation, f"the database refused ({code})")
+        lost = UnavailableReason.CONNECTION_LOST if reason is UnavailableReason.OTHER else reason
+        return _unavailable(operation, f"the connection to the database was lost ({code})", lost)
+    return _unavailable(operation, f"the database refused ({code})", reason)
 
 
-def _unavailable(operation: str, what: str) -> MessageUnavailableError:
-    return MessageUnavailableError(f"{operation}: {what}", operation=operation)
+def _unavailable(operation: str, what: str, reason: UnavailableReason) -> MessageUnavailableError:
+    return MessageUnavailableError(f"{operation}: {what}: {explained(reason)}", operation=operation, reason=reason)
+
+
+def _reason_of(error: BaseException | None, code: str) -> UnavailableReason:
+    """By its code; by the kind of the connection's error, which drivers wrap, where that says more."""
+    by_code = reason_of_code(code)
+    if by_code not in (UnavailableReason.OTHER, UnavailableReason.UNREACHABLE):
+        return by_code
+    for _ in range(_CAUSES):
+        if isinstance(error, OSError | EOFError):
+            return reason_of_connection(error)
+        error = None if error is None else error.__cause__ or error.__context__
+    return by_code
 
 
 def _code(error: BaseException | None) -> str:
