@@ -34,6 +34,7 @@ __all__ = [
     "Usage",
     "is_id",
     "is_stream_id",
+    "message_id_of",
     "new_message_id",
     "new_stream_id",
     "read_traceparent",
@@ -199,7 +200,13 @@ def new_stream_id() -> str:
 
 def new_message_id() -> str:
     """A fresh message id: `msg_` and 24 lower-case hex digits."""
-    return f"msg_{random_hex()}"
+    return message_id_of(random_hex())
+
+
+def message_id_of(stream_id: str) -> str:
+    """The id of a stream's message, where nobody chose one: `msg_` and the stream's id. A stream with this message id
+    is the message's first, since a later one that continues it has another id."""
+    return f"msg_{stream_id}"
 
 
 def is_id(text: str, *, max_bytes: int = MAX_ID_BYTES) -> bool:

@@ -11,6 +11,7 @@ from ..settings import Settings
 from ..stores.log_reads import LogReads
 from ..stores.records import StreamMeta
 from ..stores.store import StreamStore
+from ..values import message_id_of
 from ..wire import UIMessage
 from ..wire.folding import Json
 from .attempts import Attempts
@@ -73,9 +74,12 @@ class StoredReplies:
         """The message that a stream continues, as it was before the stream. None where it continues no message, or it
         cannot be told soon.
 
-        Reads no more of the message store than the message itself. Of a stream that is saved already, its log is read
-        too: the stored message ends with what the stream added.
+        Reads nothing for a stream that began its message, as its ids show unless the host chose the message's. Else, no
+        more of the message store than the message itself. Of a stream that is saved already, its log is read too: the
+        stored message ends with what the stream added.
         """
+        if meta.message_id == message_id_of(meta.ref.stream_id):
+            return None
         session, attempts = self._session(meta), self._attempts()
         if session is None:
             return None

@@ -12,7 +12,7 @@ from ..errors import ConfigurationError, FaultError
 from ..faults import Fault, FaultCode
 from ..runtime import OnStoreFailure, StreamRequest
 from ..runtime.opening.request_key import RequestKey
-from ..values import MAX_OWNER_BYTES, SessionKey, is_id
+from ..values import MAX_OWNER_BYTES, SessionKey, is_id, new_stream_id
 from ..web.access.checked_ids import checked_message_id, checked_session_id
 from ..web.endpoint.idempotency_key import retention_seconds, started_key
 from ..web.guard_context import GuardContext
@@ -54,14 +54,16 @@ class StartOptions:
         binding = StartBinding.of(context.endpoints, self.binding, self.protocol)
         given = None if binding.configuration is None else binding.configuration.options
         session_id, demand = checked_session_id(self.session), binding.demand(self.estimate)
+        stream_id = new_stream_id()
         request = StreamRequest(
             key=SessionKey(self.owner, session_id),
             protocol=binding.protocol,
             binding=binding.name,
-            message_id=checked_message_id(self.message_id),
+            message_id=checked_message_id(self.message_id, stream_id),
             on_conflict=self.on_conflict,
             on_store_failure=self.on_store_failure or (given.on_store_failure if given is not None else "continue"),
             request_id=request_id_of(self.request_id),
+            stream_id=stream_id,
             first_item_seconds=self.first_item_seconds or (None if given is None else given.first_item_seconds),
             stall_seconds=self.stall_seconds or (None if given is None else given.stall_seconds),
             max_stream_seconds=self.max_stream_seconds or (None if given is None else given.max_stream_seconds),

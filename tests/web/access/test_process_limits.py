@@ -171,7 +171,7 @@ async def test_requests_that_are_refused_leave_nothing(redis_server: RedisServer
         settings = Settings()
         for key in keys() - before:
             assert b"{r." not in key
-            assert client.pttl(key) <= settings.finished_ttl_seconds * 1000, key
+            assert client.pttl(key) <= settings.finished_ttl_seconds * 1000 * 51 / 50, key  # or up to a fiftieth more
         failing = False
         assert (await strangers.ask("203.0.113.7", path="/api/failing", idempotency_key="k1")).status_code == 200
         gc.collect()

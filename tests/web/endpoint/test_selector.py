@@ -20,6 +20,7 @@ async def chat(body: object, tenant: str, run: Run) -> AsyncIterator[str]:
     yield ""
 
 
+STREAM = "5" * 24
 SIGNATURE = EndpointSignature.read(chat, sys._getframe().f_locals)
 REQUEST = Request({"type": "http", "path_params": {"chat": "from the path"}, "headers": []})
 
@@ -63,9 +64,9 @@ def test_sessions_that_are_converted_or_made() -> None:
     assert checked_session_id(UUID(int=1)) == "00000000-0000-0000-0000-000000000001"
     assert checked_session_id(None).startswith("ses_")
     assert checked_session_id(None) != checked_session_id(None)
-    assert checked_message_id(None).startswith("msg_")
-    assert checked_message_id(UUID(int=1)) == "00000000-0000-0000-0000-000000000001"
-    assert checked_message_id("m1") == "m1"
+    assert checked_message_id(None, STREAM) == f"msg_{STREAM}"
+    assert checked_message_id(UUID(int=1), STREAM) == "00000000-0000-0000-0000-000000000001"
+    assert checked_message_id("m1", STREAM) == "m1"
 
 
 ILLEGAL = [
@@ -96,5 +97,5 @@ def test_sessions_that_are_refused(value: object) -> None:
 @pytest.mark.parametrize("value", ILLEGAL)
 def test_message_ids_that_are_refused(value: object) -> None:
     with pytest.raises(FaultError) as refused:
-        checked_message_id(value)
+        checked_message_id(value, STREAM)
     assert (refused.value.fault.code, refused.value.fault.reason) == (FaultCode.REQUEST_INVALID, "message_id")

@@ -7,7 +7,7 @@ from uuid import UUID
 from ...errors import FaultError
 from ...faults import Fault, FaultCode
 from ...random_ids import random_hex
-from ...values import is_id, new_message_id
+from ...values import is_id, message_id_of
 
 __all__ = ["checked_message_id", "checked_session_id"]
 
@@ -27,14 +27,14 @@ def checked_session_id(value: object) -> str:
     return str(text)
 
 
-def checked_message_id(value: object) -> str:
-    """A host's message id as text; a fresh one for None.
+def checked_message_id(value: object, stream_id: str) -> str:
+    """A host's message id as text; for None, that of the stream which begins the message.
 
     Raises:
         FaultError: `request_invalid`, under the same rules as for a session's.
     """
     if value is None:
-        return new_message_id()
+        return message_id_of(stream_id)
     text = str(value) if isinstance(value, UUID) else value
     if not isinstance(text, str) or not is_id(text):
         raise FaultError(Fault.of(FaultCode.REQUEST_INVALID, reason="message_id"))

@@ -81,7 +81,8 @@ class Admission:
         selected_message = (
             None if configuration.message_id is None else await configuration.message_id.find(named, request)
         )
-        message_id = checked_message_id(selected_message)
+        stream_id = new_stream_id()
+        message_id = checked_message_id(selected_message, stream_id)
         source = configuration.demand_source
         demand = None if source is None else await source.demand(named, request)
         protocol = configuration.protocol
@@ -113,7 +114,7 @@ class Admission:
             request_id=ids.request_id,
             framework=framework,
             trace=ids.trace,
-            stream_id=new_stream_id(),
+            stream_id=stream_id,
             arrived_at=exchange.arrived_at,
             first_item_seconds=self._first_item_seconds,
             stall_seconds=options.stall_seconds,
