@@ -13,6 +13,7 @@ import redis
 from streamguard.stores.appends import Append, AppendCache, AppendReply, AppendRequest
 from streamguard.stores.records import NewStream, Status
 from streamguard.stores.redis import RedisStore
+from streamguard.stores.redis.append_gate import AppendGate
 from streamguard.stores.redis.appends import Appends
 from streamguard.testing._stream_store.steps import data, epoch_of, log, new_stream, try_register
 from streamguard.values import SessionKey, StreamRef
@@ -81,7 +82,7 @@ def without_comparing(monkeypatch: pytest.MonkeyPatch, attribute: str) -> None:
     """Have an append believe that this of what is kept is as it should be."""
     pack = Appends._packed
 
-    def careless(self: Appends, batch: Sequence[AppendRequest]) -> tuple[list[bytes], list[int]]:
+    def careless(self: Appends, batch: Sequence[AppendRequest], gate: AppendGate) -> tuple[list[bytes], list[int]]:
         believing: list[AppendRequest] = []
         for item in batch:
             kept = item.cache.value
@@ -89,8 +90,8 @@ def without_comparing(monkeypatch: pytest.MonkeyPatch, attribute: str) -> None:
                 believing.append(replace(cast("Append", item), within_seconds=math.inf))
                 continue
             if kept is not None and kept.next_seq:
-                setattr(kept, attribute, self._gate.generation if attribute == "checked" else item.first_seq)
+                setattr(kept, attribute, gate.generation if attribute == "checked" else item.first_seq)
             believing.append(item)
-        return pack(self, believing)
+        return pack(self, believing, gate)
 
     monkeypatch.setattr(Appends, "_packed", careless)

@@ -20,7 +20,7 @@ from .codec import append_reply, server_ms
 from .driver import Command, CommandError, Reply, Usual, pack
 from .namespace import RedisNamespace
 from .pipeline import OrderedConnection
-from .pipelined_connection import OtherConnectionError
+from .pipelined_connection import OtherConnectionError, PipelinedConnection
 
 __all__ = ["Appends"]
 
@@ -46,32 +46,32 @@ class Appends:
         self._keys = redis.keys
         self._calls = AppendCalls(ordered, redis.keys)
         self._clock = redis.clock
-        self._gate = AppendGate(redis.keys)
 
     async def append(self, batch: Sequence[AppendRequest]) -> Sequence[AppendReply]:
         """See `StreamWrites.append`."""
         if not batch:
             return []
         begun = time.monotonic()
-        gate, connection = self._gate, self._ordered.number
-        if gate.stands(connection, begun):
-            packed, others = self._packed(batch)
+        here = self._ordered.here
+        gate, connection = here.gate, here.connection.number
+        if gate is not None and gate.stands(connection, begun):
+            packed, others = self._packed(batch, gate)
             if len(others) < len(batch):
                 added = sorted({*range(len(batch))}.difference(others)) if others else range(len(batch))
                 try:
-                    return await self._add_all(batch, added, others, packed, connection, begun)
+                    return await self._add_all(batch, added, others, packed, gate, connection, begun)
                 except OtherConnectionError:
                     pass  # it has connected anew: everything is checked
         return await self._check(batch, begun)
 
-    def _packed(self, batch: Sequence[AppendRequest]) -> tuple[list[bytes], list[int]]:
+    def _packed(self, batch: Sequence[AppendRequest], gate: AppendGate) -> tuple[list[bytes], list[int]]:
         """A transaction of plain XADDs, without its end, and which of the batch are not in it.
 
         A plain XADD does for a lone event that follows what the log had when it was checked, since the gate was set
         up. Hot path: what is kept of such a stream says already that its event is there. Whoever learns otherwise has
         the stream checked anew.
         """
-        calls, generation, least = self._calls, self._gate.generation, self._gate.seconds
+        calls, generation, least = self._calls, gate.generation, gate.seconds
         packed, others = [MULTI], []
         for at, item in enumerate(batch):
             data = item.lone
@@ -101,12 +101,12 @@ class Appends:
         added: Sequence[int],
         others: Sequence[int],
         packed: list[bytes],
+        gate: AppendGate,
         connection: int,
         begun: float,
     ) -> Sequence[AppendReply]:
         """Append `added` of the batch by the plain XADDs that are packed, in one transaction, and the others by the
         script."""
-        gate = self._gate
         renewal = gate.renewal(batch[added[0]].within_seconds, begun)
         packed += (EXEC, *renewal)
         end = len(added) + 2
@@ -160,7 +160,8 @@ class Appends:
     async def _check(self, batch: Sequence[AppendRequest], begun: float) -> list[AppendReply]:
         """Append by the script."""
         packed = [self._calls.call(item, until(self._clock, item.within_seconds, begun)) for item in batch]
-        gate, connection = self._gate, self._ordered.number
+        here = self._ordered.here
+        gate, connection = here.gate or self._gate_of(here), here.connection.number
         scripts = ("append",) * len(batch)
         opening: list[bytes] = []
         stood = gate.stands(connection, time.monotonic())
@@ -182,6 +183,10 @@ class Appends:
             replies, number = await self._ordered.run_packed("append", packed, scripts)
         stands = gate.generation == generation and gate.stands(number, time.monotonic())
         return self._checked(batch, range(len(batch)), replies, generation if stands else 0)
+
+    def _gate_of(self, connection: PipelinedConnection) -> AppendGate:
+        gate = connection.gate = AppendGate(self._keys)
+        return gate
 
     def until(self, item: AppendRequest) -> bytes | None:
         """The server's time after which an append that is asked for now must not be carried out; empty if there is

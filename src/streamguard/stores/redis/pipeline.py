@@ -182,9 +182,9 @@ class OrderedConnection(PipelinedConnections):
         super().__init__(address, scripts, count=1, command_seconds=command_seconds)
 
     @property
-    def number(self) -> int:
-        """The number of the connection; 0 while it is not connected. Another one after each time that it connected."""
-        return self._connections.get()[0].connection.number
+    def here(self) -> PipelinedConnection:
+        """The connection of the running loop: its calls go over this one, unless the store is closed meanwhile."""
+        return self._connections.get()[0]
 
     async def run_packed(
         self,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from ...deadlines import Deadline, LoopClock, MovableTimer
+from .append_gate import AppendGate
 from .driver import DRIVER_ERRORS, Command, Connection, RawConnection, Reply, Usual, unknown_script
 from .errors import closed_error, mapped_error, mapped_errors
 from .scripts import Scripts
@@ -90,6 +91,8 @@ class PipelinedConnection:
         """Requests that no exchange carries yet."""
         self.busy: bool = False
         """An exchange is under way."""
+        self.gate: AppendGate | None = None
+        """What this connection watches for the appends over it: `Appends` makes it and keeps it."""
         self._batch: list[Request] = []
         """What the exchange under way carries."""
         self._wanted = 0
