@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -10,10 +12,12 @@ import pytest
 
 from streamguard.stores.appends import AppendReply
 from streamguard.stores.records import Status
-from streamguard.stores.redis import RedisStore, append_gate
+from streamguard.stores.redis import RedisStore, append_gate, removed_entries
 from streamguard.stores.redis.append_gate import RENEWAL, AppendGate
 from streamguard.stores.redis.driver import Reply
+from streamguard.stores.redis.lease_index import LeaseIndex
 from streamguard.testing._stream_store.steps import new_stream, try_register
+from streamguard.values import StreamRef
 
 from ...harness.racing import raced
 from ...harness.redis import RedisServer
@@ -23,6 +27,8 @@ from .test_append_gates import held_up
 SECONDS = 20.0
 EVENTS = 10
 LONG, SHORT = 60.0, 1.0
+LOOPS = 4
+ENTRIES = 200
 
 
 def test_loops_that_append_at_once_each_have_a_gate(
@@ -104,3 +110,28 @@ def test_an_event_that_is_late_in_one_loop_is_not_added_by_the_gate_of_another(
 
     late, _ = raced([partial(append, LONG), partial(append, SHORT)])
     assert late.status is Status.LATE
+
+
+class ChangingThreads(deque[tuple[float, StreamRef]]):
+    """Another thread runs just before anything is taken from it."""
+
+    def popleft(self) -> tuple[float, StreamRef]:
+        time.sleep(0)
+        return super().popleft()
+
+
+def test_loops_look_once_at_what_was_removed(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One may take the last entry while another one looks at it."""
+    monkeypatch.setattr(removed_entries, "LOOK_AFTER_SECONDS", 0.0)
+    index = LeaseIndex(RedisStore(redis_url)._redis)
+    monkeypatch.setattr(index.removed, "_removed", ChangingThreads())
+
+    async def look() -> list[StreamRef]:
+        found = []
+        for _ in range(ENTRIES):
+            index.removed.add(new_stream().ref)
+            found += [ref for _, ref in index.removed._take(time.monotonic())]
+        return found
+
+    found = [ref for some in raced([look] * LOOPS) for ref in some]
+    assert len(set(found)) == len(found) == LOOPS * ENTRIES

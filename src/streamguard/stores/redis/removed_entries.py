@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from threading import Lock
 from typing import Final
 
 from ...errors import StoreUnavailableError
@@ -59,10 +60,13 @@ class RemovedEntries:
         self._entering = entering
         self._removed: deque[tuple[float, StreamRef]] = deque(maxlen=MOST)
         """When each was removed, oldest first."""
+        self._changing = Lock()
+        """Held while they change: each event loop may do so, in its thread."""
 
     def add(self, ref: StreamRef) -> None:
         """Look at `ref` in a while: its entry and its record were written just now, or are about to be."""
-        self._removed.append((time.monotonic(), ref))
+        with self._changing:
+            self._removed.append((time.monotonic(), ref))
 
     async def look_again(self) -> None:
         """Enter those streams again that need an entry. Those whose servers do not answer stay for the next call.
@@ -78,14 +82,16 @@ class RemovedEntries:
                     break
                 unanswered += [one for one in some if one[1] in left]
         finally:
-            for one in reversed(unanswered):
-                if len(self._removed) < MOST:
-                    self._removed.appendleft(one)
+            with self._changing:
+                for one in reversed(unanswered):
+                    if len(self._removed) < MOST:
+                        self._removed.appendleft(one)
 
     def _take(self, until: float) -> list[tuple[float, StreamRef]]:
         some: list[tuple[float, StreamRef]] = []
-        while len(some) < AT_ONCE and self._removed and self._removed[0][0] <= until:
-            some.append(self._removed.popleft())
+        with self._changing:
+            while len(some) < AT_ONCE and self._removed and self._removed[0][0] <= until:
+                some.append(self._removed.popleft())
         return some
 
     async def _look(self, refs: Sequence[StreamRef]) -> set[StreamRef]:
