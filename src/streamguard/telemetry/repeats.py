@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Final
 
 __all__ = ["LeftOut", "Repeats"]
@@ -33,7 +34,8 @@ class LeftOut:
 
 
 class Repeats:
-    """Counts per kind of line and minute.
+    """Counts per kind of line and minute. Threads may use it at once, as guards in several event loops do that share an
+    observer.
 
     Args:
         most: how many lines of one kind are logged in a minute.
@@ -43,6 +45,8 @@ class Repeats:
     def __init__(self, most: int, clock: Callable[[], float]) -> None:
         self._most = most
         self._clock = clock
+        self._lock = Lock()
+        """Held while anything below changes."""
         self._kinds: OrderedDict[tuple[object, ...], LeftOut] = OrderedDict()
         self._over: list[LeftOut] = []
         """Forgotten, and still to be told of."""
@@ -55,38 +59,41 @@ class Repeats:
         now = self._clock()
         alike = {name: fields[name] for name in _ALIKE if name in fields}
         kind = (event, level, *alike.items())
-        known = self._kinds.get(kind)
-        if known is None or (now - known.begun >= WINDOW_SECONDS and not known.count):
-            known = self._kinds[kind] = LeftOut(str(event), level, now, alike)
-            self._kinds.move_to_end(kind)
-            if len(self._kinds) > REMEMBERED_KINDS:
-                self._forget(now)
-        if known.logged < self._most:
-            known.logged += 1
-            return True
-        known.count += 1
-        self._due_at = min(self._due_at, known.begun + WINDOW_SECONDS)
-        self.waiting = True
-        return False
+        with self._lock:
+            known = self._kinds.get(kind)
+            if known is None or (now - known.begun >= WINDOW_SECONDS and not known.count):
+                known = self._kinds[kind] = LeftOut(str(event), level, now, alike)
+                self._kinds.move_to_end(kind)
+                if len(self._kinds) > REMEMBERED_KINDS:
+                    self._forget(now)
+            if known.logged < self._most:
+                known.logged += 1
+                return True
+            known.count += 1
+            self._due_at = min(self._due_at, known.begun + WINDOW_SECONDS)
+            self.waiting = True
+            return False
 
-    def due(self, *, all_of_them: bool = False) -> Iterator[LeftOut]:
-        """Kinds of which lines were left out in a minute that is over; with `all_of_them` in any."""
+    def due(self, *, all_of_them: bool = False) -> Sequence[LeftOut]:
+        """Kinds of which lines were left out in a minute that is over; with `all_of_them` in any. Each is told of
+        once."""
         now = self._clock()
         if not (all_of_them or self._over) and now < self._due_at:
-            return
-        told, self._over = self._over, []
-        self._due_at = float("inf")
-        for kind, known in list(self._kinds.items()):
-            if not known.count:
-                continue
-            if all_of_them or now - known.begun >= WINDOW_SECONDS:
-                del self._kinds[kind]
-                known.seconds = now - known.begun
-                told.append(known)
-            else:
-                self._due_at = min(self._due_at, known.begun + WINDOW_SECONDS)
-        self.waiting = self._due_at < float("inf")
-        yield from told
+            return ()
+        with self._lock:
+            told, self._over = self._over, []
+            self._due_at = float("inf")
+            for kind, known in list(self._kinds.items()):
+                if not known.count:
+                    continue
+                if all_of_them or now - known.begun >= WINDOW_SECONDS:
+                    del self._kinds[kind]
+                    known.seconds = now - known.begun
+                    told.append(known)
+                else:
+                    self._due_at = min(self._due_at, known.begun + WINDOW_SECONDS)
+            self.waiting = self._due_at < float("inf")
+            return told
 
     def _forget(self, now: float) -> None:
         _, oldest = self._kinds.popitem(last=False)

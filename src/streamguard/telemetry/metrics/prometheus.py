@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
@@ -79,20 +80,25 @@ _OF_PROCESS: Final[dict[str, Series]] = {}
 """In multiprocess mode the metrics of every registry: a process has one file, in which each series has one place."""
 
 
+_making: Final = Lock()
+"""Held while metrics are found or made: a registry refuses those that a second thread makes."""
+
+
 def _families(registry: CollectorRegistry) -> Mapping[str, Series]:
     """This library's metrics in a registry; they are made the first time.
 
     Raises:
         ConfigurationError: see `PrometheusMetrics`.
     """
-    if is_multiprocess():
-        if not _OF_PROCESS:
-            _OF_PROCESS.update(_made(registry))
-        return _OF_PROCESS
-    known = _KNOWN.get(registry)
-    if known is None:
-        known = _KNOWN[registry] = _made(registry)
-    return known
+    with _making:
+        if is_multiprocess():
+            if not _OF_PROCESS:
+                _OF_PROCESS.update(_made(registry))
+            return _OF_PROCESS
+        known = _KNOWN.get(registry)
+        if known is None:
+            known = _KNOWN[registry] = _made(registry)
+        return known
 
 
 def _made(registry: CollectorRegistry) -> dict[str, Series]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import RLock
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -19,13 +20,16 @@ MOST_CHARACTERS: Final = 120
 
 
 class Series:
-    """A metric in a registry, and the values that its labels have had.
+    """A metric in a registry, and the values that its labels have had. Threads may use it at once, as guards in several
+    event loops do that share a registry.
 
     `family` is prometheus-client's object, whose first label is `variant`.
     """
 
     def __init__(self, metric: Metric, family: Any) -> None:
         self._family = family
+        self._lock = RLock()
+        """Held while anything below changes, and while a gauge is set to what all sinks say."""
         self._merging = metric.merging
         self._named = {label.name for label in metric.labels if label.values is None} | (
             {"unit"} & {*metric.label_names}
@@ -40,14 +44,17 @@ class Series:
     def child(self, values: tuple[str, ...]) -> Any:
         """The series of these values, `variant` first."""
         child = self._children.get(values)
-        if child is None:
+        return self._new_child(values) if child is None else child
+
+    def _new_child(self, values: tuple[str, ...]) -> Any:
+        with self._lock:
             if len(self._children) >= MOST_SERIES:
                 values = tuple(
                     OTHER if name in self._named else value for name, value in zip(self._names, values, strict=True)
                 )
             child = self._children.get(values) or self._family.labels(*values)
             self._children[values] = child
-        return child
+            return child
 
     def bounded(self, name: str, value: str) -> str:
         """A value that applications name, or `other` when there were too many."""
@@ -55,22 +62,24 @@ class Series:
         if value in seen:
             return value
         value = plain_text(value)[:MOST_CHARACTERS]
-        if value in seen:
-            return value
-        if len(seen) >= MOST_VALUES:
-            return OTHER
-        seen.add(value)
+        with self._lock:
+            if value in seen:
+                return value
+            if len(seen) >= MOST_VALUES:
+                return OTHER
+            seen.add(value)
         return value
 
     def set(self, sink: object, variant: str, value: float) -> None:
         """Set a gauge, which has no label but `variant`, to what all sinks that share the registry say together."""
-        parts = self._parts.setdefault(variant, WeakKeyDictionary())
-        parts[sink] = value
-        match self._merging:
-            case Merging.SUM:
-                value = sum(parts.values())
-            case Merging.WORST | Merging.LATEST:
-                value = max(parts.values())
-            case Merging.LAST:
-                pass
-        self.child((variant,)).set(value)
+        with self._lock:
+            parts = self._parts.setdefault(variant, WeakKeyDictionary())
+            parts[sink] = value
+            match self._merging:
+                case Merging.SUM:
+                    value = sum(parts.values())
+                case Merging.WORST | Merging.LATEST:
+                    value = max(parts.values())
+                case Merging.LAST:
+                    pass
+            self.child((variant,)).set(value)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -32,10 +33,13 @@ class _Window:
 
 
 class Cap:
-    """Counts per fingerprint. What was left out in a window is told of, by one event, when the window is over."""
+    """Counts per fingerprint. What was left out in a window is told of, by one event, when the window is over. Threads
+    may use it at once, as guards in several event loops do that share an observer."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self._lock = Lock()
+        """Held while anything below changes."""
         self._windows: OrderedDict[tuple[str, ...], _Window] = OrderedDict()
         self._all = _Window(clock())
         self._due_at = float("inf")
@@ -44,37 +48,42 @@ class Cap:
     def admits(self, kind: tuple[str, ...], sample: Callable[[], Event], *, most: int = PER_FINGERPRINT) -> bool:
         """Whether one more of this kind may be sent now; if not, it is counted, and `sample` is asked for one."""
         now = self._clock()
-        if now - self._all.begun >= WINDOW_SECONDS:
-            self._all = _Window(now)
-        window = self._windows.get(kind)
-        if window is None or (now - window.begun >= WINDOW_SECONDS and not window.left_out):
-            window = self._windows[kind] = _Window(now)
-            self._windows.move_to_end(kind)
-            if len(self._windows) > REMEMBERED_KINDS:
-                self._windows.popitem(last=False)
-        if window.sent < most and self._all.sent < PER_WINDOW:
-            window.sent += 1
-            self._all.sent += 1
-            return True
-        window.left_out += 1
-        if window.sample is None:
-            window.sample = sample()
-            self._due_at = min(self._due_at, window.begun + WINDOW_SECONDS)
-        return False
+        with self._lock:
+            if now - self._all.begun >= WINDOW_SECONDS:
+                self._all = _Window(now)
+            window = self._windows.get(kind)
+            if window is None or (now - window.begun >= WINDOW_SECONDS and not window.left_out):
+                window = self._windows[kind] = _Window(now)
+                self._windows.move_to_end(kind)
+                if len(self._windows) > REMEMBERED_KINDS:
+                    self._windows.popitem(last=False)
+            if window.sent < most and self._all.sent < PER_WINDOW:
+                window.sent += 1
+                self._all.sent += 1
+                return True
+            window.left_out += 1
+            if window.sample is None:
+                window.sample = sample()
+                self._due_at = min(self._due_at, window.begun + WINDOW_SECONDS)
+            return False
 
-    def due(self, *, all_of_them: bool = False) -> Iterator[Event]:
-        """Events that say how many others were left out: of windows that are over, or of all at a process's end."""
+    def due(self, *, all_of_them: bool = False) -> Sequence[Event]:
+        """Events that say how many others were left out: of windows that are over, or of all at a process's end. Each
+        is given once."""
         now = self._clock()
         if not all_of_them and now < self._due_at:
-            return
-        self._due_at = float("inf")
-        for kind, window in list(self._windows.items()):
-            if window.sample is None:
-                continue
-            if all_of_them or now - window.begun >= WINDOW_SECONDS:
-                del self._windows[kind]
+            return ()
+        told: list[Event] = []
+        with self._lock:
+            self._due_at = float("inf")
+            for kind, window in list(self._windows.items()):
                 event = window.sample
-                event["contexts"]["streamguard"] = {**event["contexts"]["streamguard"], "left_out": window.left_out}
-                yield event
-            else:
-                self._due_at = min(self._due_at, window.begun + WINDOW_SECONDS)
+                if event is None:
+                    continue
+                if all_of_them or now - window.begun >= WINDOW_SECONDS:
+                    del self._windows[kind]
+                    event["contexts"]["streamguard"] = {**event["contexts"]["streamguard"], "left_out": window.left_out}
+                    told.append(event)
+                else:
+                    self._due_at = min(self._due_at, window.begun + WINDOW_SECONDS)
+        return told
