@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -16,8 +16,9 @@ from streamguard.stores.redis import RedisStore, append_gate, removed_entries
 from streamguard.stores.redis.append_gate import RENEWAL, AppendGate
 from streamguard.stores.redis.driver import Reply
 from streamguard.stores.redis.lease_index import LeaseIndex
+from streamguard.stores.redis.stream_log import RedisLog
 from streamguard.testing._stream_store.steps import new_stream, try_register
-from streamguard.values import StreamRef
+from streamguard.values import START, StreamRef
 
 from ...harness.racing import raced
 from ...harness.redis import RedisServer
@@ -135,3 +136,51 @@ def test_loops_look_once_at_what_was_removed(redis_url: str, monkeypatch: pytest
 
     found = [ref for some in raced([look] * LOOPS) for ref in some]
     assert len(set(found)) == len(found) == LOOPS * ENTRIES
+
+
+class OneAtATime(OrderedDict[StreamRef, int]):
+    """Another thread runs while one is in it, and must not come in. In CPython's own, two could crash the process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = 0
+        self.met = False
+
+    def pop(self, ref: StreamRef, default: int) -> int:  # type: ignore[override] # as it is used
+        self.inside += 1
+        time.sleep(0)
+        self.met |= self.inside > 1
+        found = super().pop(ref, default)
+        self.inside -= 1
+        return found
+
+    def __setitem__(self, ref: StreamRef, size: int) -> None:
+        self.inside += 1
+        time.sleep(0)
+        self.met |= self.inside > 1
+        super().__setitem__(ref, size)
+        self.inside -= 1
+
+
+def test_loops_that_read_at_once_keep_sizes_one_after_the_other(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = RedisStore(redis_url, command_seconds=10)
+    assert isinstance(store.roles.log, RedisLog)
+    sizes = OneAtATime()
+    monkeypatch.setattr(store.roles.log, "_event_bytes", sizes)
+    meeting = threading.Barrier(LOOPS, timeout=SECONDS)
+
+    async def read() -> None:
+        writer = PlainWriter(store, new_stream())
+        await try_register(store, writer.new)
+        assert (await writer.add(*(b"event" for _ in range(20)))).status is Status.OK
+        for _ in range(ENTRIES):
+            (event,) = await store.read(writer.ref, START, max_bytes=1)
+            assert event.data == b"event"
+        meeting.wait()
+        await store.aclose()
+
+    raced([read] * LOOPS)
+    assert not sizes.met
+    assert len(sizes) == LOOPS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from threading import Lock
 from typing import Final
 
 from ...errors import LogBrokenError, StoreUnavailableError
@@ -54,6 +55,9 @@ class RedisLog(StreamLog):
         """In a row."""
         self._event_bytes: OrderedDict[StreamRef, int] = OrderedDict()
         """The average event of logs that were read in part, the one that was read last at the end."""
+        self._sizing = Lock()
+        """Held while these change. An `OrderedDict` compares such keys in Python code, and the interpreter crashes if
+        another thread changes it meanwhile (CPython 3.11)."""
         self.channels: Channels = Channels(
             address,
             redis.keys,
@@ -127,7 +131,9 @@ class RedisLog(StreamLog):
         log = self._redis.keys.stream(ref).log
         events: list[Event] = []
         last, size, count = after.seq, 0, _FIRST_RANGE
-        if average := self._event_bytes.pop(ref, 0):
+        with self._sizing:
+            average = self._event_bytes.pop(ref, 0)
+        if average:
             count = _fitting(max_bytes, average, READ_EVENTS)
         # The first range begins with the event itself: that it is there is what says that the rest follows it.
         start, anchored = ("-", True) if after.seq == 0 else (_entry_id(after), False)
@@ -155,9 +161,10 @@ class RedisLog(StreamLog):
                 return events
             average = size // len(events) + 1
             if size + average > max_bytes or len(events) == READ_EVENTS or last != found[-1].seq:
-                self._event_bytes[ref] = average
-                if len(self._event_bytes) > _SIZED_LOGS:
-                    self._event_bytes.popitem(last=False)
+                with self._sizing:
+                    self._event_bytes[ref] = average
+                    if len(self._event_bytes) > _SIZED_LOGS:
+                        self._event_bytes.popitem(last=False)
                 return events
             start = f"({_entry_id(Position(events[-1].epoch, last))}"
             count = _fitting(max_bytes - size, average, READ_EVENTS - len(events))
