@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import Final
+
+from ..locks import step_lock
 
 __all__ = ["LeftOut", "Repeats"]
 
@@ -45,7 +46,7 @@ class Repeats:
     def __init__(self, most: int, clock: Callable[[], float]) -> None:
         self._most = most
         self._clock = clock
-        self._lock = Lock()
+        self._lock = step_lock()
         """Held while anything below changes."""
         self._kinds: OrderedDict[tuple[object, ...], LeftOut] = OrderedDict()
         self._over: list[LeftOut] = []

@@ -291,7 +291,7 @@ async def test_a_reply_that_nobody_asked_for_is_given_to_nobody() -> None:
     try:
         for _ in range(2):  # each over a connection of its own
             assert await connections.run("ask", [driver.Command.of("PING")]) == [b"PONG"]
-            assert connections.number == 0
+            assert connections.here.connection.number == 0
     finally:
         await connections.aclose()
         server.close()

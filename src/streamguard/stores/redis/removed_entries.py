@@ -14,10 +14,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from threading import Lock
 from typing import Final
 
 from ...errors import StoreUnavailableError
+from ...locks import step_lock
 from ...values import StreamRef
 from .driver import Command, CommandError, Reply
 from .errors import UnansweredError
@@ -60,7 +60,7 @@ class RemovedEntries:
         self._entering = entering
         self._removed: deque[tuple[float, StreamRef]] = deque(maxlen=MOST)
         """When each was removed, oldest first."""
-        self._changing = Lock()
+        self._changing = step_lock()
         """Held while they change: each event loop may do so, in its thread."""
 
     def add(self, ref: StreamRef) -> None:

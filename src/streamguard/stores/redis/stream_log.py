@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from threading import Lock
 from typing import Final
 
 from ...errors import LogBrokenError, StoreUnavailableError
+from ...locks import step_lock
 from ...values import Event, Position, SessionKey, StreamRef
 from ..records import (
     Hint,
@@ -55,7 +55,7 @@ class RedisLog(StreamLog):
         """In a row."""
         self._event_bytes: OrderedDict[StreamRef, int] = OrderedDict()
         """The average event of logs that were read in part, the one that was read last at the end."""
-        self._sizing = Lock()
+        self._sizing = step_lock()
         """Held while these change. An `OrderedDict` compares such keys in Python code, and the interpreter crashes if
         another thread changes it meanwhile (CPython 3.11)."""
         self.channels: Channels = Channels(

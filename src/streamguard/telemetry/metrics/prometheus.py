@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from ...distribution import install_command
 from ...errors import ConfigurationError
+from ...locks import step_lock
 from ...observations import Observation, Signal
 from ..safety import plain_text
 from .exposition import MetricsApp, exposition
@@ -80,7 +80,7 @@ _OF_PROCESS: Final[dict[str, Series]] = {}
 """In multiprocess mode the metrics of every registry: a process has one file, in which each series has one place."""
 
 
-_making: Final = Lock()
+_making: Final = step_lock()
 """Held while metrics are found or made: a registry refuses those that a second thread makes."""
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from threading import RLock
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+from ...locks import step_lock
 from ..safety import plain_text
 from .metric import OTHER, Merging, Metric
 
@@ -28,7 +28,7 @@ class Series:
 
     def __init__(self, metric: Metric, family: Any) -> None:
         self._family = family
-        self._lock = RLock()
+        self._lock = step_lock()
         """Held while anything below changes, and while a gauge is set to what all sinks say."""
         self._merging = metric.merging
         self._named = {label.name for label in metric.labels if label.values is None} | (

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from threading import Lock
 from typing import TYPE_CHECKING, Final
+
+from ...locks import step_lock
 
 if TYPE_CHECKING:
     from sentry_sdk.types import Event
@@ -38,7 +39,7 @@ class Cap:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._lock = Lock()
+        self._lock = step_lock()
         """Held while anything below changes."""
         self._windows: OrderedDict[tuple[str, ...], _Window] = OrderedDict()
         self._all = _Window(clock())
