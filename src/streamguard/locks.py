@@ -16,7 +16,7 @@ __all__ = ["step_lock"]
 
 _made: Final[set[ref[RLock]]] = set()
 """Every lock that is in use. Changed and copied in one step each, so none guards it."""
-_taken: list[RLock] = []
+_taken: Final[list[RLock]] = []
 """Those that a thread holds which forks at this moment."""
 
 
@@ -30,7 +30,6 @@ def step_lock() -> RLock:
 
 def _take_all() -> None:
     """Take every lock. One that is held is waited for without any other: its holder may be about to take that."""
-    global _taken  # noqa: PLW0603 -- the process's own
     held: RLock | None = None
     while True:
         if held is not None:
@@ -44,13 +43,13 @@ def _take_all() -> None:
                 held = lock
                 break
         else:
-            _taken = locks
+            _taken.extend(locks)
             return
 
 
 def _release_all() -> None:
-    global _taken
-    locks, _taken = _taken, []  # first: another thread may fork as soon as all are free
+    locks = _taken.copy()
+    _taken.clear()  # first: another thread may fork as soon as all are free
     for lock in locks:
         lock.release()
 

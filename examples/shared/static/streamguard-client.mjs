@@ -177,20 +177,20 @@ var Callbacks = class {
     call(this.#callbacks.onReconnected, this.#names());
   }
 };
-function call(callback, ...given) {
+function call(callback, ...given2) {
   try {
-    callback?.(...given);
+    callback?.(...given2);
   } catch (error) {
     console.error("A callback of streamguard-client threw:", error);
   }
 }
 
 // dist/parts.js
-function faultOf(part) {
-  return part.type === "data-streamguard-error" ? part.data ?? null : null;
+function faultOf(part2) {
+  return part2.type === "data-streamguard-error" ? part2.data ?? null : null;
 }
-function persistedOf(part) {
-  return part.type === "data-streamguard-persisted" ? part.data : null;
+function persistedOf(part2) {
+  return part2.type === "data-streamguard-persisted" ? part2.data : null;
 }
 
 // dist/protocols.js
@@ -237,19 +237,19 @@ var UiMessageReader = class extends Reader {
       this.ended = this.over = true;
       return null;
     }
-    const part = json(data);
-    if (typeof part !== "object" || part === null || typeof part.type !== "string") {
+    const part2 = json(data);
+    if (typeof part2 !== "object" || part2 === null || typeof part2.type !== "string") {
       throw new ProtocolError("An event of the answer is no part of a UI message stream.");
     }
-    if (part.type === "error") {
-      this.failure = { message: String(part.errorText ?? "The answer failed."), fault: ours(part.error) };
+    if (part2.type === "error") {
+      this.failure = { message: String(part2.errorText ?? "The answer failed."), fault: ours(part2.error) };
       return null;
     }
-    if (part.type === "abort")
+    if (part2.type === "abort")
       this.outcome = "stopped";
-    else if (part.type === "finish")
+    else if (part2.type === "finish")
       this.outcome ??= "completed";
-    return part;
+    return part2;
   }
 };
 var PlainReader = class extends Reader {
@@ -388,8 +388,8 @@ var AnswerProgress = class {
     const id = message.id !== null && CURSOR.test(message.id) ? message.id : null;
     if (id !== null && id === this.cursor)
       return null;
-    const part = reader.read(message);
-    const fault = reader.failure?.fault ?? (part === null ? null : faultOf(part));
+    const part2 = reader.read(message);
+    const fault = reader.failure?.fault ?? (part2 === null ? null : faultOf(part2));
     if (fault !== null && id === null && isOfConnection(fault)) {
       reader.failure = null;
       return this.#connectionFailed(fault);
@@ -401,7 +401,7 @@ var AnswerProgress = class {
     this.delivered += 1;
     if (reader.failure !== null)
       throw this.failed(reader.failure.message, fault ?? this.#fatal);
-    if (part === null)
+    if (part2 === null)
       return null;
     if (fault !== null) {
       if (fault.code === "not_resumable")
@@ -410,10 +410,10 @@ var AnswerProgress = class {
         this.#fatal = fault;
       this.callbacks.fault(fault);
     }
-    const saved = persistedOf(part);
+    const saved = persistedOf(part2);
     if (saved !== null)
       this.callbacks.persisted(saved);
-    return { id, type: part.type, part };
+    return { id, type: part2.type, part: part2 };
   }
   /** Reads a comment. Gives whether it is a keep-alive. */
   readComment(text) {
@@ -832,9 +832,9 @@ async function request(options, url, init) {
     ...init.signal === void 0 ? {} : { signal: init.signal }
   });
 }
-function headersOf(given) {
+function headersOf(given2) {
   try {
-    return new Headers(given);
+    return new Headers(given2);
   } catch (cause) {
     throw new StreamguardError("request_invalid", "A header cannot be sent.", { cause });
   }
@@ -1319,14 +1319,76 @@ function openStream(options) {
   return new EventStream(options);
 }
 
+// dist/continued-message.js
+var CALL = ["toolCallId", "providerExecuted", "title", "toolMetadata"];
+function continuedMessage(message) {
+  const parts = [part("start", { messageId: message.id, messageMetadata: message.metadata })];
+  message.parts.forEach((one, index) => {
+    const type = String(one["type"]);
+    if (type === "text" || type === "reasoning")
+      parts.push(...span(type, one, `before-${index}`));
+    else if (type === "step-start")
+      parts.push({ type: "start-step" });
+    else if (type === "dynamic-tool" || type.startsWith("tool-"))
+      parts.push(...call2(type, one));
+    else
+      parts.push(one);
+  });
+  return parts;
+}
+function* span(type, one, fallbackId) {
+  const id = typeof one["id"] === "string" ? one["id"] : fallbackId;
+  yield part(`${type}-start`, { id, providerMetadata: one["providerMetadata"] });
+  if (one["text"])
+    yield part(`${type}-delta`, { id, delta: one["text"] });
+  yield part(`${type}-end`, { id, citations: one["citations"] });
+}
+function* call2(type, one) {
+  const isDynamic = type === "dynamic-tool";
+  const { toolCallId, state, approval } = one;
+  const shared = { ...given(one, ...CALL), ...isDynamic ? { dynamic: true } : {} };
+  const toolName = isDynamic ? one["toolName"] : type.slice("tool-".length);
+  const begun = { ...shared, toolName, providerMetadata: one["callProviderMetadata"] };
+  const ended = { ...shared, providerMetadata: one["resultProviderMetadata"] };
+  const failsAtOnce = state === "output-error" && one["rawInput"] === void 0 && one["input"] !== void 0;
+  yield part("tool-input-start", { ...begun, ...given(one, "inputEncoding") });
+  if (state === "input-available" || state === "approval-requested") {
+    yield part("tool-input-available", { ...begun, input: one["input"] });
+  } else if (!failsAtOnce && (one["rawInput"] ?? one["input"]) !== void 0) {
+    const raw = typeof one["rawInput"] === "string" ? one["rawInput"] : JSON.stringify(one["input"]);
+    yield part("tool-input-delta", { toolCallId, inputTextDelta: raw });
+  }
+  if (approval !== void 0) {
+    const { id, approved, reason, descriptor, requestReason, ...more } = approval;
+    const told = { ...more, approvalDescriptor: descriptor, reason: requestReason };
+    yield part("tool-approval-request", { approvalId: id, toolCallId, ...told });
+    if (typeof approved === "boolean")
+      yield part("tool-approval-response", { approvalId: id, approved, reason });
+  }
+  if (state === "output-available")
+    yield part("tool-output-available", { ...ended, ...given(one, "output", "preliminary") });
+  else if (failsAtOnce)
+    yield part("tool-input-error", { ...ended, toolName, ...given(one, "input", "errorText") });
+  else if (state === "output-error")
+    yield part("tool-output-error", { ...ended, ...given(one, "errorText") });
+  else if (state === "output-denied")
+    yield part("tool-output-denied", { toolCallId });
+}
+function part(type, fields) {
+  return { type, ...given(fields, ...Object.keys(fields)) };
+}
+function given(fields, ...names) {
+  return Object.fromEntries(names.filter((name) => fields[name] !== void 0).map((name) => [name, fields[name]]));
+}
+
 // dist/open-parts.js
 var OpenParts = class {
   #spans = /* @__PURE__ */ new Map();
   #calls = /* @__PURE__ */ new Map();
   /** Takes note of a part that the page gets. */
-  note(part) {
-    const { type, id, toolCallId, inputTextDelta, dynamic } = part;
-    const call2 = String(toolCallId);
+  note(part2) {
+    const { type, id, toolCallId, inputTextDelta, dynamic } = part2;
+    const call3 = String(toolCallId);
     switch (type) {
       case "start":
         this.#spans.clear();
@@ -1342,10 +1404,10 @@ var OpenParts = class {
         break;
       case "tool-input-start":
       case "tool-input-available":
-        this.#calls.set(call2, { dynamic: dynamic === true, whole: type === "tool-input-available", begun: "" });
+        this.#calls.set(call3, { dynamic: dynamic === true, whole: type === "tool-input-available", begun: "" });
         break;
       case "tool-input-delta": {
-        const open = this.#calls.get(call2);
+        const open = this.#calls.get(call3);
         if (open && open.begun === "")
           open.begun = String(inputTextDelta).trimStart();
         break;
@@ -1354,7 +1416,7 @@ var OpenParts = class {
       case "tool-output-error":
       case "tool-input-error":
       case "tool-output-denied":
-        this.#calls.delete(call2);
+        this.#calls.delete(call3);
         break;
     }
   }
@@ -1404,7 +1466,9 @@ var StreamguardTransport = class {
     new Headers(prepared?.headers).forEach((value, name) => headers.set(name, value));
     const idempotencyKey = headers.get("idempotency-key") || randomKey();
     const question = { body: prepared?.body ?? base, headers: this.#versioned(headers), idempotencyKey };
-    const stream = await this.#ask(chatId, question, abortSignal);
+    const last = all.at(-1);
+    const continued = last?.role === "assistant" && trigger === "submit-message" ? continuedMessage(last) : [];
+    const stream = await this.#ask(chatId, question, continued, abortSignal);
     if (stream !== null)
       return stream;
     return new ReadableStream({ start: (controller) => controller.close() });
@@ -1421,7 +1485,7 @@ var StreamguardTransport = class {
     if (this.#resending.delete(chatId) && known?.question) {
       known.replaced = true;
       known.stream.close();
-      return this.#ask(chatId, known.question, abortSignal, known.told);
+      return this.#ask(chatId, known.question, known.continued, abortSignal, known.told);
     }
     const goesOn = known !== void 0 && known.lost && known.stream.cursor !== null;
     const headers = Object.fromEntries(this.#versioned(new Headers(options.headers)));
@@ -1445,7 +1509,8 @@ var StreamguardTransport = class {
       stream.close();
       return null;
     }
-    const answer = { stream, question: known?.question ?? null, told, parts: [], lost: false, replaced: false };
+    const { question = null, continued = [] } = known ?? {};
+    const answer = { stream, question, told, continued, parts: [], lost: false, replaced: false };
     this.#answers.set(chatId, answer);
     return this.#readable(answer, goesOn ? known.parts : [], abortSignal);
   }
@@ -1511,20 +1576,23 @@ var StreamguardTransport = class {
     const protocol = "ui-message";
     const connection = { api, routes, headers, credentials, fetch, reconnect, signal, protocol, sessionId: chatId, ...more };
     const options = { ...connection, onFault, onPersisted, onQuota, onReconnect, onReconnected };
-    const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== void 0));
-    return new EventStream(given, told, streamId);
+    const given2 = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== void 0));
+    return new EventStream(given2, told, streamId);
   }
-  async #ask(chatId, question, signal, told = /* @__PURE__ */ new Set()) {
+  async #ask(chatId, question, continued, signal, told) {
     this.#forget(chatId);
+    const isResent = told !== void 0;
+    told ??= /* @__PURE__ */ new Set();
     const stream = this.#stream(chatId, told, signal, null, { question });
-    const answer = { stream, question, told, parts: [], lost: false, replaced: false };
+    const parts = isResent ? [] : [...continued];
+    const answer = { stream, question, told, continued, parts, lost: false, replaced: false };
     this.#answers.set(chatId, answer);
     if (this.#options.stopOnAbort === true) {
       signal?.addEventListener("abort", () => answer.stream.outcome === null && void stream.stop().catch(() => {
       }));
     }
     const found = await stream.open();
-    return found ? this.#readable(answer, [], signal) : null;
+    return found ? this.#readable(answer, isResent ? continued : [], signal) : null;
   }
   #readable(answer, before, signal) {
     const chunks = chunksOf(answer, before, signal);
@@ -1553,17 +1621,17 @@ var StreamguardTransport = class {
 async function* chunksOf(answer, before, signal) {
   const { stream } = answer;
   const open = new OpenParts();
-  const keep = (part) => {
-    open.note(part);
-    if (part.transient !== true)
-      append(answer.parts, part);
-    return part;
+  const keep = (part2) => {
+    open.note(part2);
+    if (part2.transient !== true)
+      append(answer.parts, part2);
+    return part2;
   };
   try {
-    for (const part of before)
-      yield keep(part);
-    for await (const { part } of stream)
-      yield keep(part);
+    for (const part2 of before)
+      yield keep(part2);
+    for await (const { part: part2 } of stream)
+      yield keep(part2);
     if (answer.replaced)
       return;
     yield* open.ends(stream.outcome !== "stopped");
@@ -1578,16 +1646,16 @@ async function* chunksOf(answer, before, signal) {
     throw error;
   }
 }
-function append(parts, part) {
-  const field = part.type === "tool-input-delta" ? "inputTextDelta" : "delta";
+function append(parts, part2) {
+  const field = part2.type === "tool-input-delta" ? "inputTextDelta" : "delta";
   const last = parts.at(-1);
-  const next = part;
+  const next = part2;
   const [before, more] = [last?.[field], next[field]];
   const isMore = last?.type === next.type && last?.id === next.id && last?.toolCallId === next.toolCallId;
   if (!isMore || typeof before !== "string" || typeof more !== "string")
-    parts.push(part);
+    parts.push(part2);
   else
-    parts[parts.length - 1] = { ...last, ...part, [field]: before + more };
+    parts[parts.length - 1] = { ...last, ...part2, [field]: before + more };
 }
 export {
   AnswerFailedError,
