@@ -168,12 +168,12 @@ def test_no_screen_is_larger_than_its_terminal(width: int, height: int) -> None:
     out = io.StringIO()
     console = Console(file=out, width=width, height=height, force_terminal=True, color_system=None)
     console.print(
-        picture(seen, "connect: Redis could not be used; below is what was seen 3s ago", width=width, height=height)
+        picture(seen, "below is what was seen 3s ago; connect: Redis could not be used", width=width, height=height)
     )
     lines = _CONTROL.sub("", out.getvalue()).splitlines()
     assert len(lines) <= max(height, 18)
     assert max(map(cell_len, lines)) <= width
-    assert lines[0].startswith("connect: Redis could not")
+    assert lines[0].startswith("below is what was seen 3s ago")
     if width > 40:
         assert any("5" * 24 in line and "open, log lost" in line for line in lines), (
             "a stream and its state are one line"

@@ -64,7 +64,7 @@ async def watched(
                         seen, at, problem = new, time.monotonic(), ""
                 except StoreUnavailableError as exc:
                     ago = duration(time.monotonic() - at)
-                    problem = f"{safe(failure_of(exc).message)}; below is what was seen {ago} ago"
+                    problem = f"below is what was seen {ago} ago; {safe(failure_of(exc).message)}"  # may be cut
                 live.update(_picture(output, seen, problem), refresh=True)
     return ExitCode.OK
 

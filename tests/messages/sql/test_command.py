@@ -68,9 +68,8 @@ def test_what_the_database_says_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     file = tmp_path / "messages.db"
     file.write_bytes(b"no database" * 1000)
     assert main(["create-tables", f"sqlite+aiosqlite:///{file}"]) == 1
-    assert capsys.readouterr().err == (
-        "error: create_tables: the database refused (SQLITE_NOTADB): the code is the database's own; its log may say more\n"
-    )
+    said = "error: create_tables: the database refused (SQLITE_NOTADB): the code is the database's own; its log may say more"
+    assert capsys.readouterr().err == f"{said}\n"
 
 
 @pytest.mark.processes
