@@ -68,8 +68,8 @@ def test_what_the_database_says_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     file = tmp_path / "messages.db"
     file.write_bytes(b"no database" * 1000)
     assert main(["create-tables", f"sqlite+aiosqlite:///{file}"]) == 1
-    said = "error: create_tables: the database refused (SQLITE_NOTADB): the code is the database's own; its log may say more"
-    assert capsys.readouterr().err == f"{said}\n"
+    refused, advice = "the database refused (SQLITE_NOTADB)", "the code is the database's own; its log may say more"
+    assert capsys.readouterr().err == f"error: create_tables: {refused}: {advice}\n"
 
 
 @pytest.mark.processes
