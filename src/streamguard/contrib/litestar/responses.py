@@ -6,7 +6,8 @@ other response is no stream: it goes back to Litestar as it came.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncGenerator, Iterable
+from functools import partial
 from typing import cast
 
 import litestar
@@ -20,6 +21,7 @@ from litestar.types import TypeEncodersMap
 from starlette.background import BackgroundTask as StarletteBackgroundTask
 from starlette.responses import Response, StreamingResponse
 
+from ...web.endpoint.closing import ClosingWith
 from ...web.headers import RawHeaders, merge_headers
 from .request import LitestarRequest
 
@@ -40,7 +42,9 @@ class HostsStream(StreamingResponse):
     """A streaming response of Litestar's, as Starlette's."""
 
     def __init__(self, response: ASGIStreamingResponse) -> None:
-        super().__init__(_Pieces(response), status_code=response.status_code)
+        super().__init__(
+            ClosingWith(_pieces(response), partial(_close_iterator, response)), status_code=response.status_code
+        )
         self.raw_headers: RawHeaders = _raw_headers(response)
         self.background: StarletteBackgroundTask | None = cast("StarletteBackgroundTask | None", response.background)
 
@@ -74,28 +78,16 @@ def _raw_headers(response: ASGIResponse) -> RawHeaders:
     return [(name.lower(), value) for name, value in response.encode_headers()]
 
 
-class _Pieces(AsyncIterator[bytes]):
-    """The body. Closing it closes the iterator that the host gave, also inside Litestar's wrappers, and also if nothing
-    was asked for: a generator that was never begun would close nothing."""
-
-    def __init__(self, response: ASGIStreamingResponse) -> None:
-        self._iterator: object = response.iterator
-        self._pieces = _pieces(response)
-
-    def __anext__(self) -> Awaitable[bytes]:
-        return self._pieces.__anext__()
-
-    async def aclose(self) -> None:
-        try:
-            await self._pieces.aclose()
-        finally:
-            for inner in (self._iterator, getattr(self._iterator, "content_async_iterator", None)):
-                await _close(inner)
-
-
 async def _pieces(response: ASGIStreamingResponse) -> AsyncGenerator[bytes, None]:
     async for piece in response.iterator:
         yield piece.encode(response.encoding) if isinstance(piece, str) else piece
+
+
+async def _close_iterator(response: ASGIStreamingResponse) -> None:
+    """Close the iterator that the host gave, also inside Litestar's wrappers."""
+    given: object = response.iterator
+    for inner in (given, getattr(given, "content_async_iterator", None)):
+        await _close(inner)
 
 
 async def _close(iterator: object) -> None:

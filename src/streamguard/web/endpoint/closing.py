@@ -7,16 +7,19 @@ nothing: the iterator is found in it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from functools import partial
 from types import AsyncGeneratorType
-from typing import Final
+from typing import Final, TypeVar
 
 import anyio
 import anyio.to_thread
 from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import Response
 
-__all__ = ["aclose_if_possible", "body_of", "close_dropped", "close_unread", "closing_all"]
+__all__ = ["ClosingWith", "aclose_if_possible", "body_of", "close_dropped", "close_unread", "closing_all"]
+
+T = TypeVar("T")
 
 _IN_THREADS: Final = iterate_in_threadpool.__code__
 DROPPED_SECONDS: Final = 5
@@ -59,22 +62,27 @@ def closing_all(chunks: AsyncIterator[object]) -> AsyncIterator[object]:
     if type(chunks) is not AsyncGeneratorType or chunks.ag_code is not _IN_THREADS or chunks.ag_frame is None:
         return chunks
     iterated = chunks.ag_frame.f_locals.get("iterator")
-    return _ClosingAll(chunks, iterated) if hasattr(iterated, "close") else chunks
+    return ClosingWith(chunks, partial(_close_in_thread, iterated)) if hasattr(iterated, "close") else chunks
 
 
-class _ClosingAll(AsyncIterator[object]):
-    def __init__(self, chunks: AsyncIterator[object], iterated: object) -> None:
+class ClosingWith(AsyncIterator[T]):
+    """Chunks whose `aclose` also closes what they are read from, once, with `close`; also if no chunk was asked for: a
+    generator that was never begun would close nothing."""
+
+    def __init__(self, chunks: AsyncIterator[T], close: Callable[[], Awaitable[None]]) -> None:
         self._chunks = chunks
-        self._iterated: object = iterated
-        """None once it is closed."""
+        self._close: Callable[[], Awaitable[None]] | None = close
 
-    def __anext__(self) -> Awaitable[object]:
+    def __anext__(self) -> Awaitable[T]:
         return self._chunks.__anext__()
 
     async def aclose(self) -> None:
-        await aclose_if_possible(self._chunks)  # waits for the thread
-        iterated, self._iterated = self._iterated, None
-        await _close_in_thread(iterated)
+        close, self._close = self._close, None
+        try:
+            await aclose_if_possible(self._chunks)  # waits for the thread
+        finally:
+            if close is not None:
+                await close()
 
 
 async def _close_in_thread(iterator: object) -> None:

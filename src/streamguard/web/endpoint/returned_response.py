@@ -19,7 +19,7 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final, NamedTuple, cast
 
 from starlette.background import BackgroundTask
@@ -34,7 +34,7 @@ from ...facts import facts
 from ...wire.recognition import LINES, SSE
 from ..headers import RawHeaders, media_type_of, plain_lines
 from .called_response import CalledResponse
-from .closing import aclose_if_possible, close_unread, closing_all
+from .closing import ClosingWith, aclose_if_possible, close_unread, closing_all
 
 __all__ = [
     "ResponseHead",
@@ -117,7 +117,7 @@ def _found(response: Response, endpoint: str) -> ReturnedStream | Response | Non
         return _stream(response, _one_chunk(response)) if is_sse and response.body else response
     encode = _encoder_of(response)
     if encode is not None:
-        return _stream(response, _Encoded(response, encode))
+        return _stream(response, _encoded(response, encode))
     if is_sse or hasattr(response, "body_iterator"):
         return None
     return response if isinstance(response, FileResponse) else WholeResponse(response, endpoint)
@@ -167,22 +167,10 @@ _SENDING: Final = ("__call__", "_stream_response", "stream_response")
 """The methods with which the versions of sse-starlette send."""
 
 
-class _Encoded(AsyncIterator[object]):
-    """The encoded items of a response. Closing it closes the response's own iterator too, also if no item was asked
-    for: a generator that was never begun would close nothing."""
-
-    def __init__(self, response: Response, encode: Callable[[object, str], bytes]) -> None:
-        self._items = closing_all(response.body_iterator)  # type: ignore[attr-defined] # sse-starlette's
-        self._encoded = _encoded_items(response, encode)
-
-    def __anext__(self) -> Awaitable[object]:
-        return self._encoded.__anext__()
-
-    async def aclose(self) -> None:
-        try:
-            await self._encoded.aclose()
-        finally:
-            await aclose_if_possible(self._items)
+def _encoded(response: Response, encode: Callable[[object, str], bytes]) -> AsyncIterator[object]:
+    """The encoded items of a response. Closing it closes the response's own iterator too."""
+    items = closing_all(response.body_iterator)  # type: ignore[attr-defined] # sse-starlette's
+    return ClosingWith(_encoded_items(response, encode), partial(aclose_if_possible, items))
 
 
 async def _encoded_items(response: Response, encode: Callable[[object, str], bytes]) -> AsyncGenerator[bytes, None]:
