@@ -141,7 +141,7 @@ class StreamGuard(AnswerStarter):
         Raises:
             ConfigurationError: it runs already, or a request that is meant for the guard would not get to it.
         """
-        await self._lifetime.serve(self._endpoints.terms, self._advice())
+        await self._lifetime.serve(self._endpoints.terms, self._advice)
         return self
 
     def _advice(self) -> list[Observation]:

@@ -75,13 +75,16 @@ class Lifetime:
         """Whether there is a runtime, though its event loop may be gone."""
         return self._runtime is not None
 
-    async def serve(self, terms: QuotaBindings, advice: Iterable[Observation] = ()) -> None:
-        """Start, with background work and with signal handlers. Observers are told `advice`.
+    async def serve(self, terms: QuotaBindings, check: Callable[[], Iterable[Observation]] = tuple) -> None:
+        """Start, with background work and with signal handlers. `check` is called once the guard has its home, so of
+        several loops that start it only by one; observers are told what it returns.
 
         Raises:
-            ConfigurationError: it runs already, or workers that share its store would not know each other's visitors.
+            ConfigurationError: it runs already, or workers that share its store would not know each other's visitors;
+                or `check` raised it.
         """
-        runtime = await self.start(terms, serving=True)
+        advice: list[Observation] = []
+        runtime = await self.start(terms, serving=True, check=lambda: advice.extend(check()))
         Reconciler(runtime).supervise()
         self._signals = ShutdownSignals(self._on_signal)
         self._signals.install()
@@ -94,11 +97,15 @@ class Lifetime:
         for observation in advice:
             runtime.observe(observation)
 
-    async def start(self, terms: QuotaBindings, *, serving: bool = False) -> Runtime:
-        """Enter a runtime. `terms` are what the endpoints limit; `serving`: visitors will come.
+    async def start(
+        self, terms: QuotaBindings, *, serving: bool = False, check: Callable[[], None] = lambda: None
+    ) -> Runtime:
+        """Enter a runtime. `terms` are what the endpoints limit; `serving`: visitors will come; `check` is called
+        first, once the guard has its home.
 
         Raises:
-            ConfigurationError: it runs already, or visitors would come whom the next worker does not know.
+            ConfigurationError: it runs already, or visitors would come whom the next worker does not know; or `check`
+                raised it.
         """
         with self._starting:
             if self._home is not None and self._home.gone:  # a loop that was closed with the guard running, or a fork
@@ -107,11 +114,11 @@ class Lifetime:
                 raise Misuse.STARTED_TWICE.error()
             self._home = Home()
         try:
+            check()
             runtime = self._runtime = self._make_runtime(terms, serving=serving)
             await runtime.__aenter__()
         except BaseException:
-            self._forget()
-            await self._backends.aclose()
+            await self._leave_home()
             raise
         for warning in self._warnings(runtime.store):
             runtime.observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
@@ -180,7 +187,14 @@ class Lifetime:
         try:
             await runtime.__aexit__(exc_type, exc, traceback)
         finally:
+            await self._leave_home()
+
+    async def _leave_home(self) -> None:
+        """Close what the quota store used, then let the guard be started again, here or elsewhere: a start that came
+        between the two would have its own quota store closed."""
+        try:
             await self._backends.aclose()
+        finally:
             self._forget()
 
     def _forget(self) -> None:

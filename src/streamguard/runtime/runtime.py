@@ -114,9 +114,14 @@ class Runtime:
             raise NotStartedError("a runtime is entered once; make a new guard for another lifespan")
         self._entered = True
         self.store.on_unreadable = self.observe.unreadable
-        await self._parts.stores.start()
-        await self.readiness.begin()
-        await self._parts.tasks.open()
+        try:
+            await self._parts.stores.start()
+            await self.readiness.begin()
+            await self._parts.tasks.open()
+        except BaseException:  # nobody leaves what was not entered
+            with anyio.CancelScope(shield=True):
+                await self._parts.stores.close()
+            raise
         self.clock.hold()
         self._parts.supervise()
         return self

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 from ..contained import passes
 from ..faults import Fault, FaultCode
+from ..messages import MessageStore
 from ..observations import Observation, Observer, Signal
 from ..quota import QuotaService
 from ..saving.bindings import Bindings
+from ..stores.roles.service import StoreService
 from ..stores.store import StreamStore
 
 __all__ = ["StoreLifetimes"]
+
+_Startable: TypeAlias = StoreService | MessageStore | QuotaService
 
 
 class StoreLifetimes:
@@ -32,28 +37,34 @@ class StoreLifetimes:
         self._store_in_use = store_in_use
         """Whether others use the stream store too: then `close` leaves it open."""
         self._observe = observe
+        self._begun: list[_Startable] = []
+        """Those whose `start` was called, which `close` has to close; the stream store first."""
 
     async def start(self) -> None:
-        """Start them, and pass their warnings on to the operator."""
-        starts = [self._store.start, *(messages.start for messages in self._bindings.stores)]
+        """Start them, and pass their warnings on to the operator.
+
+        Raises:
+            Exception: what a store raises, also a host's. `close` closes the others, as it does when this is cancelled.
+        """
+        stores: list[_Startable] = [self._store, *self._bindings.stores]
         if self._quota is not None:
-            starts.append(self._quota.start)
-        for start in starts:
-            for warning in await start():
+            stores.append(self._quota)
+        for store in stores:
+            self._begun.append(store)
+            for warning in await store.start():
                 self._observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
 
     async def close(self) -> None:
-        """Close them, once nothing uses them. If one fails to close, the others are closed all the same."""
+        """Close those that were started, once nothing uses them. If one fails to close, the others are closed all the
+        same."""
+        begun, self._begun = self._begun, []
         try:
-            if not self._store_in_use():
-                await self._store.aclose()
+            if begun and not self._store_in_use():
+                await begun[0].aclose()
         finally:
-            closes = [messages.aclose for messages in self._bindings.stores]
-            if self._quota is not None:
-                closes.append(self._quota.aclose)
-            for aclose in closes:
+            for store in begun[1:]:
                 try:
-                    await aclose()
+                    await store.aclose()
                 except BaseException as exc:  # a host's store may raise what it likes
                     if passes(exc):
                         raise

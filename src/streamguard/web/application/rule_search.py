@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
+from ...locks import step_lock
 from .guarded_endpoint import Guarded
 from .route_tree import children_of, own_class, routes_of
 
@@ -22,6 +23,8 @@ _MAX_LAYERS: Final = 64
 """How many middlewares and mounts inside each other are looked through."""
 _MARK: Final = "rule_for"
 """The method by which a middleware with rules is known."""
+_making: Final = step_lock()
+"""Held while an application's middlewares are made: the guards of several loops may be in one application."""
 
 
 class RuleHolder(Protocol):
@@ -95,7 +98,10 @@ def _layers_around(app: object) -> Iterator[object]:
 def _stack_of(app: object) -> object:
     stack: object = getattr(app, "middleware_stack", None)
     if stack is None and isinstance(app, Starlette) and any(hasattr(one.cls, _MARK) for one in app.user_middleware):
-        stack = app.middleware_stack = app.build_middleware_stack()
+        with _making:
+            stack = app.middleware_stack
+            if stack is None:
+                stack = app.middleware_stack = app.build_middleware_stack()
     return stack
 
 
