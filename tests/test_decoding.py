@@ -100,7 +100,7 @@ def test_a_text_that_is_no_utf_8_is_an_unexpected_answer() -> None:
 
 @pytest.mark.parametrize("reply", [[99, 0, 0], [b"0", 0, 0], [0], [], b"OK", None, [len(STATUSES), 0, 0]])
 def test_an_answer_to_an_append_that_is_none_concerns_its_stream(reply: object) -> None:
-    assert append_reply(reply).status == "corrupt"  # type: ignore[arg-type] # that is what is tested
+    assert append_reply(reply, "append").status == "corrupt"  # type: ignore[arg-type] # that is what is tested
 
 
 def test_a_terminal_record_that_cannot_be_read_is_no_clean_end() -> None:

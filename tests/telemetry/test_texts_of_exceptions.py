@@ -47,6 +47,7 @@ KNOWN: Final = {
     "overrides._difference": "Python's, of the parameters of a host's own method; it has no values",
     "runtime.producing.failures._fault_of": _COMPARED,
     "runtime.producing.failures.fault_of": "to the client in debug mode",
+    "runtime.producing.trouble.Trouble.remember": _OURS,
     "saving.folding.PayloadSource.batches": _OURS,
     "script_errors.ScriptErrors.calling": _OURS,
     "stores.redis.address.ClusterAddress.__init__": _COMPARED,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol, overload
 
+from ..errors import StoreUnavailableError
 from ..values import EventKind, StreamRef
 from .records import Close, Seal, Status
 
@@ -135,6 +136,8 @@ class AppendReply:
     last_seq: int
     """The log's last event after the write (or the refusal); 0 when gone."""
     stop_requested: bool
+    refusal: StoreUnavailableError | None = field(default=None, compare=False)
+    """Why it was `REFUSED`, as a call for this stream alone would have raised it; None where nobody knows."""
 
 
 _KEPT_REPLIES: Final = 4096

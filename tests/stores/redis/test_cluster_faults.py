@@ -40,6 +40,7 @@ from streamguard.testing._stream_store.steps import (
     registered,
     try_register,
 )
+from streamguard.unavailable import UnavailableReason, reason_of
 from streamguard.values import EventKind, SessionKey, StreamRef, StreamState
 
 from ...harness.redis_cluster import ClusterNode, RedisCluster
@@ -100,7 +101,9 @@ async def test_an_append_is_refused_while_a_streams_keys_are_apart(
     keys = KEYS.stream(ref)
     migration = redis_cluster.begin_migration(keys.meta)
     migration.move(keys.log)
-    assert (await put(store, ref, 2, b"b")).status is Status.REFUSED
+    refused = await put(store, ref, 2, b"b")
+    assert refused.status is Status.REFUSED
+    assert reason_of(refused.refusal) is UnavailableReason.TRY_AGAIN
     migration.move(keys.meta)  # both are there, though the slot is not
     assert (await put(store, ref, 2, b"b")).status is Status.OK
     migration.finish()
@@ -269,6 +272,7 @@ async def test_streams_of_a_server_do_not_wait_for_one_whose_next_server_is_sile
             appends = [Append(ref, epoch, seq, DATA, refresh=False) for ref, epoch in epochs.items()]
             first, second = await store.append(appends)
             assert (first.status, second.status) == (Status.OK, Status.REFUSED)
+            assert reason_of(second.refusal) is UnavailableReason.TIMEOUT
         migration.target.resume()
         back: Waited = partial(_appended, store, moving, 2, b"a")
         await wait_until_async(back, description="the next server answers again")

@@ -24,11 +24,11 @@ from ...settings import Settings
 from ...stores.appends import AllAppended, AppendReply, AppendRequest
 from ...stores.records import Status
 from ...stores.roles.stream_writes import StreamWrites
-from ...unavailable import UnavailableReason
 from .backlog import Backlog, BacklogState
 from .gathering import Gathering
 from .last_commit import LastCommit, StoreHealth
 from .log_tally import LogTally
+from .trouble import Trouble
 
 __all__ = ["Writer"]
 
@@ -73,6 +73,7 @@ class Writer:
         self._asked_at = 0.0
         """When the last commit was begun, on the clock that judges the store."""
         self._retries = RETRY.retries()
+        self._trouble = Trouble()
         self._heeding = tally is not None
         """What is submitted concerns more than the next commit: the writer has nothing to do, or counts."""
 
@@ -118,8 +119,7 @@ class Writer:
             backlog.first_commit = Timer(self._patience, again, late)
             return
         backlog.first_commit = None
-        text = f"first append: no answer within {seconds} s"
-        error = StoreUnavailableError(text, operation="append", reason=UnavailableReason.TIMEOUT)
+        error = self._trouble.since(backlog.first_until - self._deadline, f"first append: no answer within {seconds} s")
         self._breaker.exhausted(error)
         backlog.owner.degrade("append_deadline", error)
         self._dirty.pop(backlog, None)
@@ -247,7 +247,7 @@ class Writer:
                 replies.append(AppendReply(Status.CORRUPT, 0, stop_requested=False))
             except StoreUnavailableError as exc:
                 self._breaker.stumbled(exc)
-                replies.append(AppendReply(Status.REFUSED, 0, stop_requested=False))
+                replies.append(AppendReply(Status.REFUSED, 0, stop_requested=False, refusal=exc))
         return replies
 
     def _left(self, backlog: Backlog, now: float) -> float:
@@ -263,6 +263,7 @@ class Writer:
 
     def _failed(self, backlogs: list[Backlog], error: StoreUnavailableError) -> None:
         now = self._patience.time()
+        self._trouble.remember(error, now)
         if self._tally is not None:
             self._tally.failures += len(backlogs)
         for backlog in backlogs:
@@ -287,9 +288,12 @@ class Writer:
                 backlog.owner.stop()
             return
         match status:
-            case Status.REFUSED | Status.LATE:
-                refusal = StoreUnavailableError(f"append: the store answered {reply.status}", operation="append")
+            case Status.REFUSED:
+                refusal = reply.refusal or StoreUnavailableError("append: the store refused it", operation="append")
                 self._failed([backlog], refusal)
+            case Status.LATE:  # it says that the time is up, and not what that was spent on
+                since = self._asked_at if backlog.failing_since is None else backlog.failing_since
+                self._failed([backlog], self._trouble.since(since, "append: it came too late"))
             case Status.GAP:
                 if backlog.rewind(reply.last_seq):
                     self._dirty[backlog] = None

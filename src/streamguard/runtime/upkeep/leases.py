@@ -106,8 +106,8 @@ class Leases:
                 elif reply.status is Status.SEALED:
                     continue  # under our own epoch: by our own close, whose reply is on its way
                 elif reply.status is Status.REFUSED:  # its server did nothing, and says nothing of the log
-                    refusal = StoreUnavailableError("heartbeat: the store refused it", operation="heartbeat")
-                    self._breaker.stumbled(refusal)
+                    unexplained = StoreUnavailableError("heartbeat: the store refused it", operation="heartbeat")
+                    self._breaker.stumbled(reply.refusal or unexplained)
                 else:
                     if reply.last_seq < known and stream.backlog.state is BacklogState.IDLE:
                         # An older snapshot of the log came back while the endpoint is quiet: no append would notice.

@@ -224,7 +224,7 @@ class Appends:
             if cache.owner is calls:
                 cache.value.checked = cache.value.next_seq = 0
             self._clock.heard(server_ms(reply))
-            answers.append(append_reply(reply))
+            answers.append(append_reply(reply, "append"))
         return answers
 
     def _lengthen(self, kept: KeptStream, item: AppendRequest, line: bytes) -> None:

@@ -22,7 +22,7 @@ from ...deadlines import Deadline
 from ...errors import StoreForbiddenError, StoreUnavailableError
 from ...locks import step_lock
 from ...loops import PerLoop
-from ...unavailable import UnavailableReason
+from ...unavailable import UnavailableReason, reason_of
 from .address import Address, ClusterAddress
 from .clock import ServerClock
 from .driver import Command, CommandError, Connection, RawConnection
@@ -31,7 +31,7 @@ from .pipeline import PipelinedConnections
 from .scripts import Scripts
 from .slot_map import Place, read_slots, slot_of
 
-__all__ = ["AnyServer", "Cluster", "ClusterServer", "OneServer", "resting"]
+__all__ = ["AnyServer", "Cluster", "ClusterServer", "OneServer"]
 
 ASKED_AT_ONCE: Final = 3
 """How many servers are asked for the map at once: one of them may be silent. As many more are asked whenever none of
@@ -60,6 +60,7 @@ class ClusterServer:
         self._patience = command_seconds
         self._answered_at = -math.inf
         self._failing_since: float | None = None
+        self._reason = UnavailableReason.OTHER  # of the last failure
         self._rests_until = -math.inf
         self._asked: dict[object, float] = {}
         """When those who wait for an answer began to, the first one first."""
@@ -91,12 +92,12 @@ class ClusterServer:
         self._asked[token] = began = time.monotonic()
         try:
             yield
-        except StoreUnavailableError:
-            self.failed()
+        except StoreUnavailableError as exc:
+            self.failed(reason_of(exc))
             raise
         except asyncio.CancelledError:
             if time.monotonic() - began > SILENT_SECONDS:
-                self.failed()
+                self.failed(UnavailableReason.TIMEOUT)
             raise
         else:
             self.answered()
@@ -108,14 +109,19 @@ class ClusterServer:
         self._answered_at = time.monotonic()
         self._failing_since = None
 
-    def failed(self) -> None:
+    def failed(self, reason: UnavailableReason) -> None:
         """It did not answer."""
-        now = time.monotonic()
+        now, self._reason = time.monotonic(), reason
         since = self._failing_since  # which another thread may take back meanwhile
         if since is None:
             self._failing_since = now
         elif now - since >= self._patience / 2:
             self._rests_until = now + REST_SECONDS
+
+    def resting(self, operation: str) -> StoreUnavailableError:
+        """The error of a call while it rests."""
+        text = f"{operation}: the server of the cluster that has this slot did not answer just now"
+        return StoreUnavailableError(text, operation=operation, reason=self._reason)
 
     def close_soon(self) -> None:
         """Close its connections: it is a master no longer."""
@@ -177,7 +183,7 @@ class Cluster:
             text = f"{operation}: no server of the cluster has this slot"
             raise StoreUnavailableError(text, operation=operation, reason=UnavailableReason.CLUSTER_DOWN)
         if server.rests:
-            raise resting(operation)
+            raise server.resting(operation)
         return server
 
     async def all_servers(self, operation: str) -> list[ClusterServer]:
@@ -303,12 +309,6 @@ class Cluster:
     def known_servers(self) -> list[ClusterServer]:
         """Every server that there are connections to."""
         return list(self._servers.values())
-
-
-def resting(operation: str) -> StoreUnavailableError:
-    """The error of a call to a server that rests."""
-    text = f"{operation}: the server of the cluster that has this slot did not answer just now"
-    return StoreUnavailableError(text, operation=operation, reason=UnavailableReason.UNREACHABLE)
 
 
 class AnyServer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
 
 from ...contained import gathered
 from ...deadlines import Deadline
@@ -21,8 +20,6 @@ from .driver import Command, CommandError
 from .keys import Keys
 
 __all__ = ["ClusterAppends"]
-
-_REFUSED: Final = AppendReply(Status.REFUSED, 0, stop_requested=False)
 
 
 class ClusterAppends:
@@ -40,7 +37,7 @@ class ClusterAppends:
         a writer for each server never sees that."""
         begun, deadline = time.monotonic(), Deadline.after(self._seconds)
         groups: dict[ClusterServer, list[int]] = {}
-        replies = [_REFUSED] * len(batch)
+        replies: dict[int, AppendReply] = {}
         failures: list[StoreUnavailableError] = []
         answered: list[ClusterServer] = []
         for n, item in enumerate(batch):
@@ -48,6 +45,7 @@ class ClusterAppends:
                 server = await self._cluster.server_of("append", self._keys.stream(item.ref).meta, deadline)
             except StoreUnavailableError as exc:
                 failures.append(exc)
+                replies[n] = _refused(exc)
             else:
                 groups.setdefault(server, []).append(n)
 
@@ -56,10 +54,10 @@ class ClusterAppends:
                 found = await self._append(server, [batch[n] for n in numbers], begun, deadline)
             except StoreUnavailableError as exc:
                 failures.append(exc)
+                replies.update(dict.fromkeys(numbers, _refused(exc)))
                 return
             answered.append(server)
-            for n, reply in zip(numbers, found, strict=True):
-                replies[n] = reply
+            replies.update(zip(numbers, found, strict=True))
 
         if len(groups) == 1:
             ((server, numbers),) = groups.items()
@@ -68,7 +66,7 @@ class ClusterAppends:
             await gathered([partial(append, server, numbers) for server, numbers in groups.items()])
         if failures and not answered:
             raise failures[0]
-        return replies
+        return [replies[n] for n in range(len(batch))]
 
     def server_of(self, ref: StreamRef) -> object:
         """See `Placement`. Streams of which no server is known yet have one server. A server is its place: one that
@@ -103,7 +101,7 @@ class ClusterAppends:
             replies = await self._router.follow(server, "append", commands, replies, deadline, remake=calls)
         for n, reply in enumerate(replies):
             asked[n].clock.heard(server_ms(reply))
-        return [append_reply(reply) for reply in replies]
+        return [append_reply(reply, "append") for reply in replies]
 
     async def _learn_time(self, server: ClusterServer, deadline: Deadline) -> None:
         """Ask a server for its time, before the first append there: it says until when an append may be carried out."""
@@ -113,3 +111,7 @@ class ClusterAppends:
                 server.clock.heard(int(seconds) * 1_000 + int(microseconds) // 1_000)
             case _:  # an account that may not ask
                 pass
+
+
+def _refused(error: StoreUnavailableError) -> AppendReply:
+    return AppendReply(Status.REFUSED, 0, stop_requested=False, refusal=error)

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 from ...contained import gathered
 from ...deadlines import Deadline
 from ...errors import StoreUnavailableError
-from .cluster import Cluster, ClusterServer, resting
+from .cluster import Cluster, ClusterServer
 from .driver import Command, CommandError, Reply
 from .errors import UnansweredError, closed_error
 from .pipeline import Connections, Server
@@ -95,7 +95,7 @@ class Router:
             for (target, asking), numbers in sent.items():
                 try:
                     if target.rests:
-                        raise resting(operation)
+                        raise target.resting(operation)
                     some = await remake(target, numbers) if remake else [commands[n] for n in numbers]
                     again = await self._again(target, operation, some, deadline, asking=asking)
                 except StoreUnavailableError as exc:

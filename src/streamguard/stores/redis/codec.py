@@ -29,7 +29,7 @@ from ..records import (
     read_quota_state,
 )
 from .driver import CommandError, Reply
-from .errors import concerns_record
+from .errors import concerns_record, refusal_of
 from .identities import read_identity
 from .record_fields import META_FIELDS, RECORD_FIELDS
 from .session_calls import ErasedAnswer
@@ -109,7 +109,7 @@ def status_of(number: int, ref: StreamRef | None, operation: str) -> Status:
     return STATUSES[number]
 
 
-def append_reply(reply: Reply) -> AppendReply:
+def append_reply(reply: Reply, operation: str) -> AppendReply:
     """The reply of a script that writes to a stream. In the usual case it is the last event's number alone."""
     if isinstance(reply, int):
         return AppendReply(Status.OK, reply, False)
@@ -117,7 +117,9 @@ def append_reply(reply: Reply) -> AppendReply:
         case [0, int() as last_seq, int() as stop]:
             return AppendReply(Status.OK, last_seq, stop == 1)
     if isinstance(reply, CommandError) and not concerns_record(reply):
-        return AppendReply(Status.REFUSED, 0, False)
+        refusal = refusal_of(operation, reply)
+        refusal.__cause__ = reply
+        return AppendReply(Status.REFUSED, 0, False, refusal)
     try:
         answer: WriteAnswer = read_reply(WriteAnswer, reply)
         return AppendReply(STATUSES[answer.status], answer.last_seq, answer.stop == 1)

@@ -20,6 +20,7 @@ __all__ = [
     "concerns_record",
     "mapped_error",
     "mapped_errors",
+    "refusal_of",
     "refused_error",
 ]
 
@@ -57,7 +58,7 @@ def mapped_error(operation: str, error: BaseException) -> StoreUnavailableError:
     if isinstance(error, UnresolvedError):
         return NoMasterError(f"{operation}: {error}", operation=operation, reason=error.reason)
     if isinstance(error, CommandError) and not isinstance(error, ProtocolError):
-        return _unavailable(operation, error)
+        return refusal_of(operation, error)
     reason = UnavailableReason.WRONG_SERVER if isinstance(error, ProtocolError) else reason_of_connection(error)
     if reason is UnavailableReason.TIMEOUT:
         text = f"{operation}: Redis did not answer in time: {EXPLAINED[reason].advice}"
@@ -66,7 +67,8 @@ def mapped_error(operation: str, error: BaseException) -> StoreUnavailableError:
     return StoreUnavailableError(text, operation=operation, reason=reason)
 
 
-def _unavailable(operation: str, error: CommandError) -> StoreUnavailableError:
+def refusal_of(operation: str, error: CommandError) -> StoreUnavailableError:
+    """The store's error for an error reply that is not about a record. Nobody need raise it."""
     if isinstance(error, UnansweredError):
         text = f"{operation}: one server of the cluster did not answer ({error.error.reason})"
         return StoreUnavailableError(text, operation=operation, reason=error.error.reason)
@@ -105,4 +107,4 @@ def refused_error(operation: str, error: CommandError) -> StoreCorruptError | St
     if concerns_record(error):
         text = f"{operation}: a key of this namespace is damaged, or was written by something else"
         return StoreCorruptError(text, operation=operation)
-    return _unavailable(operation, error)
+    return refusal_of(operation, error)

@@ -101,7 +101,7 @@ class RedisWrites(StreamWrites):
             )
             commands.append(self._redis.ordered.command(heartbeat))
         replies = await self._redis.ordered.run("heartbeat", commands)
-        answers = [append_reply(reply) for reply in replies]
+        answers = [append_reply(reply, "heartbeat") for reply in replies]
         for (ref, _), reply in zip(claims, replies, strict=True):
             self._redis.clock_of(self._redis.keys.stream(ref).meta).heard(server_ms(reply))
         renewed = [ref for (ref, _), answer in zip(claims, answers, strict=True) if answer.status is Status.OK]
@@ -332,7 +332,7 @@ class RedisWrites(StreamWrites):
         return [*kept, self._redis.command(closing)]
 
     def _written(self, ref: StreamRef, reply: Reply, operation: str) -> AppendReply:
-        answer = append_reply(reply)
+        answer = append_reply(reply, operation)
         if answer.status is Status.CORRUPT:
             raise newer_format(ref, operation)
         return answer
