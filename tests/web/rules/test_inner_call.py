@@ -99,6 +99,41 @@ async def test_the_last_piece_is_iterated_also_if_it_is_here(last: Message) -> N
     assert len([part async for part in calling.call]) == 1
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2])
+async def test_a_call_whose_body_is_all_here_may_end_first(turns: int) -> None:
+    async def act(send: Send) -> None:
+        await send(START)
+        await send(piece(b"1"))
+        await send(piece(b"", more=False))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    calling = Calling(act)
+    await calling.call.head()
+    await calling.call.settle()
+    assert calling.ended == "returned"
+    calling.call.capture()
+    assert [part async for part in calling.call] == [b"1"]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["the rest of a call", "the rest of a body"])
+async def test_the_first_piece_waits_for_no_rest_that_takes_its_time(whole: bool) -> None:
+    async def act(send: Send) -> None:
+        await send(START)
+        await send(piece(b"1"))
+        if whole:
+            await send(piece(b"", more=False))
+        await asyncio.Event().wait()
+
+    calling = Calling(act)
+    await calling.call.head()
+    await calling.call.settle()
+    calling.call.capture()
+    assert await anext(calling.call) == b"1"
+    await calling.call.aclose()
+    assert isinstance(calling.ended, asyncio.CancelledError)
+
+
 async def test_an_application_goes_on_when_what_was_here_is_taken() -> None:
     async def act(send: Send) -> None:
         await send(START)

@@ -33,6 +33,9 @@ MAX_BUFFERED: Final = 256
 
 _TURNS: Final = 64
 """Turns of the event loop in which a failed call ends after its last piece: some three for each middleware."""
+_TURNS_OF_WHOLE: Final = 3
+"""Turns in which a call ends after a body that it sent at once: two of Starlette's `StreamingResponse`, one for a
+middleware."""
 
 
 class UnfinishedResponseError(RuntimeError):
@@ -102,6 +105,13 @@ class InnerCall(DivertedItems):
             await self._next()
 
     # -- a response that is captured -----------------------------------------------------------------------------------
+
+    async def settle(self) -> None:
+        """Give a call whose body is all here a moment to end. Its stream's end is then logged in one step with its
+        events, and its client is sent all at once."""
+        last = self._waiting[-1] if self._waiting else None
+        if last is not None and last["type"] == _BODY and not last.get("more_body"):
+            await self._ended_within(_TURNS_OF_WHOLE)
 
     def capture(
         self,
@@ -310,16 +320,19 @@ class InnerCall(DivertedItems):
     async def _raise_if_completed_for_it(self) -> None:
         """A `BaseHTTPMiddleware` inside sends the last piece for an application that failed, and raises right after
         that, several in a row one after the other. What a background task raises is no part of the response."""
-        task = self._task
-        for _ in range(_TURNS):
-            if task is None or task.done():
-                break
-            await asyncio.sleep(0)
+        await self._ended_within(_TURNS)
         if self._work is None or (error := self._work.error) is None:
             return
         modules = {frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)}
         if BaseHTTPMiddleware.__module__ in modules and BackgroundTask.__module__ not in modules:
             raise error
+
+    async def _ended_within(self, turns: int) -> None:
+        """Wait for the end of the call, for so many turns of the event loop at most."""
+        task = self._task
+        while turns and task is not None and not task.done():
+            turns -= 1
+            await asyncio.sleep(0)
 
     async def _end_unfinished(self) -> None:
         """Raise what the application raised, or that its response has no end.
