@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
-from typing import Final
+from itertools import chain
+from typing import Final, cast
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
@@ -59,6 +60,10 @@ _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _NEVER_HOSTS: Final = _FRAMING | {b"x-session-id", b"x-stream-id", b"x-message-id"}
 _TOGETHER: Final = frozenset({b"set-cookie", EXPOSE_NAME})
 """Headers of which an answer has both the host's and ours."""
+
+_TUPLE: Final = {tuple}
+_TWO: Final = {2}
+_ALL_BYTES: Final = {bytes}
 
 _SANE_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~:+/=@-]{1,128}")
 _PLAIN: Final = re.compile(r"[!-$&-~]*")
@@ -164,6 +169,8 @@ def plain_lines(headers: Iterable[tuple[_BytesLike, _BytesLike]]) -> RawHeaders:
         ConfigurationError: one is of something else, such as text or a number, which no server takes.
     """
     lines = [*headers]  # they may be there for once
+    if {*map(type, lines)} == _TUPLE and {*map(len, lines)} == _TWO and {*map(type, chain(*lines))} == _ALL_BYTES:
+        return cast("RawHeaders", lines)  # nearly always, and found without a step for each line
     try:
         return [(_bytes(name), _bytes(value)) for name, value in lines]
     except TypeError as exc:
@@ -200,13 +207,12 @@ def merge_headers(ours: RawHeaders, hosts: RawHeaders) -> RawHeaders:
 
 def add_headers(ours: RawHeaders, hosts: RawHeaders) -> RawHeaders:
     """The host's headers as they are, without those of its framing, and ours where it has none. The ids of a stream
-    are always ours."""
-    kept = [line for line in hosts if line[0].lower() not in _NEVER_HOSTS]
-    taken = {name.lower() for name, _ in kept}
-    exposes = EXPOSE_NAME in taken
-    taken -= _TOGETHER
+    are always ours. All names are in lower case."""
+    given = dict(hosts)
+    kept = hosts if _NEVER_HOSTS.isdisjoint(given) else [line for line in hosts if line[0] not in _NEVER_HOSTS]
+    taken = given.keys() - _TOGETHER - _NEVER_HOSTS
     headers = kept + [line for line in ours if line[0] not in taken]
-    return expose(headers) if exposes else headers
+    return expose(headers) if EXPOSE_NAME in given else headers
 
 
 @lru_cache(maxsize=64)

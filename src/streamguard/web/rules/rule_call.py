@@ -133,8 +133,10 @@ class RuleCall:
 
 def _headers_of(start: Message) -> RawHeaders:
     """The headers of a response. Their names should be in lower case, but servers take any, and so do clients."""
-    lines = start["headers"] = list(start.get("headers", ()))  # they may be there for once, and are passed on perhaps
-    return [(name.lower(), value) for name, value in plain_lines(lines)]
+    given = start["headers"] = list(start.get("headers", ()))  # they may be there for once, and are passed on perhaps
+    lines = plain_lines(given)
+    names = b"".join(dict(lines))
+    return lines if names == names.lower() else [(name.lower(), value) for name, value in lines]
 
 
 class PassedResponse(Response):
