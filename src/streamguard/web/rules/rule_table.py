@@ -92,6 +92,13 @@ class RuleTable:
         patterns = [_NAMED.sub("(?:", rule.pattern.expression) for rule in rules if not rule.pattern.exact]
         self._pattern = re.compile("|".join(patterns), re.DOTALL).fullmatch if patterns else None
         """Matches the paths of all rules that match more than one."""
+        places = [(method, rule.pattern.text) for rule in rules if rule.pattern.exact for method in rule.methods]
+        self._fixed = {
+            (method, path): self._matches(method, path)
+            for method, path in places
+            if not may_be_own({"method": method, "path": path})
+        }
+        """Hot path: the rules of a method and path outside of mounts, where nothing else decides which these are."""
 
     def rule_for(self, scope: Scope) -> Guarded | None:
         """The first rule that may match the request; None if none does."""
@@ -101,6 +108,9 @@ class RuleTable:
     def candidates(self, scope: Scope) -> Sequence[Candidate]:
         """The rules that may match the request, as far as its path and method tell. Hot path: most requests match
         none."""
+        fixed = None if scope.get("root_path") else self._fixed.get((scope["method"], scope["path"]))
+        if fixed is not None:
+            return fixed
         known: _Found | None = scope.get(_SCOPE_KEY)
         if known is not None and known.is_of(self, scope):
             return known.candidates
@@ -143,13 +153,15 @@ class RuleTable:
         return [report.observation() for report in advice(self._app)]
 
     def _candidates(self, scope: Scope, path: str) -> Sequence[Candidate]:
-        method = scope["method"]
-        matches = [
+        matches = self._matches(scope["method"], path)
+        return () if matches and self._is_own(scope) else matches
+
+    def _matches(self, method: str, path: str) -> Sequence[Candidate]:
+        return [
             Candidate(endpoint, parameters)
             for endpoint in self._endpoints
             if method in endpoint.rule.methods and (parameters := endpoint.rule.pattern.match(path)) is not None
         ]
-        return () if matches and self._is_own(scope) else matches
 
     def _is_own(self, scope: Scope) -> bool:
         """Whether a request is for one of the guard's own routes, which no rule matches."""
