@@ -25,11 +25,16 @@ from typing import IO, Final, Protocol, TypedDict
 
 import psutil
 
+import streamguard
+
 from .waiting import wait_until
 
 __all__ = ["Process", "serving", "started"]
 
 TEMPLATE: Final = Path(__file__).with_name("template.py")
+
+PACKAGES: Final = Path(streamguard.__file__).parents[1]
+"""Where the package under test is: in a second checkout, that is not the one that is installed."""
 
 _FRESH: Final = "STREAMGUARD_FRESH_PROCESSES" in os.environ or not hasattr(os, "pidfd_open")
 _START_SECONDS: Final = 120.0
@@ -182,7 +187,7 @@ def _template() -> socket.socket:
             env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
             with its:
                 process = subprocess.Popen(
-                    [sys.executable, "-P", str(TEMPLATE), str(its.fileno())],
+                    [sys.executable, "-P", str(TEMPLATE), str(its.fileno()), str(PACKAGES)],
                     env=env,
                     stdin=subprocess.DEVNULL,
                     pass_fds=[its.fileno()],

@@ -3,9 +3,10 @@
 To start Python and import a server, the package and its clients takes about a second of a core; a fork takes some
 milliseconds. `starting.py` is the other side, and says which processes come from here.
 
-Requests come on the socket whose number is the argument: an object of JSON (see `starting.Request`), and with it four
-descriptors: standard input, output and error, and a socket for this process alone. On that one go its process id and,
-when it has ended, its exit code. The end of the requests is the end of this process; what it started goes on.
+The package is imported from the directory that is the second argument. Requests come on the socket whose number is the
+first one: an object of JSON (see `starting.Request`), and with it four descriptors: standard input, output and error,
+and a socket for this process alone. On that one go its process id and, when it has ended, its exit code. The end of the
+requests is the end of this process; what it started goes on.
 """
 
 from __future__ import annotations
@@ -140,8 +141,10 @@ def end(code: int) -> None:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who pressed it means the tests, and their end is ours
     coverage.process_startup()  # if it was not begun with this process, and is asked for
+    sys.path.insert(0, sys.argv[2])
     for name in IMPORTED:
         importlib.import_module(name)
+    sys.path.remove(sys.argv[2])
     end_measuring()
     gc.freeze()
     begins = serve(socket.socket(fileno=int(sys.argv[1])))

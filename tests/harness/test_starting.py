@@ -11,6 +11,8 @@ from tempfile import TemporaryFile
 
 import pytest
 
+import streamguard
+
 from .starting import Process, started
 from .waiting import wait_until
 
@@ -145,3 +147,13 @@ def test_another_variable_of_pythons_own_takes_a_fresh_process(tmp_path: Path, e
         assert process.wait(20) == 0
         assert isinstance(process, subprocess.Popen)
         assert (out.seek(0), out.read()) == (0, b"2\n")
+
+
+def test_it_imports_the_package_under_test(tmp_path: Path, env: dict[str, str]) -> None:
+    """That of a second checkout too, which is not the one that is installed."""
+    with TemporaryFile() as out:
+        text = "import streamguard; print(streamguard.__file__)"
+        process = started(module(tmp_path, text), [], env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=out)
+        assert process.wait(60) == 0
+        out.seek(0)
+        assert out.read().decode().strip() == streamguard.__file__
