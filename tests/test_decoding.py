@@ -31,7 +31,7 @@ from streamguard.stores.redis.record_fields import META_FIELDS
 from streamguard.stores.redis.request_claims import decode_claim
 from streamguard.values import SessionKey, StreamRef
 
-from .harness.sources import python_files
+from .harness.sources import modules_with
 
 REF = StreamRef(SessionKey("o", "s"), "0" * 24)
 SOURCES = Path(streamguard.__file__).parent
@@ -127,11 +127,11 @@ def test_errors_of_ours_pass_as_they_are() -> None:
 
 def test_stored_json_is_read_in_one_place() -> None:
     callers = set()
-    for path in python_files(SOURCES):
+    for path, module in modules_with({"loads"}, SOURCES):
         name = path.relative_to(SOURCES).as_posix()
         if name.startswith(("testing/", "cli/")):
             continue
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(module):
             if isinstance(node, ast.Attribute) and node.attr == "loads":
                 callers.add(name)
     assert callers == set(ELSEWHERE), "read stored JSON through streamguard.decoding"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -35,14 +36,17 @@ ENTRY_POINTS: Final = frozenset({"cli.__main__", "messages.sql.__main__"})
 """Run rather than imported."""
 
 
-def public_modules() -> Iterator[str]:
-    """Those without an underscore in their path, by their names below `streamguard`."""
+def _modules() -> Iterator[tuple[str, Path]]:
+    """Each module's name below `streamguard`, and its file."""
     for path in python_files(SOURCE):
         parts = path.relative_to(SOURCE).with_suffix("").parts
-        if parts[-1] == "__init__":
-            parts = parts[:-1]
-        name = ".".join(parts)
-        if name not in ENTRY_POINTS and not any(part.startswith("_") for part in parts):
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def public_modules() -> Iterator[str]:
+    """Those without an underscore in their path, by their names below `streamguard`."""
+    for name, _ in _modules():
+        if name not in ENTRY_POINTS and not any(part.startswith("_") for part in name.split(".")):
             yield name
 
 
@@ -52,17 +56,30 @@ MODULES: Final = tuple(public_modules())
 class Module:
     """What a module defines, imports and lists, as its text says."""
 
-    def __init__(self, name: str) -> None:
-        path = SOURCE.joinpath(*name.split("."))
-        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.is_package = path.name == "__init__.py"
         self.listed: list[str] = []
         self.defined: set[str] = set()
         """Classes and functions."""
         self.assigned: set[str] = set()
         self.imported: set[str] = set()
-        for node in ast.parse(path.read_text()).body:
+        self._tree = ast.parse(path.read_text())
+        for node in self._tree.body:
             self._read(node)
+
+    @cached_property
+    def relative_imports(self) -> list[ast.ImportFrom]:
+        """Those from others of the package, in functions too."""
+        found: list[ast.ImportFrom] = []
+        blocks: list[ast.AST] = [self._tree]
+        while blocks:
+            for node in ast.iter_child_nodes(blocks.pop()):
+                if isinstance(node, ast.ImportFrom):
+                    found += [node] * bool(node.level)
+                elif not isinstance(node, ast.expr):  # no expression has a statement in it
+                    blocks.append(node)
+        return found
 
     def _read(self, node: ast.stmt) -> None:
         match node:
@@ -81,39 +98,50 @@ class Module:
                     self._read(inner)
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_a_module_lists_what_is_public_in_it(name: str) -> None:
-    """Its classes and functions. A constant is its own, unless other modules use it."""
-    module = Module(name)
-    public = {one for one in module.defined if not one.startswith("_")}
-    assert public <= set(module.listed), "not in __all__"
-    assert not [one for one in module.listed if one.startswith("_")]
-    assert module.listed == sorted(set(module.listed), key=_as_ruff_sorts)
-    known = module.defined | module.assigned
-    if not module.is_package and name not in RE_EXPORTING:
-        assert set(module.listed) <= known | RE_EXPORTED.get(name, set()), "in __all__, but from another module"
+@pytest.fixture(scope="module")
+def modules() -> dict[str, Module]:
+    """Every module, private ones and entry points too, by its name. To parse them all takes a second."""
+    return {name: Module(path) for name, path in _modules()}
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_what_a_module_lists_exists(name: str) -> None:
-    try:
-        module = importlib.import_module(f"streamguard.{name}" if name else "streamguard")
-    except ModuleNotFoundError as exc:
-        if (exc.name or "").startswith("streamguard"):
-            raise
-        return  # an extra that is not installed here
-    for one in getattr(module, "__all__", ()):
-        getattr(module, one)
+def test_modules_list_what_is_public_in_them(modules: dict[str, Module]) -> None:
+    """Their classes and functions. A constant is its module's own, unless other modules use it."""
+    complaints: list[str] = []
+    for name in MODULES:
+        module = modules[name]
+        public = {one for one in module.defined if not one.startswith("_")}
+        known = module.defined | module.assigned | RE_EXPORTED.get(name, set())
+        if left_out := public - set(module.listed):
+            complaints.append(f"{name}: not in __all__: {sorted(left_out)}")
+        if private := [one for one in module.listed if one.startswith("_")]:
+            complaints.append(f"{name}: private, but in __all__: {private}")
+        if module.listed != sorted(set(module.listed), key=_as_ruff_sorts):
+            complaints.append(f"{name}: __all__ is not sorted, or has a name twice")
+        if not module.is_package and name not in RE_EXPORTING and (others := set(module.listed) - known):
+            complaints.append(f"{name}: in __all__, but from another module: {sorted(others)}")
+    assert not complaints, "\n".join(complaints)
 
 
-def test_modules_import_from_each_other_only_what_is_listed() -> None:
+def test_what_modules_list_exists() -> None:
+    missing: list[str] = []
+    for name in MODULES:
+        try:
+            module = importlib.import_module(f"streamguard.{name}" if name else "streamguard")
+        except ModuleNotFoundError as exc:
+            if (exc.name or "").startswith("streamguard"):
+                raise
+            continue  # an extra that is not installed here
+        missing += [f"{name}: {one}" for one in getattr(module, "__all__", ()) if not hasattr(module, one)]
+    assert missing == []
+
+
+def test_modules_import_from_each_other_only_what_is_listed(modules: dict[str, Module]) -> None:
     taken: list[str] = []
-    listed = {name: set(Module(name).listed) for name in MODULES}
-    for path in python_files(SOURCE):
+    listed = {name: set(modules[name].listed) for name in MODULES}
+    for module in modules.values():
+        path = module.path
         package = list(path.relative_to(SOURCE).with_suffix("").parts)
-        for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.ImportFrom) or not node.level:
-                continue
+        for node in module.relative_imports:
             whence = ".".join([*package[: len(package) - node.level], *(node.module or "").split(".")]).strip(".")
             for alias in node.names:
                 if whence not in listed or f"{whence}.{alias.name}".strip(".") in listed:

@@ -11,6 +11,8 @@ import pytest
 
 import streamguard
 
+from .harness.sources import modules_with
+
 PACKAGE = Path(streamguard.__file__).parent
 
 FORKING = """
@@ -62,8 +64,8 @@ NO_STEP = {
 """The modules with other locks of threads, each with the reason."""
 
 
-def _has_thread_locks(path: Path) -> bool:
-    for node in ast.walk(ast.parse(path.read_text())):
+def _has_thread_locks(module: ast.Module) -> bool:
+    for node in ast.walk(module):
         if isinstance(node, ast.ImportFrom) and node.module == "threading":
             names = {alias.name for alias in node.names}
         elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "threading":
@@ -78,7 +80,7 @@ def _has_thread_locks(path: Path) -> bool:
 def test_whatever_threads_have_in_common_has_such_a_lock() -> None:
     found = {
         path.relative_to(PACKAGE).with_suffix("").as_posix()
-        for path in PACKAGE.rglob("*.py")
-        if _has_thread_locks(path)
+        for path, module in modules_with({"threading"}, PACKAGE)
+        if _has_thread_locks(module)
     }
     assert found == set(NO_STEP)

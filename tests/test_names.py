@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
-
-import pytest
 
 from .harness.sources import python_files
 
@@ -107,13 +105,19 @@ SETTLES_ELSEWHERE: Final = {
 }
 
 
-def _names(of: Path) -> Iterator[tuple[Path, int, str]]:
-    """Every name that a module defines or uses as an attribute, and its own."""
+def _names(of: Path, concerned: Callable[[str], object]) -> Iterator[tuple[Path, int, str]]:
+    """Every name that a module defines or uses as an attribute, and its own, as far as they are `concerned`.
+
+    Only modules with such a word in their text are parsed: to parse all takes seconds.
+    """
     for path in python_files(of):
         if path == Path(__file__):
             continue
         yield path, 0, path.stem
-        for node in ast.walk(ast.parse(path.read_text())):
+        text = path.read_text()
+        if not any(map(concerned, set(re.findall(r"\w+", text)))):
+            continue
+        for node in ast.walk(ast.parse(text)):
             match node:
                 case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                     yield path, node.lineno, name
@@ -121,15 +125,10 @@ def _names(of: Path) -> Iterator[tuple[Path, int, str]]:
                     yield path, node.lineno, name
 
 
-@pytest.fixture(scope="module")
-def source_names() -> list[tuple[Path, int, str]]:
-    """The package's names. To read all of it takes seconds."""
-    return list(_names(SOURCE))
-
-
-def test_no_old_name_is_left(source_names: list[tuple[Path, int, str]]) -> None:
+def test_no_old_name_is_left() -> None:
+    old = RENAMED.keys() | {word for words in RENAMED_IN_ROOM.values() for word in words}
     left = []
-    for path, line, name in source_names:
+    for path, line, name in _names(SOURCE, lambda word: word.lstrip("_") in old):
         room = path.relative_to(SOURCE).parts[0]
         word = name.lstrip("_")
         now = RENAMED.get(word) or RENAMED_IN_ROOM.get(room, {}).get(word)
@@ -140,21 +139,25 @@ def test_no_old_name_is_left(source_names: list[tuple[Path, int, str]]) -> None:
     assert not left, "\n".join(left)
 
 
-@pytest.mark.long
 def test_no_old_name_is_left_in_tests() -> None:
+    old = RENAMED.keys() - OF_TESTS
     left = [
         f"{path.relative_to(ROOT)}:{line}: {name} is {RENAMED[word]} now"
-        for path, line, name in _names(TESTS)
-        if (word := name.lstrip("_")) in RENAMED.keys() - OF_TESTS
+        for path, line, name in _names(TESTS, lambda word: word.lstrip("_") in old)
+        if (word := name.lstrip("_")) in old
     ]
     assert not left, "\n".join(left)
 
 
-def test_only_quotas_are_settled(source_names: list[tuple[Path, int, str]]) -> None:
+def _says_settle(name: str) -> bool:
+    return "settl" in name.lower()
+
+
+def test_only_quotas_are_settled() -> None:
     left = {
         name: f"{path.relative_to(SOURCE)}:{line}"
-        for path, line, name in source_names
-        if "settl" in name.lower()
+        for path, line, name in _names(SOURCE, _says_settle)
+        if _says_settle(name)
         and not OF_A_QUOTA.search(name)
         and not path.relative_to(SOURCE).as_posix().startswith(SETTLES)
     }

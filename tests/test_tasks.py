@@ -12,7 +12,7 @@ from typing import Final
 
 import streamguard
 
-from .harness.sources import python_files
+from .harness.sources import modules_with
 
 ROOT = Path(streamguard.__file__).parent
 
@@ -134,12 +134,12 @@ class _Beginnings(ast.NodeVisitor):
 
 def callers(wanted: frozenset[str]) -> set[str]:
     found: set[str] = set()
-    for path in python_files(ROOT):
+    for path, module in modules_with({name.rpartition(".")[2] for name in wanted}, ROOT):
         parts = path.relative_to(ROOT).with_suffix("").parts
         if parts[0] in ("testing", "cli"):
             continue
         visitor = _Beginnings(".".join(parts), wanted)
-        visitor.visit(ast.parse(path.read_text()))
+        visitor.visit(module)
         found |= visitor.found
     return found
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-__all__ = ["python_files", "source_files"]
+__all__ = ["modules_with", "python_files", "source_files"]
 
 NOT_OURS: Final = frozenset({"node_modules", "__pycache__", ".venv"})
 """Folders that others fill and empty. Other tests may do so at this moment: a walk must not enter them."""
@@ -27,3 +29,14 @@ def source_files(folder: Path, *endings: str) -> Iterator[Path]:
         for name in sorted(files):
             if name.endswith(endings):
                 yield Path(place, name)
+
+
+def modules_with(words: Iterable[str], folder: Path) -> Iterator[tuple[Path, ast.Module]]:
+    """Every module below `folder` in whose text one of the words stands, parsed, in the order of their paths.
+
+    To parse all of the package takes seconds, to look for words in its text next to nothing.
+    """
+    said = re.compile(rf"\b(?:{'|'.join(map(re.escape, words))})\b")
+    for path in python_files(folder):
+        if said.search(text := path.read_text("utf-8")):
+            yield path, ast.parse(text)

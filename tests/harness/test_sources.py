@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from .sources import NOT_OURS, SCRATCH, python_files
+from .sources import NOT_OURS, SCRATCH, modules_with, python_files
 
 TESTS = Path(__file__).parent.parent
 PACKAGE = TESTS.parent / "src"
@@ -18,6 +18,12 @@ def test_folders_of_others_are_not_entered(tmp_path: Path) -> None:
         (tmp_path / "some" / name).mkdir(parents=True)
         (tmp_path / "some" / name / "module.py").touch()
     assert list(python_files(tmp_path)) == [tmp_path / "some" / "ours" / "module.py"]
+
+
+def test_only_modules_that_say_a_word_are_parsed(tmp_path: Path) -> None:
+    for name, text in {"a": "x = lock", "b": "x = locks", "c": "x = blocked.lock", "d": "x ="}.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    assert [path.stem for path, _ in modules_with({"lock", "key"}, tmp_path)] == ["a", "c"]
 
 
 def test_no_test_walks_the_tests_by_itself() -> None:

@@ -23,7 +23,7 @@ from streamguard.runtime.producing.stream import LiveStream
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import Outcome
 
-from ..harness.sources import python_files
+from ..harness.sources import modules_with
 from .stage import Model, closed, working
 
 MOST_FIELDS = 26
@@ -182,8 +182,8 @@ def assignments() -> list[tuple[str, str, str]]:
     fields = {field for part in OWNED for field in vars(part)["__slots__"]}
     return [
         (ast.unparse(node.value), node.attr, f"{path.name}:{node.lineno} {ast.unparse(node)}")
-        for path in python_files(Path(streamguard.__file__).parent)
-        for node in ast.walk(ast.parse(path.read_text()))
+        for path, module in modules_with(fields, Path(streamguard.__file__).parent)
+        for node in ast.walk(module)
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr in fields
     ]
 

@@ -17,6 +17,7 @@ from streamguard.log_lines import LogEvent
 from streamguard.observations import MEASUREMENTS
 from streamguard.telemetry.vocabulary import LOG_KEYS
 
+from ..harness.sources import modules_with
 from .faults import ALL_SCENARIOS, Scenario
 from .logged import Line, logged, what_is_missing
 from .signal_scenarios import SCENARIOS
@@ -90,8 +91,8 @@ def test_the_reference_names_no_key_that_no_line_has() -> None:
 
 def calls(*names: str) -> Iterator[tuple[Path, ast.Call]]:
     """The calls of functions of these names, in the whole package."""
-    for path in SOURCE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for path, module in modules_with(names, SOURCE):
+        for node in ast.walk(module):
             if isinstance(node, ast.Call):
                 called = node.func
                 name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", None)

@@ -22,6 +22,7 @@ from streamguard.telemetry.tracing.attributes import of_fault
 from streamguard.values import SessionKey, StreamRef
 from streamguard.wire.values import Reason
 
+from ..harness.sources import modules_with
 from .logged import logged
 from .receiver import receiving, sent_to
 
@@ -33,10 +34,10 @@ PAGE: Final = SOURCE.parents[1] / "docs" / "reference" / "faults.md"
 
 def literals() -> Iterator[str]:
     """The reasons that are written down where a fault is made."""
-    for path in SOURCE.rglob("*.py"):
+    for path, module in modules_with({"Fault"}, SOURCE):
         if path.relative_to(SOURCE).parts[0] in {"testing", "telemetry", "stores"}:
             continue
-        for call in ast.walk(ast.parse(path.read_text())):
+        for call in ast.walk(module):
             if isinstance(call, ast.Call) and ast.unparse(call.func) in {"Fault.of", "Fault.about"}:
                 for given in call.keywords:
                     if given.arg == "reason":
