@@ -87,6 +87,10 @@ class Told:
     outcome: Outcome | None
     fault: str | None
     """The code of the failure that the client was told of."""
+    retryable: bool | None = None
+    """Whether the client was told that asking again may help."""
+    retry_after: int | None = None
+    """After how many seconds, if it was told so."""
     saved: list[Mapping[str, Json]] = field(default_factory=list)
     """The parts of the saved reply."""
     message: Mapping[str, Json] | None = None
@@ -159,6 +163,8 @@ async def answered(
             outcome=None if last is None else last.outcome,
             fault=answer.faults[0].code if answer.faults else None,
         )
+        if answer.faults:
+            told.retryable, told.retry_after = answer.faults[0].retryable, answer.faults[0].retry_after_seconds
         for saved in await visitor.messages("c1"):
             if saved.role == "assistant":
                 told.saved = list(saved.parts)

@@ -1,15 +1,15 @@
 """The fault that an endpoint's exception means to a client: the provider failed, or the host.
 
 Providers' client libraries are recognised by shape, not by import: by an HTTP status (openai, anthropic, httpx,
-aiohttp, google-genai, botocore), and by what their classes are called. Everything else is the host's own code, or a
-client used wrongly (a missing API key): asking again does not help.
+aiohttp, google-genai, botocore), by what they call the failure, and by what their classes are called. Everything else
+is the host's own code, or a client used wrongly (a missing API key): asking again does not help.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -19,6 +19,15 @@ from ...frames import described, raised_in
 from ...saving.faults import fault_of_failed_save
 from ...values import Outcome
 from ..request import UNKNOWN_STATUS, Ending
+from .provider_codes import (
+    codes_of,
+    is_about_request,
+    is_busy,
+    is_out_of_credit,
+    retry_after_of,
+    status_of,
+    told_status,
+)
 from .stream import LiveStream
 
 __all__ = ["fault_of", "status_of_answer", "told_failure"]
@@ -80,13 +89,13 @@ _CLIENTS: Final = frozenset(
 )
 _UNREADABLE: Final = frozenset({"JSONDecodeError", "UnicodeDecodeError", "ValidationError"})
 """Errors that mean, when raised inside a client library, that the provider's answer could not be read."""
-_BUSY: Final = frozenset({"rate_limit_exceeded", "rate_limit_error"})
-"""What openai and anthropic call a rate limit that is told in the middle of a stream."""
 _RATE_LIMITED: Final = re.compile(r"\b429\b|rate.?limit", re.IGNORECASE)
 """How the text of a failure, such as pydantic-ai's `status_code: 429, model_name: …`, says that there were too many
 requests."""
 _WRAPPINGS: Final = 5
 """How many `raise … from …` are followed."""
+_RETRY_SECONDS: Final = 5
+"""When to ask again a provider that had too many requests, and did not say when."""
 
 
 def fault_of(error: BaseException, stream: LiveStream) -> Fault:
@@ -114,7 +123,7 @@ def status_of_answer(error: BaseException, stream: LiveStream) -> int | None:
     if stream.feed.emitted or not isinstance(error, stream.request.answering_errors):
         return None
     try:
-        return (_status_of(error) if hasattr(error, "detail") else None) or UNKNOWN_STATUS
+        return (status_of(error) if hasattr(error, "detail") else None) or UNKNOWN_STATUS
     except Exception:  # noqa: BLE001 - an attribute of the host's exception fails
         return UNKNOWN_STATUS
 
@@ -129,7 +138,7 @@ def _fault_of(error: BaseException, stream: LiveStream) -> Fault:
     if isinstance(error, ReportedFailureError):
         limited = _RATE_LIMITED.search(str(error)) is not None
         return Fault.about(stream, FaultCode.PROVIDER_RATE_LIMITED if limited else FaultCode.PROVIDER_ERROR)
-    status = _status_of(error)
+    status = status_of(error)
     # An HTTPException of the host, not of the provider: litellm's errors have a detail too.
     if status is not None and hasattr(error, "detail") and _package_of(error) not in _CLIENTS:
         if status >= 500:
@@ -172,6 +181,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         if isinstance(found, BaseExceptionGroup):
             found = found.exceptions[0]
         else:
+            handled = found.__context__
+            if _package_of(found) == "litellm" and handled is not None and codes_of(handled):
+                yield handled  # the provider's own error, for which LiteLLM's class may stand in the middle of a stream
             yield found
             found = found.__cause__
 
@@ -180,11 +192,19 @@ def _provider_fault(error: BaseException, stream: LiveStream) -> Fault | None:
     """The fault of the provider that the exception tells of; None when it is not about the provider."""
     if not isinstance(error, Exception | asyncio.CancelledError):  # a panic, or a `SystemExit` whose code is no status
         return None
-    status = _status_of(error)
+    status, codes, wait = status_of(error), codes_of(error), retry_after_of(error)
     names = {cls.__name__ for cls in type(error).__mro__}
-    if status == 429 or _code_of(error) in _BUSY or "ModelRateLimitError" in names:  # the last is pydantic-ai's
-        return Fault.about(stream, FaultCode.PROVIDER_RATE_LIMITED, retry_after_seconds=_retry_after(error))
-    if isinstance(error, TimeoutError) or any("Timeout" in name for name in names) or status in (408, 504):
+    if status is None and names & _PROVIDERS:  # in the middle of a stream
+        status = told_status(codes)
+        refused = status is None and is_about_request(codes)
+    else:
+        refused = status == 429 and is_out_of_credit(codes)
+    if refused:
+        return Fault.about(stream, FaultCode.PROVIDER_ERROR, retryable=False)
+    if status == 429 or is_busy(codes) or "ModelRateLimitError" in names:  # the last is pydantic-ai's
+        return Fault.about(stream, FaultCode.PROVIDER_RATE_LIMITED, retry_after_seconds=wait or _RETRY_SECONDS)
+    late = status in (408, 504) or "timeout_error" in codes  # the last is Anthropic's, in the middle of a stream
+    if late or isinstance(error, TimeoutError) or any("Timeout" in name for name in names):
         return Fault.about(stream, FaultCode.PROVIDER_TIMEOUT)
     if names & _BROKEN:
         return Fault.about(stream, FaultCode.PROVIDER_ABORTED)
@@ -193,44 +213,5 @@ def _provider_fault(error: BaseException, stream: LiveStream) -> Fault | None:
     if isinstance(error, asyncio.CancelledError):  # what the endpoint waited for was cancelled, not the endpoint
         return Fault.about(stream, FaultCode.PROVIDER_ERROR)
     if status is not None or names & _PROVIDERS or (names & _UNREADABLE and raised_in(error) in _CLIENTS):
-        return Fault.about(stream, FaultCode.PROVIDER_ERROR)
+        return Fault.about(stream, FaultCode.PROVIDER_ERROR, retry_after_seconds=wait)
     return None
-
-
-def _status_of(error: BaseException) -> int | None:
-    """The HTTP status that a client library's exception carries, if any."""
-    response = getattr(error, "response", None)
-    metadata = response.get("ResponseMetadata") if isinstance(response, Mapping) else None  # botocore
-    for status in (
-        getattr(error, "status_code", None),
-        getattr(response, "status_code", None),
-        getattr(error, "status", None),  # aiohttp
-        getattr(error, "code", None),  # google-genai, urllib
-        metadata.get("HTTPStatusCode") if isinstance(metadata, Mapping) else None,
-    ):
-        if isinstance(status, int) and 400 <= status < 600:
-            return int(status)
-    return None
-
-
-def _code_of(error: BaseException) -> str:
-    """What a provider calls a failure that it tells in the middle of a stream; empty when it says nothing."""
-    body = getattr(error, "body", None)
-    told = body.get("error") if isinstance(body, Mapping) else None
-    for code in (
-        getattr(error, "code", None),  # openai
-        told.get("type") if isinstance(told, Mapping) else None,  # anthropic
-    ):
-        if isinstance(code, str):
-            return code
-    return ""
-
-
-def _retry_after(error: BaseException) -> int:
-    """The provider's `Retry-After` in whole seconds, bounded to an hour; 5 when it named none."""
-    response = getattr(error, "response", None)
-    headers = getattr(error if response is None else response, "headers", None)  # of the error itself: pydantic-ai
-    value = headers.get("retry-after") if isinstance(headers, Mapping) else None
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 7:
-        return min(max(int(value), 1), 3600)
-    return 5
