@@ -164,7 +164,7 @@ async def test_arguments_that_come_as_an_object_instead_of_its_text() -> None:
 
 
 async def test_arguments_that_are_no_object() -> None:
-    chunks = [chunk(call(0, '{"city": "Par', call_id="a", name="f")), chunk({}, "length")]
+    chunks = [chunk(call(0, '{"city": "Par', call_id="a", name="f")), chunk({}, "tool_calls")]
     items = await read(openai.chat_parts(Stream(chunks)))
     assert kinds(items)[-4:] == ["tool-input-available", "tool-output-error", "finish-step", "finish"]
     turn = openai.ChatTurn()

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..decoding import DAMAGE, read_json
+from ..wire.closed_calls import CALL_CLOSED
 from ._ui_messages import json_text
 from ._ui_parts import Part
 
-__all__ = ["ToolCall", "ToolTurn", "arguments_of"]
+__all__ = ["ToolCall", "ToolTurn", "arguments_of", "is_cut"]
 
 NOT_CARRIED_OUT: Final = "The call was not carried out."
 
@@ -26,14 +27,18 @@ class ToolCall:
     name: str
     arguments: str
     """The arguments as the model wrote them: a JSON text, if the model kept to it."""
+    cut: bool = False
+    """Whether a limit of the answer's length cut the call off. Then nobody knows what the model was about to call."""
 
     @property
     def input(self) -> dict[str, object]:
         """The arguments as an object.
 
         Raises:
-            ValueError: the model wrote something else. Tell it so: `turn.failed(call, str(exc))`.
+            ValueError: the model wrote something else, or was cut off. Tell it so: `turn.failed(call, str(exc))`.
         """
+        if self.cut:
+            raise ValueError(CALL_CLOSED)
         value = arguments_of(self.arguments)
         if not isinstance(value, dict):
             raise ValueError("The arguments of the call are no JSON object.")
@@ -79,3 +84,8 @@ def arguments_of(text: str) -> object:
         return read_json(text)
     except DAMAGE:
         return text
+
+
+def is_cut(text: str) -> bool:
+    """Whether these arguments are not whole, if they are the last that a model wrote before a limit."""
+    return not text.strip() or not isinstance(arguments_of(text), dict)

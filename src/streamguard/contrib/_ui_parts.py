@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final, TypeAlias
 
 from ..values import Usage
+from ..wire.closed_calls import CALL_CLOSED
 
 __all__ = ["FINISH_REASONS", "Item", "Metadata", "Part", "PartBuilder", "UsageMeter"]
 
@@ -47,6 +48,7 @@ class PartBuilder:
         self._open: tuple[str, object, str] | None = None  # ("text" | "reasoning", the caller's key, id)
         self._in_step = False
         self._urls: set[str] = set()
+        self._with_input: set[str] = set()  # calls whose input has begun
 
     def text(self, delta: str, *, of: object = None) -> list[Part]:
         """A piece of a text. `of` tells the texts of one step apart: the index or id of the content block."""
@@ -76,6 +78,8 @@ class PartBuilder:
         """A piece of the input's JSON text. The call has been announced in this step."""
         if not text:
             return []
+        if not text.isspace():
+            self._with_input.add(call_id)
         return self._after_span({"type": "tool-input-delta", "toolCallId": call_id, "inputTextDelta": text})
 
     def tool_input(
@@ -100,6 +104,12 @@ class PartBuilder:
         """The failure of a call, of this step or an earlier one. Clients and the model read `text`."""
         part: Part = {"type": "tool-output-error", "toolCallId": call_id, "errorText": text}
         return [*self.end_span(), _executed(part, provider_executed)]
+
+    def tool_cut(self, call_id: str, *, failed: bool = True) -> list[Part]:
+        """End a call whose input a limit cut off. A page does not carry it out, as it would a whole one. Without
+        `failed`, who runs the tools tells that it failed."""
+        begin = [] if call_id in self._with_input else self.tool_delta(call_id, "{}")
+        return [*begin, *self.tool_error(call_id, CALL_CLOSED)] if failed else begin
 
     def source(self, url: str, title: str | None = None) -> list[Part]:
         """A web page that the answer cites; nothing for one that it has cited before."""

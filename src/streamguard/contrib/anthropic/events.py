@@ -7,11 +7,11 @@ that `client.messages.stream()` adds repeat what the raw ones tell; they are pas
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, cast
 
 from .._model_streams import AsyncSource, EventReader, Source, broken_off, field_of, items_of, iter_items_of, text_in
-from .._tool_turns import ToolCall, ToolTurn, arguments_of
+from .._tool_turns import ToolCall, ToolTurn, arguments_of, is_cut
 from .._ui_parts import Item, Metadata, Part, PartBuilder, UsageMeter
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ class MessageReader(EventReader):
         self._totals: dict[str, int] = {}
         self._blocks: dict[object, _Block] = {}
         self._called: list[ToolCall] = []
+        self._last: tuple[ToolCall, object] | None = None  # with its input: whole, unless a limit comes next
         self._reason: str | None = None
 
     def read(self, event: object) -> Iterable[Item]:
@@ -126,23 +127,25 @@ class MessageReader(EventReader):
                 self._parts.prefix = text_in(message, "id")
                 return self._consumed(field_of(message, "usage"))
             case "content_block_start":
-                return self._begun(field_of(event, "index"), field_of(event, "content_block"))
+                return [*self._end_call(), *self._begun(field_of(event, "index"), field_of(event, "content_block"))]
             case "content_block_delta":
                 return self._delta(field_of(event, "index"), field_of(event, "delta"))
             case "content_block_stop":
                 return self._ended(self._blocks.pop(field_of(event, "index"), None))
             case "message_delta":
                 self._reason = text_in(field_of(event, "delta"), "stop_reason") or self._reason
-                return self._consumed(field_of(event, "usage"))
+                return [*self._end_call(), *self._consumed(field_of(event, "usage"))]
         return []
 
     def end(self) -> Iterable[Item]:
         if self._reason is None:
             raise broken_off()
+        out = [*self._end_call(), *self._end_blocks()]
         if self._turn is not None and self._called:
             self._turn.calls = self._called
-            return self._parts.finish_step()
-        return self._parts.finish("tool-calls" if self._called else _REASONS.get(self._reason, "other"))
+            return [*out, *self._parts.finish_step()]
+        reason = _REASONS.get(self._reason, "other")
+        return [*out, *self._parts.finish("tool-calls" if self._called and reason != "length" else reason)]
 
     def _consumed(self, usage: object) -> list[Item]:
         """The usage so far. The API counts input that was written to or read from its cache apart; here it is input."""
@@ -227,9 +230,30 @@ class MessageReader(EventReader):
         return out
 
     def _call(self, call: ToolCall, value: object, *, executed: bool) -> list[Part]:
-        out = self._parts.tool_input(call.call_id, call.name, value, provider_executed=executed)
         if executed:
-            return out
+            return self._parts.tool_input(call.call_id, call.name, value, provider_executed=True)
+        self._last = call, value
+        return []
+
+    def _end_blocks(self) -> list[Part]:
+        """End the calls of the host's tools whose end the provider did not tell."""
+        open_calls = [block for block in self._blocks.values() if block.kind == "tool_use"]
+        self._blocks.clear()
+        return [part for block in open_calls for part in self._parts.tool_cut(text_in(block.fields, "id"))]
+
+    def _end_call(self) -> list[Part]:
+        """The last call of a tool of the host's, now that it is known whether a limit cut it off."""
+        if self._last is None:
+            return []
+        (call, value), self._last = self._last, None
+        if (
+            _REASONS.get(self._reason or "") == "length"
+            and is_cut(call.arguments)
+            and not (isinstance(value, dict) and value)
+        ):
+            self._called.append(replace(call, cut=True))
+            return self._parts.tool_cut(call.call_id, failed=self._turn is None)
+        out = self._parts.tool_input(call.call_id, call.name, value)
         self._called.append(call)
         if self._turn is None and not isinstance(value, dict):
             out += self._parts.tool_error(call.call_id, "The arguments of the call are no JSON object.")

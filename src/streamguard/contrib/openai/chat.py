@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast
 
 from .._model_streams import AsyncSource, EventReader, Source, broken_off, field_of, items_of, iter_items_of, text_in
-from .._tool_turns import ToolCall, ToolTurn, arguments_of
+from .._tool_turns import ToolCall, ToolTurn, arguments_of, is_cut
 from .._ui_messages import json_text
 from .._ui_parts import Item, Part, PartBuilder, UsageMeter
 from .chat_messages import assistant_message
@@ -132,7 +132,9 @@ class ChatReader(EventReader):
         if self._reason is None:
             raise broken_off()
         out: list[Item] = [*self._end_calls()]
-        reason = "tool-calls" if self._called else _REASONS.get(self._reason, "other")
+        reason = _REASONS.get(self._reason, "other")
+        if self._called and reason != "length":
+            reason = "tool-calls"
         if self._turn is not None and self._called:
             self._turn.calls = self._called
             return [*out, *self._parts.finish_step()]
@@ -190,8 +192,14 @@ class ChatReader(EventReader):
 
     def _end_calls(self) -> list[Part]:
         out: list[Part] = []
+        last = next(reversed(self._calls.values()), None) if self._reason == "length" else None
         for call in self._calls.values():
             arguments = "".join(call.pieces)
+            if call is last and is_cut(arguments):
+                if call.begun:
+                    out += self._parts.tool_cut(call.call_id, failed=self._turn is None)
+                    self._called.append(ToolCall(call.call_id, call.name, arguments, cut=True))
+                continue
             value = arguments_of(arguments)
             out += self._parts.tool_input(call.call_id, call.name, value)
             called = ToolCall(call.call_id, call.name, arguments)

@@ -22,7 +22,7 @@ from .._model_streams import (
     plain_of,
     text_in,
 )
-from .._tool_turns import ToolCall, ToolTurn, arguments_of
+from .._tool_turns import ToolCall, ToolTurn, arguments_of, is_cut
 from .._ui_parts import Item, Metadata, Part, PartBuilder, UsageMeter
 from .responses_input import CUSTOM
 
@@ -114,6 +114,8 @@ class ResponsesReader(EventReader):
         self._parts = PartBuilder()
         self._usage = UsageMeter()
         self._call_ids: dict[str, str] = {}  # by the id of the item
+        self._open: dict[str, None] = {}  # ids of the calls that have not ended
+        self._last: object = None  # the item of a call that is whole, unless a limit comes next
         self._called: list[ToolCall] = []
         self._reasoned: set[str] = set()  # items that have shown reasoning
         self._reason: str | None = None
@@ -146,10 +148,13 @@ class ResponsesReader(EventReader):
     def end(self) -> Iterable[Item]:
         if self._reason is None:
             raise broken_off()
+        out = self._end_call()
+        for call_id in self._open:
+            out += self._parts.tool_cut(call_id)
         if self._turn is not None and self._called:
             self._turn.calls = self._called
-            return self._parts.finish_step()
-        return self._parts.finish("tool-calls" if self._called else self._reason)
+            return [*out, *self._parts.finish_step()]
+        return [*out, *self._parts.finish("tool-calls" if self._called and self._reason != "length" else self._reason)]
 
     def _response(self, kind: str, response: object) -> Iterator[Item]:
         """The items of an event about the whole response: it begins or ends."""
@@ -184,7 +189,8 @@ class ResponsesReader(EventReader):
         if kind in ("function_call", "custom_tool_call"):
             call_id = text_in(item, "call_id") or item_id
             self._call_ids[item_id] = call_id
-            return self._parts.tool_start(call_id, text_in(item, "name"))
+            self._open[call_id] = None
+            return [*self._end_call(), *self._parts.tool_start(call_id, text_in(item, "name"))]
         if kind in _EXECUTED:
             name = text_in(item, "name") or _EXECUTED[kind]
             return self._parts.tool_start(item_id, name, provider_executed=True)
@@ -197,7 +203,9 @@ class ResponsesReader(EventReader):
         if kind == "reasoning":
             return self._end_reasoning(item_id, text_in(item, "encrypted_content"))
         if kind in ("function_call", "custom_tool_call"):
-            return self._end_call(item, is_json=kind == "function_call")
+            out, self._last = self._end_call(), item
+            self._open.pop(text_in(item, "call_id") or item_id, None)
+            return out
         if kind == "image_generation_call" and text_in(item, "result"):
             media_type = f"image/{text_in(item, 'output_format') or 'png'}"
             return self._parts.file(f"data:{media_type};base64,{text_in(item, 'result')}", media_type)
@@ -212,11 +220,19 @@ class ResponsesReader(EventReader):
         begin = [] if item_id in self._reasoned else self._parts.reasoning("", of=item_id, metadata=metadata)
         return [*begin, *self._parts.end_span(metadata)]
 
-    def _end_call(self, item: object, *, is_json: bool) -> list[Part]:
+    def _end_call(self) -> list[Part]:
+        """The last call of a tool of the host's, now that it is known whether a limit cut it off."""
+        item, self._last = self._last, None
+        if item is None:
+            return []
+        is_json = text_in(item, "type") == "function_call"
         text = text_in(item, "arguments" if is_json else "input")
         value = arguments_of(text) if is_json else text
-        call = ToolCall(text_in(item, "call_id") or text_in(item, "id"), text_in(item, "name"), text)
+        cut = self._reason == "length" and (is_cut(text) if is_json else text_in(item, "status") == "incomplete")
+        call = ToolCall(text_in(item, "call_id") or text_in(item, "id"), text_in(item, "name"), text, cut=cut)
         self._called.append(call)
+        if cut:
+            return self._parts.tool_cut(call.call_id, failed=self._turn is None)
         out = self._parts.tool_input(call.call_id, call.name, value, metadata=None if is_json else CUSTOM)
         if self._turn is None and is_json and not isinstance(value, dict):
             out += self._parts.tool_error(call.call_id, "The arguments of the call are no JSON object.")
