@@ -197,7 +197,11 @@ class Observer(Protocol):
 
 
 class SelectiveObserver(ABC):
-    """An observer that says what it would be told in vain: an observation that nobody wants is not made."""
+    """An observer that says what it would be told in vain: an observation that nobody wants is not made.
+
+    While nobody wants what comes of every stream, such as `STREAM_OPENED`, nobody is asked again for 50 ms; nor for a
+    scope, while no such observer has one.
+    """
 
     @abstractmethod
     def __call__(self, observation: Observation, /) -> None:

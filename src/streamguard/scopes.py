@@ -198,6 +198,11 @@ class scope:  # noqa: N801 -- used as a function is
         self._context = context
         self._observe = observe
 
+    @property
+    def has_sinks(self) -> bool:
+        """Whether a sink has a scope here. Inside of it."""
+        return self._inner is not NO_SCOPE
+
     def __enter__(self) -> StreamContext:
         context = self._context
         self._token: Token[StreamContext | None] = current_stream.set(context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -33,6 +34,13 @@ CLOSE_SECONDS: Final = 2.0
 """How long each observer may take to close."""
 SLOW_SECONDS: Final = 0.1
 """An observer that takes longer for one call is told of in the log: nothing else runs meanwhile."""
+QUIET_SECONDS: Final = 0.05
+"""For how long observers that had no use for what comes of every stream are not asked again: they would be, a dozen
+times for a stream."""
+_OF_EVERY_STREAM: Final = frozenset(
+    {Signal.STREAM_OPENED, Signal.FIRST_EVENT, Signal.STREAM_ENDED, Signal.VIEWER_JOINED, Signal.VIEWER_LEFT}
+)
+"""No news of a fault."""
 
 
 class _SinkScopes:
@@ -74,9 +82,10 @@ class _SinkScopes:
 
 class Observers(SelectiveObserver):
     """Calls many observers as one, each with the signals that it asked for. An exception of one is counted in `errors`,
-    logged the first time, and goes no further. One that takes long is logged the first time too."""
+    logged the first time, and goes no further. One that takes long is logged the first time too. `clock` gives seconds
+    that never go back."""
 
-    def __init__(self, observers: Iterable[Observer]) -> None:
+    def __init__(self, observers: Iterable[Observer], *, clock: Callable[[], float] = time.monotonic) -> None:
         self.errors: int = 0
         """How many calls of an observer raised."""
         self._told_of: set[int] = set()
@@ -88,6 +97,12 @@ class Observers(SelectiveObserver):
         self._tracing = tuple(observer for observer in reversed(observers) if isinstance(observer, TracingObserver))
         self._closable = tuple(observer for observer in observers if isinstance(observer, ClosableObserver))
         told = [(observer, _signals_of(observer), _wants_of(observer)) for observer in observers]
+        self._clock = clock
+        self._unwanted_until = dict.fromkeys(Signal, -math.inf)
+        """Until when nobody wants a signal `_OF_EVERY_STREAM`, since nobody did."""
+        self._no_scope_until = -math.inf
+        """Until when there is no scope, likewise. Only sinks that choose what they are told of may have none."""
+        self._scopes_are_selective = all(isinstance(one, SelectiveObserver) for one in self._scoped)
         for signal in Signal:
             self._by_signal[signal] = tuple((observer, wants) for observer, signals, wants in told if signal in signals)
 
@@ -131,6 +146,8 @@ class Observers(SelectiveObserver):
 
     def wants(self, signal: Signal) -> bool:
         """Whether anybody is told of this: what nobody is told of need not be found out."""
+        if self._clock() < self._unwanted_until[signal]:
+            return False
         for observer, wants in self._by_signal[signal]:
             try:
                 if wants is None or wants(signal):
@@ -139,6 +156,8 @@ class Observers(SelectiveObserver):
                 if isinstance(exc, KeyboardInterrupt):
                     raise
                 self._failed(observer, f"wants {signal}", exc)
+        if signal in _OF_EVERY_STREAM:
+            self._unwanted_until[signal] = self._clock() + QUIET_SECONDS
         return False
 
     def _was_slow(self, observer: Observer, signal: str, seconds: float) -> None:
@@ -158,6 +177,8 @@ class Observers(SelectiveObserver):
 
     def scope(self, context: StreamContext, /) -> AbstractContextManager[object]:
         """Every sink's own scope around a piece of work. A sink's exception is counted and goes no further."""
+        if self._clock() < self._no_scope_until:
+            return NO_SCOPE
         scopes: list[tuple[Observer, AbstractContextManager[object]]] | None = None
         for sink in self._scoped:
             try:
@@ -169,7 +190,11 @@ class Observers(SelectiveObserver):
                 continue
             if own is not NO_SCOPE:
                 scopes = [*(scopes or ()), (sink, own)]
-        return NO_SCOPE if scopes is None else _SinkScopes(scopes, context, self._failed)
+        if scopes is not None:
+            return _SinkScopes(scopes, context, self._failed)
+        if self._scopes_are_selective:
+            self._no_scope_until = self._clock() + QUIET_SECONDS
+        return NO_SCOPE
 
     def traceparent(self) -> str | None:
         """The trace that the present task belongs to, as the first sink that knows one says: the host's own before the

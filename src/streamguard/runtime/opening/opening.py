@@ -60,8 +60,9 @@ class Opening:
         """
         if request.stream_id is None:  # so that what is told of it until it is registered names it too
             request = replace(request, stream_id=new_stream_id())
-        with scope(_context_of(request), self._observe):
-            if request.trace is None:  # no trace was known before this: a sink may have just begun one
+        admitting = scope(_context_of(request), self._observe)
+        with admitting:
+            if request.trace is None and admitting.has_sinks:  # no trace was known before: one may have begun here
                 trace = self._observe.traceparent()
                 if trace is not None:
                     request = replace(request, trace=trace)
