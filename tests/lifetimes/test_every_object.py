@@ -45,6 +45,7 @@ WITHOUT_A_LIFE = {
     "MessageTables": "names of tables",
     "OutboxSuite": "tests",
     "QuotaStoreSuite": "tests",
+    "Registered": "one answer's",
     "Run": "one stream's",
     "StartedRun": "one stream's",
     "StoreFaults": "one store's",

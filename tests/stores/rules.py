@@ -89,7 +89,7 @@ class Twins(LogTwins):
                 if store is self.bench.redis:
                     self.promises.stops.registered(new.ref.key, answer, known=False, early=False)
                     self.promises.slots.registered(new.ref, answer, limit=None, known=False, lasts=True)
-                return answer.meta.ref, type(answer) is Registered
+                return answer.meta.ref, isinstance(answer, Registered)
 
             return call
 

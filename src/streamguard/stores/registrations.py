@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from ..facts import facts
 from .records import StreamMeta
 
 __all__ = ["ENDED_UNCOUNTED", "Full", "Occupied", "Registered", "StopReply", "Withdrawn"]
@@ -17,12 +16,28 @@ ENDED_UNCOUNTED: Final = 8
 limit from a new stream of that session."""
 
 
-@facts
 class Registered:
-    """The stream exists, is the session's active one, and counts among its owner's running ones. Its writer writes
-    under `meta.epoch`, until another worker raises that."""
+    """The stream exists, is the session's active one, and counts among its owner's running ones.
 
-    meta: StreamMeta
+    A store may know its record without having one: a stream's writer asks for three facts of it alone.
+    """
+
+    __slots__ = ("_meta", "created_at", "epoch", "stop_requested")
+    __match_args__ = ("meta",)
+
+    def __init__(self, meta: StreamMeta) -> None:
+        self._meta = meta
+        self.epoch: int = meta.epoch
+        """Under which its writer writes, until another worker raises that."""
+        self.created_at: float = meta.created_at
+        """When it began: Unix time, on the store's clock."""
+        self.stop_requested: bool = meta.stop_requested
+        """Whether a stop came after its request, and before it."""
+
+    @property
+    def meta(self) -> StreamMeta:
+        """The stream's record."""
+        return self._meta
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ class Registration:
                 )
             )
             if isinstance(result, Registered):
-                stream.enter(result.meta)
+                stream.enter(result)
                 return None
             stream.log.not_registered()
             if isinstance(result, Full):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ...faults import Fault
-from ...stores.records import UNTOLD, StreamMeta
+from ...stores.records import UNTOLD
+from ...stores.registrations import Registered
 from .phases import LogState, move
 
 __all__ = ["LogAccess"]
@@ -79,10 +80,10 @@ class LogAccess:
         """The store answered, and has no record of the stream."""
         self.state = move(self.state, LogState.UNREGISTERED)
 
-    def enter(self, meta: StreamMeta) -> None:
-        """The store has this record of the stream."""
+    def enter(self, registered: Registered) -> None:
+        """The store has a record of the stream."""
         self.state = move(self.state, LogState.WRITING)
-        self.epoch, self.created_at = meta.epoch, meta.created_at
+        self.epoch, self.created_at = registered.epoch, registered.created_at
 
     def begin_sealing(self) -> None:
         """This process seals and closes the stream in one step, with the events that still wait for their append."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from ...faults import Fault
 from ...settings import Settings
 from ...stores.budget import Budget
-from ...stores.records import Seal, Status, StreamMeta
+from ...stores.records import Seal, Status
+from ...stores.registrations import Registered
 from ...values import START, EventKind, Outcome, StreamRef, Usage
 from ...wire.base import LeftOut, WireProtocol
 from ..request import Ending, FirstItem, StreamRequest
@@ -176,12 +177,12 @@ class LiveStream:
 
     # -- its registration ----------------------------------------------------------------------------------------------
 
-    def enter(self, meta: StreamMeta) -> None:
-        """The store registered it so, before its first event."""
-        self.log.enter(meta)
-        self.stopped = self.stopped or meta.stop_requested
-        self.backlog.begin_epoch(meta.epoch)
-        self.feed.begin_epoch(meta.epoch)
+    def enter(self, registered: Registered) -> None:
+        """The store registered it, before its first event."""
+        self.log.enter(registered)
+        self.stopped = self.stopped or registered.stop_requested
+        self.backlog.begin_epoch(registered.epoch)
+        self.feed.begin_epoch(registered.epoch)
 
     def save_after(self, user_messages: UserMessages) -> None:
         """These are written before its reply."""

@@ -7,9 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from ...decoding import DAMAGE
 from ...errors import StoreCorruptError
-from ...values import FORMAT_VERSION, Persisted, QuotaState, SessionKey, StreamRef, StreamState
+from ...values import SessionKey, StreamRef
 from ..damage import RecordKind, Unreadable
 from ..records import (
     Erasure,
@@ -19,6 +18,7 @@ from ..records import (
 )
 from ..registrations import Full, Occupied, Registered, StopReply, Withdrawn
 from ..roles.stream_registry import StreamRegistry
+from .begun_stream import Begun
 from .codec import (
     decode_erasure,
     decode_meta,
@@ -111,17 +111,17 @@ class RedisRegistry(StreamRegistry):
         begun = registered.answer == b"begun"
         if begun or registered.answer == b"registered":
             if begun:
-                meta = _begun_meta(new, lease_seconds, registered.snapshot)
-                server_ms: int | None = meta.epoch // 1_000
+                answer: Registered = Begun(new, lease_seconds, registered.snapshot)
+                server_ms: int | None = answer.epoch // 1_000
             else:
                 meta = _present(decode_meta(new.ref, registered.snapshot, "register"), new.ref, "register")
-                server_ms = snapshot_ms(registered.snapshot)
+                answer, server_ms = Registered(meta), snapshot_ms(registered.snapshot)
             self._redis.clock_of(keys.meta).heard(server_ms)
             if registered.reset:
                 self._report_resets(new.ref, registered.reset)
             if deadline == 0 or not begun:  # a retry: the record knows the lease
-                await self._redis.ask("register", self._leases.renewal(new.ref, meta.lease_seconds))
-            return Registered(meta)
+                await self._redis.ask("register", self._leases.renewal(new.ref, answer.meta.lease_seconds))
+            return answer
         if isinstance(deadline, int) and deadline != 0:
             self._leases.withdraw(new.ref, deadline)
         match registered.answer:
@@ -309,52 +309,3 @@ def _present(meta: StreamMeta | None, ref: StreamRef, operation: str) -> StreamM
     if meta is None:
         raise StoreCorruptError(f"{operation}: the record of stream {ref.stream_id} vanished", operation=operation)
     return meta
-
-
-def _begun_meta(new: NewStream, lease_seconds: float, begun: object) -> StreamMeta:
-    """The record of a stream that was registered just now, of which the script says only what is new.
-
-    Raises:
-        StoreCorruptError: it says something else.
-    """
-    try:
-        if type(begun) is not bytes:
-            raise TypeError("not what a registration says")
-        ordinal, epoch, began_us, stop = map(int, begun.split(b" "))
-        began = began_us / 1_000_000
-        age = epoch // 1_000 / 1_000 - began  # an epoch is the time at which it was issued
-    except DAMAGE as exc:
-        text = f"register: the record of stream {new.ref.stream_id} is damaged"
-        raise StoreCorruptError(text, operation="register") from exc
-    return StreamMeta(
-        ref=new.ref,
-        message_id=new.message_id,
-        protocol=new.protocol,
-        binding=new.binding,
-        fingerprint=new.fingerprint,
-        ordinal=ordinal,
-        epoch=epoch,
-        state=StreamState.OPEN,
-        last_seq=0,
-        last_epoch=epoch,
-        first_seq=1,
-        lease_seconds=lease_seconds,
-        stop_requested=stop == 1,
-        taken=False,
-        lost=False,
-        seal=None,
-        usage=None,
-        persisted=Persisted.NOT_ASKED,
-        quota=QuotaState.NONE,
-        revised=False,
-        created_at=began,
-        age_seconds=age if age > 0.0 else 0.0,
-        closed_seconds=None,
-        abandon_after_seconds=new.abandon_after_seconds,
-        viewed_seconds=None,
-        format_version=FORMAT_VERSION,
-        client_version=new.client_version,
-        request_id=new.request_id,
-        trace=new.trace,
-        worker=new.worker,
-    )
