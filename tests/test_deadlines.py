@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import uvloop
 
-from streamguard.deadlines import KEPT_TIMERS, TOLERANCE_SECONDS, Deadline, Interruption, LoopClock, MovableTimer, Timer
+from streamguard.deadlines import TOLERANCE_SECONDS, Deadline, Interruption, LoopClock, MovableTimer, Timer
 
 from .harness.waiting import wait_until_async
 
@@ -328,7 +328,7 @@ def test_timers_run_when_their_own_time_has_come(factory: Callable[[], asyncio.A
         cancelled.cancel()
         await wait_until_async(lambda: "first" in ran, description="the first has run")
         assert clock.time() >= begun + 0.05
-        assert not reached.runs
+        assert ran == ["reached", "first"]
         reached.cancel()
         await over.wait()
         assert clock.time() >= begun + 0.15
@@ -360,10 +360,9 @@ def test_cancelled_timers_are_not_kept(factory: Callable[[], asyncio.AbstractEve
     async def step() -> None:
         clock = LoopClock.current()
         running = [Timer(clock, clock.time() + 20 + n, lambda: None) for n in range(10)]
-        for n in range(5_000):
+        for n in range(100):
             Timer(clock, clock.time() + 1 + n % 60, lambda: None).cancel()
-        assert len(clock._timers) <= 2 * KEPT_TIMERS + len(running)
-        assert {timer for _, _, timer in clock._timers if timer.runs} == set(running)
+        assert list(clock._timers) == running
         for timer in running:
             timer.cancel()
         assert clock._users == 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from heapq import heapify, heappop, heappush
+from operator import attrgetter
 from types import TracebackType
 from typing import Final, Self
 from weakref import WeakKeyDictionary, ref
@@ -23,8 +23,8 @@ TOLERANCE_SECONDS: Final = 0.01
 """A tick that is at most this late is an ordinary turn of a busy loop, not a stall."""
 GRACE_SECONDS: Final = 0.01
 """How long a reached deadline still waits: at least one whole turn of the loop, which reads what has arrived."""
-KEPT_TIMERS: Final = 64
-"""So many cancelled timers a clock keeps in any case, and no more than run: they are cheaper to keep than to search."""
+WAKE_SECONDS: Final = 0.002
+"""How far apart deadlines are looked at, at least: each look is at all timers that run."""
 
 
 class LoopClock:
@@ -33,7 +33,8 @@ class LoopClock:
     The clock ticks while it is held or a timer runs. It may miss a stall shorter than `TICK_SECONDS`.
 
     Its timers share one timer of the loop, that of the next deadline: nearly all of them are cancelled, a few for each
-    stream, and one of the loop's own takes several times as long to begin and to cancel.
+    stream, and one of the loop's own takes several times as long to begin and to cancel. They are in no order, which
+    would cost each of them more than a look at all of them costs now and then.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -46,12 +47,8 @@ class LoopClock:
         """Loop time until which the loop does not stand still, as far as the clock can tell."""
         self._users = 0
         """How often it is held now."""
-        self._timers: list[tuple[float, int, Timer]] = []
-        """A heap of those that run, by when they are due, and of some that were cancelled."""
-        self._started = 0
-        """How many timers were started: no two in the heap are equal."""
-        self._cancelled = 0
-        """How many of the heap were cancelled."""
+        self._timers: dict[Timer, None] = {}
+        """Those that run, in the order of their starts."""
         self._wakes_at = math.inf
         """When the loop's timer for them is due. Its handle is not kept: it would keep the loop."""
 
@@ -116,21 +113,15 @@ class LoopClock:
 
     def start(self, timer: Timer) -> None:
         """Tell a timer when its time has come, and tick until then, unless it is cancelled."""
+        self._timers[timer] = None
         if self._expected is None:
             self._schedule()
-        self._started += 1
-        at = timer.at
-        heappush(self._timers, (at, self._started, timer))
-        if at < self._wakes_at:
-            self._wake_at(at)
+        if timer.at < self._wakes_at:
+            self._wake_at(timer.at)
 
-    def cancelled(self) -> None:
-        """One of the timers that were started was cancelled before its time came."""
-        self._cancelled += 1
-        if self._cancelled > KEPT_TIMERS and 2 * self._cancelled > len(self._timers):
-            self._timers = [one for one in self._timers if one[2].runs]
-            heapify(self._timers)
-            self._cancelled = 0
+    def cancelled(self, timer: Timer) -> None:
+        """A timer that was started was cancelled before its time came."""
+        del self._timers[timer]
 
     def _wake_at(self, at: float) -> None:
         self._wakes_at = at
@@ -141,14 +132,12 @@ class LoopClock:
             return
         self._wakes_at = math.inf
         timers, now = self._timers, self.time()
-        while timers and (timers[0][0] <= now or not timers[0][2].runs):
-            timer = heappop(timers)[2]
-            if timer.runs:
-                timer.reached()
-            else:
-                self._cancelled -= 1
+        due = [timer for timer in timers if timer.at <= now]
+        for timer in sorted(due, key=_at):
+            del timers[timer]
+            timer.reached()
         if timers:  # the next one, or this one once more: the loop stood still meanwhile
-            self._wake_at(timers[0][0])
+            self._wake_at(max(min(map(_at, timers)), now + WAKE_SECONDS))
 
     def _stalled_by(self, now: float) -> float:
         """Length of the current stall so far."""
@@ -163,7 +152,7 @@ class LoopClock:
     def _tick(self) -> None:
         self._stalled_seconds += self._stalled_by(self.loop.time())
         self._expected, self._calm_until = None, math.inf
-        if self._users or len(self._timers) > self._cancelled:
+        if self._users or self._timers:
             self._schedule()
 
 
@@ -185,18 +174,13 @@ class Timer:
         """Runs once the deadline is reached."""
         clock.start(self)
 
-    @property
-    def runs(self) -> bool:
-        """Whether the callback may still run."""
-        return self._callback is not None
-
     def cancel(self) -> None:
         """Do not run the callback. A second call has no effect."""
         if self._callback is None:
             return
         self._callback = None
         if self._grace is None:
-            self._clock.cancelled()
+            self._clock.cancelled(self)
         else:
             self._grace.cancel()
             self._clock.release()
@@ -211,6 +195,9 @@ class Timer:
         self._clock.release()
         if callback is not None:
             callback()
+
+
+_at: Final = attrgetter("at")
 
 
 class MovableTimer:
