@@ -175,6 +175,11 @@ class Observers(SelectiveObserver):
                 fields = {"observer": type(observer).__name__, "error": type(error).__name__, "at": signal}
                 log_line(LOGGER, logging.ERROR, LogEvent.OBSERVER_FAILED, fields)
 
+    @property
+    def scopeless(self) -> bool:
+        """Whether no sink would have a scope of its own now."""
+        return self._clock() < self._no_scope_until
+
     def scope(self, context: StreamContext, /) -> AbstractContextManager[object]:
         """Every sink's own scope around a piece of work. A sink's exception is counted and goes no further."""
         if self._clock() < self._no_scope_until:

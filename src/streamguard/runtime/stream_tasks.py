@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 from ..charging.reservations import Reservations
 from ..errors import StoreError
 from ..observations import Observation, Signal
-from ..scopes import StreamContext, Work, bound, current_stream, scope
+from ..scopes import NO_SCOPE, StreamContext, Work, bound, current_stream, scope
 from ..stores.store import StreamStore
 from ..values import Outcome
 from .ending.finaliser import Finaliser
@@ -77,7 +77,7 @@ class StreamTasks:
         """Finalise a stream; later calls do nothing."""
         if not stream.begin_finalising():
             return
-        with scope(StreamContext.about(stream, Work.FINALISE), self._observe):
+        with self._finalising(stream):
             if ending.outcome is Outcome.STOPPED:
                 stream.begin()
             fault = ending.fault
@@ -103,6 +103,15 @@ class StreamTasks:
                     with suppress(StoreError):
                         await self._store.release_slot(stream.ref.key.owner, stream.ref.stream_id)
                 stream.release()
+
+    def _finalising(self, stream: LiveStream) -> AbstractContextManager[object]:
+        """The scope of a stream's end: none where nobody would notice, since the task's own context says the same."""
+        present = current_stream.get()
+        if present is not None and self._observe.scopeless:
+            known = present.stream_id, present.message_id
+            if known == (stream.ref.stream_id, stream.message_id):
+                return NO_SCOPE
+        return scope(StreamContext.about(stream, Work.FINALISE), self._observe)
 
     async def _run(self, stream: LiveStream, items: Callable[[], AsyncIterator[object]]) -> None:
         try:
