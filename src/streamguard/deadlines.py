@@ -96,6 +96,10 @@ class LoopClock:
             return now - self._stalled_seconds
         return now - self._stalled_seconds - self._stalled_by(now)
 
+    def at(self, now: float) -> float:
+        """As `time`, for who has just read the loop's: `now`."""
+        return now - self._stalled_seconds - (0.0 if now <= self._calm_until else self._stalled_by(now))
+
     @property
     def stalled_seconds(self) -> float:
         """For how long the loop has stood still while this clock ticked."""

@@ -35,7 +35,8 @@ class Budget:
         self.clock: LoopClock = clock
         self.loop: asyncio.AbstractEventLoop = clock.loop
         """The clock's, found once."""
-        self._session_until = clock.time() + seconds
+        self.asked_at: float | None = None
+        """When the store was first waited for, on the clock."""
         self.silent_seconds: float = 0.0
         """How long the store was waited for since it last answered."""
         self.left_seconds: float = seconds * (1 + EXTENSIONS)
@@ -44,7 +45,8 @@ class Budget:
     @property
     def session_deadline(self) -> Deadline:
         """Until when the request may wait for word whether the session is its owner's, which is asked beside."""
-        return Deadline(self.clock, self._session_until)
+        begun = self.clock.time() if self.asked_at is None else self.asked_at
+        return Deadline(self.clock, begun + self.seconds)
 
     @property
     def first_commit_seconds(self) -> float:
@@ -101,22 +103,22 @@ class _Wait:
         self._budget = budget
         self._interruption = Interruption(budget.loop)
         self._begun = begun = budget.clock.time()
+        if budget.asked_at is None:
+            budget.asked_at = begun
         self._floor = begun + at_least_seconds
         """Until then it goes on in any case."""
 
     @property
     def heard(self) -> float:
         """When the store was last heard of."""
-        since, answered = self._begun - self._budget.silent_seconds, self._budget.breaker.answered_at
-        return answered if answered > since else since
+        budget = self._budget
+        return max(self._begun - budget.silent_seconds, budget.breaker.answered_at)
 
     @property
     def until(self) -> float:
         """When it ends, as far as it is known now."""
-        budget, floor = self._budget, self._floor
-        until, most = self.heard + budget.seconds, self._begun + budget.left_seconds
-        until = most if until > most else until
-        return floor if until < floor else until
+        budget = self._budget
+        return max(self._floor, min(self.heard + budget.seconds, self._begun + budget.left_seconds))
 
     def __enter__(self) -> None:
         until = self.until

@@ -133,7 +133,7 @@ class Writer:
         if backlog not in self._dirty or not backlog.ask_for_end(now):
             return None
         del self._dirty[backlog]
-        asked_at = self._patience.time()
+        asked_at = self._patience.at(now)
         backlog.within_seconds = self._left(backlog, asked_at)
         return LastCommit(
             backlog,
@@ -160,7 +160,8 @@ class Writer:
         if not self._dirty:  # what waited went with its stream's end
             self._gathering.as_planned()
             return
-        now, asked_at = self._clock(), self._patience.time()
+        now = self._clock()
+        asked_at = self._patience.at(now)
         dirty = iter(self._dirty)
         backlogs = list(islice(dirty, COMMIT_STREAMS))
         idle, more = set(), 0

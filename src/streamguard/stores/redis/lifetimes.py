@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 __all__ = ["INDEX_TTL_MS", "OWNER_TTL_MS", "live_ms"]
@@ -14,6 +15,7 @@ OWNER_TTL_MS: Final = 86_400_000
 """Of an owner's slots, likewise: longer than any lease."""
 
 
+@lru_cache(maxsize=64)
 def live_ms(ttl_seconds: float) -> int:
     """Of a running stream's keys, in milliseconds: a sixtieth longer than asked for, a minute of an hour.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from ...decoding import DAMAGE
@@ -132,8 +133,9 @@ def read_answer(operation: str, call: Call[R], reply: Reply) -> R:
         raise StoreCorruptError(f"{operation}: Redis gave an unexpected answer", operation=operation) from exc
 
 
+@lru_cache(maxsize=256)
 def milliseconds(seconds: float) -> int:
-    """Whole milliseconds, at least one: Redis deletes a key that is given none."""
+    """Whole milliseconds, at least one: Redis deletes a key that is given none. Nearly always of a setting."""
     return max(1, round(seconds * 1000))
 
 
