@@ -255,7 +255,7 @@ class BlockSplitter:
         in another way than LF LF, and the first one, is left to `feed`."""
         return (
             self._between
-            and chunk.find(b"\n\n", 0, self._max_bytes) == len(chunk) - 2 > 0
+            and chunk[chunk.find(b"\n\n", 0, self._max_bytes) :] == b"\n\n"  # -1: the last byte alone
             and CR not in chunk
             and chunk[0] != LF
         )

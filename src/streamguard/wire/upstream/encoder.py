@@ -72,14 +72,12 @@ class UpstreamEncoder(Encoder):
         return ()
 
     def lone_payload(self, item: object) -> bytes:
-        if type(item) is bytes:
-            chunk = item
-        elif type(item) is str:
-            chunk = encode_text(item)
-        else:
-            return b""
+        if type(item) is not bytes:
+            if type(item) is not str:
+                return b""
+            item = encode_text(item)
         # Most hosts and providers send a block at a time.
-        return chunk if not self.held and self._splitter.is_whole(chunk) and self._passes(chunk) else b""
+        return item if not self.held and self._splitter.is_whole(item) and self._passes(item) else b""
 
     def encode(self, item: object) -> Sequence[bytes]:
         if type(item) is bytes:
