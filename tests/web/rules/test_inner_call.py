@@ -110,7 +110,7 @@ async def test_a_call_whose_body_is_all_here_may_end_first(turns: int) -> None:
 
     calling = Calling(act)
     await calling.call.head()
-    await calling.call.settle()
+    await calling.call.end_if_whole()
     assert calling.ended == "returned"
     calling.call.capture()
     assert [part async for part in calling.call] == [b"1"]
@@ -127,7 +127,7 @@ async def test_the_first_piece_waits_for_no_rest_that_takes_its_time(whole: bool
 
     calling = Calling(act)
     await calling.call.head()
-    await calling.call.settle()
+    await calling.call.end_if_whole()
     calling.call.capture()
     assert await anext(calling.call) == b"1"
     await calling.call.aclose()

@@ -106,7 +106,7 @@ class InnerCall(DivertedItems):
 
     # -- a response that is captured -----------------------------------------------------------------------------------
 
-    async def settle(self) -> None:
+    async def end_if_whole(self) -> None:
         """Give a call whose body is all here a moment to end. Its stream's end is then logged in one step with its
         events, and its client is sent all at once."""
         last = self._waiting[-1] if self._waiting else None

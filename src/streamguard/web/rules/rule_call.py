@@ -86,7 +86,7 @@ class RuleCall:
                 return b""
             if captured.encoding:
                 raise Misuse.RULE_COMPRESSED.error(rule=self._name, given=captured.encoding)
-            await call.settle()
+            await call.end_if_whole()
             call.capture(on_unfinished=end_unfinished, on_rest=partial(_adopt, runtime))
             result.resolve(captured.head)
         finally:
