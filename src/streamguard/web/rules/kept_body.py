@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable
 
 import anyio.lowlevel
 from starlette.requests import Request
@@ -84,10 +85,14 @@ class _Pieces:
         """None while there are none: an empty deque takes 760 bytes, for as long as the stream is open."""
         self._kept_bytes = 0
 
-    async def receive(self) -> Message:
-        """See `KeptBody.receive`."""
+    def receive(self) -> Awaitable[Message]:
+        """See `KeptBody.receive`. No coroutine of its own, in which the application would wait as long as it
+        streams."""
+        return self._receive() if self._kept is None else self._receive_kept()
+
+    async def _receive_kept(self) -> Message:
         kept = self._kept
-        if kept is None:
+        if kept is None:  # another call, which was awaited first, took the last
             return await self._receive()
         if is_cancelled():
             await anyio.lowlevel.checkpoint()  # where the cancellation arrives

@@ -9,6 +9,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope
 
+from ..middleware.exchange import Exchange, exchange_of, reading_through
 from .inner_call import InnerCall
 from .kept_body import KeptBody
 
@@ -27,14 +28,16 @@ class MatchedRequest:
     scope: Scope
     """As the middleware got it."""
     body: KeptBody
+    exchange: Exchange
     call: InnerCall | None = None
     """The call of the application, once it was made."""
 
     @classmethod
     def of(cls, app: ASGIApp, scope: Scope, receive: Receive, limit_bytes: int) -> MatchedRequest:
         """A request whose selectors may read up to `limit_bytes` of its body."""
-        seen = {**scope}
-        matched = cls({}, app, scope, KeptBody(seen, receive, limit_bytes))
+        seen, exchange = {**scope}, exchange_of(scope)
+        _, receive = reading_through(exchange, scope, receive)
+        matched = cls({}, app, scope, KeptBody(seen, receive, limit_bytes), exchange)
         seen[_SCOPE_KEY] = matched
         return matched
 

@@ -22,7 +22,6 @@ from ...wire.recognition import MOST_BYTES
 from ..endpoint.endpoint_result import EndpointResult
 from ..endpoint.returned_response import ResponseHead, ReturnedStream
 from ..headers import RawHeaders, plain_lines, without_encodings
-from ..middleware.exchange import exchange_of
 from ..misuse import Misuse
 from .inner_call import InnerCall
 from .matched_request import MatchedRequest
@@ -54,7 +53,7 @@ class RuleCall:
         self._media_types = media_types
         self._matched = matched
         self._first_item_seconds = first_item_seconds
-        loop = exchange_of(matched.scope).loop
+        loop = matched.exchange.loop
         self._call = matched.call = InnerCall(matched.app, _inner_scope(matched.scope), matched.body.receive, loop)
 
     def launch(self, runtime: Runtime, stream: LiveStream) -> EndpointResult:
@@ -103,7 +102,7 @@ class RuleCall:
 
     def _pass_on(self, start: Message | None, stream: LiveStream, result: EndpointResult) -> None:
         self._call.pass_on()
-        exchange = exchange_of(self._matched.scope)
+        exchange = self._matched.exchange
         exchange.ids = None  # it is the application's own answer, unchanged
         if exchange.reader is not None:
             exchange.reader.release()  # before the stream ends: that is no disconnect of the client
@@ -169,10 +168,10 @@ def _inner_scope(scope: Scope) -> Scope:
 def _have_litestar_read_them(scope: Scope) -> None:
     """Litestar keeps the headers that it has read once beside the scope, and would go on with those."""
     state = scope.get("state")
-    kept = state.get("_ls_connection_state") if isinstance(state, dict) else None
-    types = None if kept is None else sys.modules.get("litestar.types")
-    if kept is not None and types is not None:
-        kept.headers = types.Empty
+    if isinstance(state, dict) and (kept := state.get("_ls_connection_state")) is not None:
+        types = sys.modules.get("litestar.types")
+        if types is not None:
+            kept.headers = types.Empty
 
 
 def _adopt(runtime: Runtime, task: asyncio.Task[None]) -> None:

@@ -14,7 +14,6 @@ from ..endpoint.configuration import EndpointConfiguration
 from ..endpoint.endpoint import GuardedEndpoint
 from ..endpoint.signature import EndpointSignature
 from ..guard_context import GuardContext
-from ..middleware.exchange import exchange_of
 from ..misuse import Misuse
 from .matched_request import MatchedRequest, matched_request
 from .rule_call import RuleCall
@@ -36,16 +35,6 @@ class RuleEndpoint(GuardedEndpoint):
         super().__init__(context, _configuration(context, rule))
         self.rule: StreamRule = rule
 
-    async def holds(self, matched: MatchedRequest) -> bool:
-        """Whether the rule's condition holds for a request.
-
-        Raises:
-            BodyTooLargeError: the body must be read for it, and is too large.
-            Exception: what the host's function raises.
-        """
-        condition = self.rule.condition
-        return condition is None or bool(await condition.find({}, matched.request))
-
     async def respond(self, matched: MatchedRequest, receive: Receive, send: Send) -> None:
         """Answer a request.
 
@@ -53,8 +42,7 @@ class RuleEndpoint(GuardedEndpoint):
             ConfigurationError: the application inside, or the guard, is used in a way that cannot work.
             Exception: what the application inside raises before it has begun to stream.
         """
-        request = matched.request
-        exchange = exchange_of(request.scope)
+        request, exchange = matched.request, matched.exchange
         if exchange.rule is not None:
             raise Misuse.GUARDED_TWICE.error(endpoint=self.rule.name, rule=exchange.rule)
         exchange.rule = self.rule.name

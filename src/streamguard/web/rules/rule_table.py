@@ -13,7 +13,6 @@ from ..application.guarded_endpoint import Guarded
 from ..application.route_tree import first_match, routes_of
 from ..guard_context import GuardContext
 from ..middleware.body_too_large import BodyTooLargeError
-from ..middleware.exchange import exchange_of, reading_through
 from ..routes.paths import may_be_own
 from ..routes.route import own_route
 from .matched_request import MatchedRequest
@@ -127,12 +126,12 @@ class RuleTable:
     async def answer(self, candidates: Sequence[Candidate], scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that may match: by the first of the candidates whose condition holds, or by the application
         alone."""
-        _, receive_through = reading_through(exchange_of(scope), scope, receive)
-        matched = MatchedRequest.of(self._app, scope, receive_through, self._context.settings.max_request_bytes)
+        matched = MatchedRequest.of(self._app, scope, receive, self._context.settings.max_request_bytes)
         for endpoint, parameters in candidates:
             matched.match(parameters)
+            condition = endpoint.rule.condition
             try:
-                holds = await endpoint.holds(matched)
+                holds = condition is None or await condition.find({}, matched.request)
             except BodyTooLargeError:
                 await endpoint.too_large(scope)(scope, receive, send)
                 return
