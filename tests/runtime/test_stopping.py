@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from streamguard.errors import FaultError
+from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import FaultCode
 from streamguard.runtime import LiveStream, OnConflict, StopTarget
 from streamguard.runtime.request import StreamRequest
@@ -122,6 +122,21 @@ async def test_a_stop_ends_an_answer_whose_request_had_arrived(
         meta = await closed(look, stream.ref)
         assert meta.seal is not None
         assert (meta.seal.outcome, meta.seal.silent) == (Outcome.STOPPED, True)
+
+
+async def test_a_stop_between_two_attempts_to_register_an_answer_ends_it(memory: MemoryStore) -> None:
+    """Each attempt says anew how long ago the request arrived."""
+    line = Line(memory)
+    async with working(line) as one, working(memory) as two:
+
+        async def stop() -> None:
+            assert await two.runtime.sessions.stop(KEY) is None
+
+        request = arrived(one)
+        line.before["register"] = stop
+        line.errors["register"] = [StoreUnavailableError("register: no answer", operation="register")]
+        assert (await told(one, saying("a"), request)).outcome == "stopped"
+        assert line.calls["register"] == 2
 
 
 async def test_who_asks_after_the_stop_is_answered(stores: Stores) -> None:
