@@ -195,7 +195,7 @@ async def traffic_of(server: RedisServer, kind: Kind) -> Traffic:
     [
         pytest.param(Kind(), Traffic(2, 3), 582, 2, id="generator"),
         pytest.param(Kind(returned=True), Traffic(2, 3), 622, 2, id="returned"),
-        pytest.param(Kind(by_rule=True), Traffic(2, 3), 757, 4, id="by a rule"),
+        pytest.param(Kind(by_rule=True), Traffic(2, 3), 722, 4, id="by a rule"),
         pytest.param(Kind(saved=True), Traffic(7, 6), 1090, 5, id="saved"),
         pytest.param(Kind(saved=True, charged=True), Traffic(12, 11), 1557, 5, id="saved and charged"),
     ],
