@@ -170,7 +170,7 @@ class Reading:
 async def next_chunk(viewer: Viewer) -> bytes:
     """The next chunk, as a response waits for it; empty at the stream's end."""
     news = asyncio.Event()
-    viewer.listen(news.set)
+    viewer.listen(lambda *_: news.set())
     while True:
         found = viewer.poll()
         if isinstance(found, bytes):

@@ -132,7 +132,7 @@ def test_however_it_is_read_the_form_is_the_same(protocol: str, ids: bool) -> No
     fault = Fault.of(FaultCode.SHUTTING_DOWN).to_json()
     alone, chunks, expected = b"", b"", b""
     position = 0
-    window.listen(lambda: None)
+    window.listen(lambda *_: None)
     usual = ids is window.protocol.ids_by_default
     for seq in range(1, 41):
         kind = EventKind.NOTICE if seq % 7 == 0 else EventKind.DATA
@@ -191,7 +191,7 @@ def test_no_frame_is_at_hand_where_it_takes_the_long_way(happens: Callable[[Feed
     window.push(EventKind.DATA, b"unheard")
     window.show(1)
     assert window.newest == b"", "while nobody listens"
-    window.listen(lambda: None)
+    window.listen(lambda *_: None)
     window.push(EventKind.DATA, b"one")
     window.show(2)
     assert window.newest == window.frame(2, ids=True) == window.take(1, ids=True)[0]
@@ -202,7 +202,7 @@ def test_no_frame_is_at_hand_where_it_takes_the_long_way(happens: Callable[[Feed
 @pytest.mark.parametrize("happens", [lost_ids, another_epoch])
 def test_no_frame_is_made_once_it_depends_on_its_place(happens: Callable[[Feed], None]) -> None:
     window = feed(100_000)
-    window.listen(lambda: None)
+    window.listen(lambda *_: None)
     window.push(EventKind.DATA, b"one")
     window.show(1)
     happens(window)
@@ -213,7 +213,7 @@ def test_no_frame_is_made_once_it_depends_on_its_place(happens: Callable[[Feed],
 
 def test_a_frame_is_made_beside_a_notice_too() -> None:
     window = feed(100_000)
-    window.listen(lambda: None)
+    window.listen(lambda *_: None)
     for seq, kind in enumerate((EventKind.DATA, EventKind.NOTICE, EventKind.DATA), 1):
         window.push(kind, Fault.of(FaultCode.SHUTTING_DOWN).to_json() if kind is EventKind.NOTICE else b"text")
         window.show(seq)
@@ -223,7 +223,7 @@ def test_a_frame_is_made_beside_a_notice_too() -> None:
 async def test_the_first_end_stands() -> None:
     window = feed()
     told: list[str] = []
-    window.listen(lambda: told.append("it changed"))
+    window.listen(lambda *_: told.append("it changed"))
     window.end(complete=True)
     window.end(complete=False)
     assert window.complete
@@ -234,11 +234,11 @@ async def test_a_listener_may_leave_when_it_is_told() -> None:
     window = feed()
     told: list[str] = []
 
-    def leave() -> None:
+    def leave(*_: object) -> None:
         told.append("leaves")
         window.leave(leave)
 
-    def stay() -> None:
+    def stay(*_: object) -> None:
         told.append("stays")
 
     window.listen(leave)

@@ -94,7 +94,7 @@ async def test_a_hint_is_shown_as_it_arrives(memory: MemoryStore) -> None:
 @pytest.mark.parametrize("ids", [True, False])
 def test_a_window_with_two_writers_gives_each_event_its_own_id(ids: bool) -> None:
     window = Feed(protocol_named("plain"), "0" * 24, start=Position(7, 4), limit_bytes=10_000)
-    window.listen(lambda: None)
+    window.listen(lambda *_: None)
     window.begin_epoch(8)  # of an empty window, whose last event another epoch wrote
     window.push(EventKind.DATA, b"five")
     window.begin_epoch(8)
@@ -124,7 +124,7 @@ def test_a_frame_at_hand_is_given_to_nobody_from_before_the_window() -> None:
     window = Feed(protocol, "0" * 24, start=START, limit_bytes=10_000)
     window.push(EventKind.DATA, b"one")
     window.push(EventKind.DATA, b"two")
-    window.listen(lambda: None)
+    window.listen(lambda *_: None)
     window.show(1)
     window.show(2)
     assert window.newest == window.frame(2, ids=ids)

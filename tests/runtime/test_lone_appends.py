@@ -11,6 +11,7 @@ import pytest
 
 from streamguard.runtime.producing.backlog import REFRESH_SECONDS, Backlog, BacklogState
 from streamguard.runtime.producing.bounds import Bounds
+from streamguard.runtime.producing.commit_passes import acknowledge_all, ask_for_lone
 from streamguard.runtime.producing.log_owner import LogOwner
 from streamguard.runtime.viewing.feed import Feed
 from streamguard.settings import Settings
@@ -32,7 +33,12 @@ STEPS = (
 class Owner:
     """What the backlog tells its stream, which here is nobody."""
 
+    play: Play
     told: list[str] = field(default_factory=list)
+
+    def emit(self, kind: EventKind, payload: bytes) -> None:
+        self.play.feed.push(kind, payload)
+        self.play.backlog.added()
 
     def shown(self) -> None:
         self.told.append("shown")
@@ -44,16 +50,16 @@ class Owner:
 class Play:
     """A backlog, its writer and its producer, a step at a time."""
 
-    def __init__(self, *, decided: bool) -> None:
+    def __init__(self, *, decided: bool, limit_bytes: int = 1_000_000) -> None:
         ref = StreamRef(SessionKey("ana", "chat"), "0" * 24)
-        self.feed = Feed(protocol_named("plain"), ref.stream_id, start=Position(0, 0), limit_bytes=1_000_000)
+        self.feed = Feed(protocol_named("plain"), ref.stream_id, start=Position(0, 0), limit_bytes=limit_bytes)
         self.now = 0.0
         self.dirty = False
         """Whether the writer knows that events wait."""
         self.backlog = Backlog(
             feed=self.feed,
             ref=ref,
-            owner=cast("LogOwner", Owner()),
+            owner=cast("LogOwner", Owner(self)),
             bounds=Bounds(ref, self.feed, Settings()),
             budget=cast("Budget", None),  # the writer's, whose first commits are not played
             submit=self.submit,
@@ -81,7 +87,9 @@ class Play:
                 self.commit()
             case "acknowledge" if self.under_way and not closed:
                 self.under_way = False
-                self.dirty = backlog.acknowledge() or self.dirty
+                dirty: dict[Backlog, None] = {}
+                assert acknowledge_all([backlog], dirty) is None
+                self.dirty = bool(dirty) or self.dirty
             case "fail" if self.under_way and not closed:
                 self.under_way, self.dirty = False, True
                 backlog.failing_since, backlog.undisturbed = self.now, False
@@ -105,7 +113,7 @@ class Play:
         waits, first = feed.emitted > backlog.acked, backlog.acked + 1
         events = list(feed.payloads(first, feed.emitted)) if waits else []
         refresh = self.now >= backlog.refresh_at
-        short = not Backlog.ask_for_lone([backlog], self.now, USUAL_SECONDS)
+        short = not ask_for_lone([backlog], self.now)
         asks = short or backlog.ask(self.now)
         assert asks == (waits and not backlog.closed)
         if not asks:
@@ -183,3 +191,17 @@ async def test_a_stream_at_reading_speed_takes_it() -> None:
         played.step("commit")
         played.step("acknowledge")
     assert short == [False, True, True, True, True, True]
+
+
+async def test_its_window_is_trimmed() -> None:
+    played = Play(decided=True, limit_bytes=1_000)
+    played.feed.listen(lambda *_: None)
+    short = 0
+    for _ in range(300):
+        played.step("add")
+        short += played.backlog.undisturbed
+        played.step("commit")
+        played.step("acknowledge")
+        assert played.feed.held_bytes <= 2_200, "twice the limit, and an event"
+    assert played.feed.base > 200
+    assert short > 200

@@ -159,7 +159,7 @@ async def test_a_takeover_counts_what_it_wrote(memory: MemoryStore) -> None:
 async def test_what_clients_take_is_no_time_of_the_store_s(memory: MemoryStore) -> None:
     """A lone event is written to its clients where it is shown."""
 
-    def write() -> None:
+    def write(*_: object) -> None:
         until = time.perf_counter() + WRITING_SECONDS
         while time.perf_counter() < until:
             pass

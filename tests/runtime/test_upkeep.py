@@ -110,7 +110,7 @@ async def test_what_a_crashed_commit_carried_is_committed_again(memory: MemorySt
 async def test_one_streams_accident_in_the_writer_is_no_others(memory: MemoryStore) -> None:
     """Whatever an acknowledgement makes somebody raise: the others of that commit are acknowledged all the same."""
 
-    def broken() -> None:
+    def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
     async with working(memory) as worker:

@@ -202,7 +202,7 @@ async def test_an_event_without_a_form_is_the_accident_of_its_delivery(at_once: 
     window, client = Window(Unwritable()), Client()
     others: list[str] = []
     async with delivering(window, client.send, at_once=at_once) as task:
-        window.feed.listen(lambda: others.append("told"))
+        window.feed.listen(lambda *_: others.append("told"))
         window.say("one")
         await client.has("one")
         window.say("odd")  # raises nothing: the stream goes on, and its other viewers are told
@@ -279,17 +279,30 @@ async def test_a_lone_event_is_given_to_the_server_where_it_is_shown() -> None:
         assert b"streamguard.end" in client.bodies[-1]
 
 
-async def test_nothing_is_sent_to_a_viewer_that_was_cut_or_cancelled() -> None:
-    for leave in (lambda window, _: window.viewer.cut("left"), lambda _, task: task.cancel()):
+async def test_nothing_is_sent_to_a_viewer_that_was_cut() -> None:
+    """A response cuts its viewer before it cancels the task that sends."""
+    for cancelled in (False, True):
         window, client = Window(), Client()
         async with delivering(window, client.send, at_once=True) as task:
             window.say("one")
-            leave(window, task)
+            window.viewer.cut("left")
+            if cancelled:
+                task.cancel()
             window.say("two")
             await asyncio.wait([task])
             assert client.texts() == ["one"]
             with pytest.raises((ViewerCutError, asyncio.CancelledError)):
                 task.result()
+
+
+async def test_nothing_is_sent_once_a_cancelled_task_has_ended() -> None:
+    window, client = Window(), Client()
+    async with delivering(window, client.send, at_once=True) as task:
+        window.say("one")
+        task.cancel()
+        await asyncio.wait([task])
+        window.say("two")
+        assert client.texts() == ["one"]
 
 
 async def test_a_send_that_waits_twice_goes_on_in_the_task() -> None:

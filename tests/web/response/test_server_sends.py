@@ -63,9 +63,9 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
     wake = ChunkSender._wake
 
-    def noting(self: ChunkSender) -> None:
+    def noting(self: ChunkSender, newest: bytes, seq: int) -> None:
         waits = self._woken is not None
-        wake(self)
+        wake(self, newest, seq)
         if waits and (self._rest is not None or self._woken is not None):
             waited.append(self._rest is not None)
 

@@ -91,11 +91,11 @@ class Backlog(ReusedAppend):
     _shown_told: bool = False
     _rewound: bool = False
     """Events were put back: a commit of them may be under way that is known no more."""
-    _acked_bytes: int = 0
+    acked_total: int = 0
     """What the log has of the feed's `emitted_bytes`."""
-    _in_flight_bytes: int = 0
+    in_flight_total: int = 0
     """What the log will have of them with the commit under way."""
-    _in_flight_seq: int = 0
+    in_flight_seq: int = 0
     """The last event that the commit under way carries."""
     _free_bytes: int = 0
     """Until the feed's `emitted_bytes` reach this, an event need not be held against the limits (see `add_data`)."""
@@ -111,7 +111,7 @@ class Backlog(ReusedAppend):
         """Append under this epoch from now on. Nothing was appended yet, so nothing is kept of an append either."""
         self.epoch = epoch
         if self.state is not _CLOSED and self.feed.emitted_bytes == 0:
-            self._free_bytes = min(self.bounds.first_bytes, BACKLOG_BYTES)
+            self._free_bytes = min(self.bounds.first_bytes, BACKLOG_BYTES, self.feed.trim_over)
 
     def decide(self, decided: LateDecision) -> None:
         """Let the stream's record learn this with its first event."""
@@ -146,15 +146,19 @@ class Backlog(ReusedAppend):
             self.resubmit()
 
     def _look_ahead(self) -> None:
-        """Find how much may be emitted before the stream is at a limit, or its producer too far ahead of the log."""
+        """Find how much may be emitted before the stream is at a limit, its producer too far ahead of the log, or the
+        feed's window to be trimmed."""
         self.full = self.over_capacity
+        trim_over = self.feed.trim_over
+        if self.feed.emitted_bytes > trim_over:
+            self.undisturbed = False
         if self.state is not _CLOSED:
-            self._free_bytes = min(self.bounds.free_bytes(), self._acked_bytes + BACKLOG_BYTES)
+            self._free_bytes = min(self.bounds.free_bytes(), self.acked_total + BACKLOG_BYTES, trim_over)
 
     @property
     def pending_bytes(self) -> int:
         """Size of the events that wait for their append, as the feed's `emitted_bytes` counts them."""
-        return 0 if self.state is _CLOSED else self.feed.emitted_bytes - self._acked_bytes
+        return 0 if self.state is _CLOSED else self.feed.emitted_bytes - self.acked_total
 
     @property
     def over_capacity(self) -> bool:
@@ -175,7 +179,7 @@ class Backlog(ReusedAppend):
 
     async def wait_until_sent(self) -> None:
         """Wait until every event is in the log or on its way there, or the backlog is closed. One waiter."""
-        while max(self.acked, self._in_flight_seq) < self.feed.emitted and self.state is not _CLOSED:
+        while max(self.acked, self.in_flight_seq) < self.feed.emitted and self.state is not _CLOSED:
             if not self.urgent:
                 self.flush()
             await self._wait(self._sent)
@@ -225,7 +229,7 @@ class Backlog(ReusedAppend):
     @property
     def in_flight_bytes(self) -> int:
         """Size of the events that the commit under way carries."""
-        return self._in_flight_bytes - self._acked_bytes
+        return self.in_flight_total - self.acked_total
 
     @property
     def closed(self) -> bool:
@@ -250,21 +254,6 @@ class Backlog(ReusedAppend):
 
     # -- the writer's side ---------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def ask_for_lone(backlogs: Sequence[Backlog], now: float, within_seconds: float) -> list[Backlog]:
-        """Hot path: have those that have one event of data and nothing else ask the next commit for that. Returns the
-        others, which `ask` knows more of."""
-        others = []
-        for backlog in backlogs:
-            emitted = backlog.feed.emitted_bytes
-            if emitted != backlog.lone_bytes or not backlog.undisturbed or now >= backlog.refresh_at:
-                others.append(backlog)
-                continue
-            backlog.first_seq = backlog._in_flight_seq = backlog.acked + 1  # noqa: SLF001 -- its own class
-            backlog.within_seconds = within_seconds
-            backlog._in_flight_bytes = emitted  # noqa: SLF001
-        return others
-
     def ask(self, now: float) -> bool:
         """Ask the next commit for what it should carry for this stream. Returns whether anything waits."""
         feed, acked = self.feed, self.acked
@@ -274,33 +263,33 @@ class Backlog(ReusedAppend):
         if last == acked:
             self.state = _IDLE
             return False
-        self._in_flight_bytes, self._in_flight_seq = feed.emitted_bytes, last
+        self.in_flight_total, self.in_flight_seq = feed.emitted_bytes, last
         self.first_seq: int = acked + 1
         self.refresh: bool = now >= self.refresh_at
         if last == acked + 1 and not self.refresh and (acked or self.decided is None) and last not in feed.kinds:
             self.lone = feed.data[-1]
         else:
             self.lone, events = None, feed.payloads(acked + 1, last)
-            if self._in_flight_bytes - self._acked_bytes > COMMIT_BYTES:
+            if self.in_flight_total - self.acked_total > COMMIT_BYTES:
                 events = self._within_commit(events)
             self.several: Sequence[tuple[EventKind, bytes]] = events
         if self.refresh:
             self.undisturbed, self.refresh_at = False, now + REFRESH_SECONDS
-        if self._waiting and self._in_flight_seq == last:
+        if self._waiting and self.in_flight_seq == last:
             self._sent.wake()
         return True
 
     def ask_for_end(self, now: float) -> bool:
         """Ask the stream's end for all that waits, as `ask` would ask a commit for it. Returns False where a commit has
         to carry it: part of it may be in the log already, it is too much for one, or the commit has more to do."""
-        if self._rewound or self._in_flight_seq != self.acked or self.failing_since is not None:
+        if self._rewound or self.in_flight_seq != self.acked or self.failing_since is not None:
             return False
         plain = self.acked > 0 or self.decided is None
         return plain and now < self.refresh_at and self.pending_bytes <= COMMIT_BYTES and self.ask(now)
 
     def carried_by_end(self) -> None:
         """The stream's end has put what waited into the log; it is shown with that end."""
-        self.acked, self._acked_bytes = self._in_flight_seq, self._in_flight_bytes
+        self.acked, self.acked_total = self.in_flight_seq, self.in_flight_total
 
     def _within_commit(self, events: Sequence[tuple[EventKind, bytes]]) -> Sequence[tuple[EventKind, bytes]]:
         """The first of the events that wait, up to `COMMIT_BYTES` and the event that passes them."""
@@ -308,32 +297,20 @@ class Backlog(ReusedAppend):
         for index, (_, data) in enumerate(events):
             size += len(data) + EVENT_BYTES
             if size >= COMMIT_BYTES:
-                self._in_flight_bytes, self._in_flight_seq = self._acked_bytes + size, self.acked + index + 1
+                self.in_flight_total, self.in_flight_seq = self.acked_total + size, self.acked + index + 1
                 return events[: index + 1]
         return events
 
     def acknowledge(self) -> bool:
         """What the commit under way carries is in the log: show it, unless the backlog is closed. Returns whether more
-        waits. Hot path."""
-        if not self.undisturbed:
-            return self._acknowledge_anyway()
-        feed = self.feed
-        self.acked = acked = self._in_flight_seq
-        self._acked_bytes = acked_bytes = self._in_flight_bytes
-        pending = feed.emitted_bytes != acked_bytes
-        if not pending:
-            self.state = _IDLE
-        feed.show(acked)
-        return pending
-
-    def _acknowledge_anyway(self) -> bool:
-        """`acknowledge` where that may concern more than the events."""
+        waits."""
         if self.state is _CLOSED:
             return False
+        hurried = self.failing_since is not None or self.first_commit is not None
         self.urgent, self.failing_since = False, None
         self.lone_bytes: int = 0  # a writer that was told twice asks again, and nothing waits
-        self.acked, self._acked_bytes = self._in_flight_seq, self._in_flight_bytes
-        pending = self.feed.emitted_bytes != self._acked_bytes
+        self.acked, self.acked_total = self.in_flight_seq, self.in_flight_total
+        pending = self.feed.emitted_bytes != self.acked_total
         self.state = _PENDING if pending else _IDLE
         self.feed.show(self.acked)
         if self.first_commit is not None:
@@ -341,7 +318,7 @@ class Backlog(ReusedAppend):
             self._tell_shown()
         if self._waiting:
             self._wake_waiting()
-        self.undisturbed = not self._disturbed
+        self.undisturbed = not (hurried or self._disturbed)  # a hurried one had less than the usual `within_seconds`
         return pending
 
     @property
@@ -352,7 +329,7 @@ class Backlog(ReusedAppend):
 
     def acknowledge_all(self) -> None:
         """Every event of the feed is in the log: show it."""
-        self._in_flight_bytes, self._in_flight_seq = self.feed.emitted_bytes, self.feed.emitted
+        self.in_flight_total, self.in_flight_seq = self.feed.emitted_bytes, self.feed.emitted
         self.acknowledge()
 
     def _stop_first_commit(self) -> None:
@@ -373,9 +350,9 @@ class Backlog(ReusedAppend):
         events are still at hand."""
         if not self.feed.base <= last_seq <= self.acked:
             return False
-        self._acked_bytes -= self.feed.size(last_seq + 1, self.acked)
+        self.acked_total -= self.feed.size(last_seq + 1, self.acked)
         self.acked, self.undisturbed, self._rewound = last_seq, False, True
-        self._in_flight_seq, self._in_flight_bytes = last_seq, self._acked_bytes  # a commit under way says no more
+        self.in_flight_seq, self.in_flight_total = last_seq, self.acked_total  # a commit under way says no more
         self._look_ahead()
         return True
 

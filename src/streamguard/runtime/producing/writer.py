@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import Final
@@ -25,6 +24,7 @@ from ...stores.appends import AllAppended, AppendReply, AppendRequest
 from ...stores.records import Status
 from ...stores.roles.stream_writes import StreamWrites
 from .backlog import Backlog, BacklogState
+from .commit_passes import acknowledge_all, ask_for_lone, degraded
 from .gathering import Gathering
 from .last_commit import LastCommit, StoreHealth
 from .log_tally import LogTally
@@ -165,7 +165,7 @@ class Writer:
         dirty = iter(self._dirty)
         backlogs = list(islice(dirty, COMMIT_STREAMS))
         idle, more = set(), 0
-        for backlog in Backlog.ask_for_lone(backlogs, now, self._within):
+        for backlog in ask_for_lone(backlogs, now):
             if not backlog.ask(now):
                 idle.add(backlog)
                 continue
@@ -211,19 +211,14 @@ class Writer:
         refused = False
         broken: Exception | None = None
         if type(replies) is AllAppended:  # nearly always
-            for backlog in backlogs:
-                try:
-                    if backlog.acknowledge():
-                        self._dirty[backlog] = None
-                except Exception as exc:  # noqa: BLE001 -- as below
-                    broken = _degraded(backlog, exc)
+            broken = acknowledge_all(backlogs, self._dirty)
         else:
             for backlog, reply in zip(backlogs, replies, strict=True):
                 refused = refused or reply.status is Status.REFUSED or reply.status is Status.LATE
                 try:
                     self._take_reply(backlog, reply)
                 except Exception as exc:  # noqa: BLE001 -- the other streams must not wait for the accident of one
-                    broken = _degraded(backlog, exc)
+                    broken = degraded(backlog, exc)
         if self._tally is not None:
             self._tally.answered(backlogs, batch, replies, sizes, now, answered_at)
         if self._times is not None:
@@ -306,13 +301,6 @@ class Writer:
                 backlog.acknowledge_all()
             case refused:
                 backlog.owner.log_refused(refused)
-
-
-def _degraded(backlog: Backlog, failure: Exception) -> Exception:
-    """Go on without the log of a stream whose reply could not be taken. Returns why, for whoever supervises."""
-    with suppress(Exception):
-        backlog.owner.degrade("internal")
-    return failure
 
 
 def _sooner(seconds: float) -> float:

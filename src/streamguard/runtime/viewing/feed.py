@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from enum import Enum
+from contextlib import suppress
 from typing import Final
 
 from ...faults import Fault
@@ -18,9 +18,10 @@ from ...values import EventKind, Position
 from ...wire import UNDECIDED
 from ...wire.base import DataLineProtocol, WireProtocol
 from ...wire.sse import DIGITS, KEPT_DIGITS, LF
-from .feed_viewer import FeedViewer
+from .feed_mode import FeedMode
+from .feed_viewer import FeedViewer, OnNews
 
-__all__ = ["CHUNK_BYTES", "EVENT_BYTES", "Feed", "FeedMode"]
+__all__ = ["CHUNK_BYTES", "EVENT_BYTES", "Feed"]
 
 _DATA: Final = EventKind.DATA
 
@@ -32,15 +33,6 @@ EVENT_BYTES: Final = 64
 
 NEWEST_BYTES: Final = 8_192
 """A larger event's frame is not kept at hand: other tasks get a turn after it, so it is sent by the viewer's task."""
-
-
-class FeedMode(Enum):
-    """Which events a feed keeps at hand."""
-
-    RECENT = "recent"
-    """The newest, bounded in bytes. The log has the others."""
-    ALL = "all"
-    """Every event from now on: the log is lost, so nothing else has them. `max_stream_bytes` bounds them."""
 
 
 class Feed:
@@ -118,7 +110,7 @@ class Feed:
         """The viewers that read it, here."""
         self.watched_at: float = -math.inf
         """Loop time at which the watchdog last saw a viewer, or at which the last viewer left."""
-        self.listeners: tuple[Callable[[], None], ...] = ()
+        self.listeners: tuple[OnNews, ...] = ()
         """Called at every change: see `listen`."""
         self._limit = limit_bytes
         self._dropped_bytes = 0
@@ -137,9 +129,9 @@ class Feed:
         self._taken: tuple[int, int, bytes] = (0, 0, b"")
         """The last chunk of `take` that reached the newest visible event: after which event, up to which, the bytes."""
         self._default_id_prefix: bytes | None = None
-        """The prefix of an event's id, if `newest` has one. This and the next two are right while somebody listens."""
+        """The prefix of an event's id, if `newest` has one."""
         self._block: Callable[[int, EventKind, bytes, bytes | None], bytes] | None = None
-        """The protocol's `block`, while `newest` may be made; otherwise None."""
+        """The protocol's `block`, while `newest` may be made and somebody listens; otherwise None."""
         self._line_prefix: bytes | None = None
         """The same, if the next `newest` may be a data event in the form of `DataLineProtocol`; otherwise None."""
 
@@ -198,6 +190,7 @@ class Feed:
     def _find_form(self) -> None:
         """Find out how `newest` is made, if somebody listens."""
         if not self.listeners:
+            self._block = self._line_prefix = None
             return
         self._default_id_prefix = self._id_prefix if self.protocol.ids_by_default else None
         self._block = None if self._simple is None or self.ended else self.protocol.block
@@ -229,31 +222,35 @@ class Feed:
         self.kinds[seq], self._line_prefix = kind, None
 
     def show(self, up_to: int) -> None:
-        """Make events up to number `up_to` visible, if they are not, and tell every listener. Hot path: nearly always
-        that is one event, with a simple frame."""
-        listeners = self.listeners
-        if up_to == self.visible + 1 and listeners:
-            self.visible = up_to
-            payload, prefix = self.data[up_to - self.base - 1], self._line_prefix
-            if prefix is not None and LF not in payload:  # as `block`, without the call
-                number = DIGITS[up_to] if up_to < KEPT_DIGITS else b"%d" % up_to
-                frame = b"".join((prefix, number, b"\ndata: ", payload, b"\n\n"))
-            elif self._block is None:
-                frame = b""
-            else:
-                try:
-                    frame = self._block(up_to, self.kinds.get(up_to, _DATA), payload, self._default_id_prefix)
-                except Exception:  # noqa: BLE001 -- `take` raises it again, where the event is delivered
-                    frame = b""
-            self.newest = frame if len(frame) <= NEWEST_BYTES else b""
+        """Make events up to number `up_to` visible, if they are not, and tell every listener."""
+        newest = b""
+        if up_to > self.visible:
+            if up_to == self.visible + 1 and self._block is not None:
+                kind, payload = self.kinds.get(up_to, _DATA), self.data[up_to - self.base - 1]
+                with suppress(Exception):  # `take` raises it again, where the event is delivered
+                    newest = self._block(up_to, kind, payload, self._default_id_prefix)
+                if len(newest) > NEWEST_BYTES:
+                    newest = b""
+            self.visible, self.newest = up_to, newest
             if self.emitted_bytes > self.trim_over:
                 self._trim(self._limit)
-        elif up_to > self.visible:
-            self.visible, self.newest = up_to, b""
-            if self.emitted_bytes > self.trim_over:
-                self._trim(self._limit)
-        for tell in listeners:
-            tell()
+        for tell in self.listeners:
+            tell(newest, up_to)
+
+    def show_next(self, seq: int, payload: bytes) -> None:
+        """Hot path of `show`: only event `seq` becomes visible, which is data and has this payload. It came while
+        `emitted_bytes` were not over `trim_over`, so the window is not trimmed."""
+        prefix = self._line_prefix
+        if prefix is None or LF in payload:
+            self.show(seq)
+            return
+        number = DIGITS[seq] if seq < KEPT_DIGITS else b"%d" % seq
+        newest = b"".join((prefix, number, b"\ndata: ", payload, b"\n\n"))  # as `block`, without the call
+        if len(newest) > NEWEST_BYTES:
+            newest = b""
+        self.visible, self.newest = seq, newest
+        for tell in self.listeners:
+            tell(newest, seq)
 
     def lose_ids(self) -> None:
         """Give no ids to the events shown from now on: they are not in the log. Idempotent."""
@@ -285,25 +282,30 @@ class Feed:
     def wake(self) -> None:
         """Tell every listener."""
         for tell in self.listeners:
-            tell()
+            tell(b"", self.visible)
 
-    def listen(self, tell: Callable[[], None]) -> None:
+    def listen(self, tell: OnNews) -> None:
         """Call `tell` at every change. It must not raise; it may call `leave`."""
         self.listeners = (*self.listeners, tell)
         self._find_form()
 
-    def leave(self, tell: Callable[[], None]) -> None:
+    def leave(self, tell: OnNews) -> None:
         """Stop calling `tell`."""
         self.listeners = tuple(one for one in self.listeners if one != tell)
+        self._find_form()
 
     async def change(self) -> None:
         """Wait for the next change."""
         changed = asyncio.Event()
-        self.listen(changed.set)
+
+        def tell(*_: object) -> None:
+            changed.set()
+
+        self.listen(tell)
         try:
             await changed.wait()
         finally:
-            self.leave(changed.set)
+            self.leave(tell)
 
     def payloads(self, first: int, last: int) -> Sequence[tuple[EventKind, bytes]]:
         """Events `first`…`last`, which must be in the window."""

@@ -15,6 +15,7 @@ from ...values import Position, StreamRef, Subject
 from ...wire.base import WireProtocol
 from ...wire.sse import KEEP_ALIVE
 from .feed import CHUNK_BYTES, Feed
+from .feed_viewer import OnNews
 from .log_chunk import LogChunk, LogEnd
 from .log_events import LOG_UNREADABLE
 from .replays import Replay, Replays
@@ -53,7 +54,6 @@ class Viewer:
         "_ids_wanted",
         "_keep_alive",
         "_keep_alive_due",
-        "_live_feed",
         "_on_close",
         "_on_news",
         "_over",
@@ -67,6 +67,7 @@ class Viewer:
         "feed",
         "ids",
         "last_at",
+        "live",
         "on_drop",
         "opened_at",
         "position",
@@ -133,25 +134,26 @@ class Viewer:
         self._keep_alive_due = False
         self._rest: memoryview | None = None
         """The unsent rest of a chunk that is too large for one write. Nothing else may be sent before it."""
-        self._live_feed: Feed | None = None
-        """The feed, while its `newest` may be the next chunk: no cut, no rest, and the protocol's own `ids`."""
-        self._on_news: Callable[[], None] | None = None
+        self.live: bool = False
+        """Whether a frame that the feed has at hand may be the next chunk: no cut, no rest, and the protocol's own
+        `ids`."""
+        self._on_news: OnNews | None = None
         if feed is not None:
             feed.viewers.add(self)
-            self._find_live_feed()
+            self._find_live()
 
     def protocol_decided(self, protocol: WireProtocol) -> None:
         """See `FeedViewer`."""
         self.protocol = protocol
         if self._ids_wanted is None:
             self.ids = protocol.ids_by_default
-        self._find_live_feed()
+        self._find_live()
 
-    def _find_live_feed(self) -> None:
+    def _find_live(self) -> None:
         usual = self._rest is None and self.cut_reason is None and self.ids is self.protocol.ids_by_default
-        self._live_feed = self.feed if usual else None
+        self.live = usual and self.feed is not None
 
-    def listen(self, on_news: Callable[[], None]) -> None:
+    def listen(self, on_news: OnNews) -> None:
         """Call `on_news` whenever `poll` may have something to send, until `close`. It must not raise."""
         if self.feed is not None:
             if self._on_news is not None:
@@ -182,18 +184,6 @@ class Viewer:
         """The last chunk was delivered, unless the viewer was cut meanwhile: see `at_end`."""
         self._over = self.cut_reason is None
 
-    def newest(self) -> bytes | None:
-        """Hot path: the one event that was just shown, if that is all there is until `on_news` and it is small;
-        otherwise None, and `poll` knows more. Never empty, and never the stream's end."""
-        feed = self._live_feed
-        if feed is None:
-            return None
-        chunk, seq = feed.newest, self.position + 1
-        if not chunk or seq != feed.visible:
-            return None
-        self.position = seq
-        return chunk
-
     def poll(self) -> bytes | Awaitable[bytes] | None:
         """The next chunk: whole SSE blocks, about 64 KiB at most; the next piece of a larger block; or a keep-alive.
 
@@ -203,9 +193,11 @@ class Viewer:
         Raises:
             ViewerCutError: the rest cannot be delivered on this connection.
         """
-        if (chunk := self.newest()) is not None:
+        feed = self.feed
+        if self.live and feed is not None and feed.newest and self.position + 1 == feed.visible:  # nearly always
+            self.position = feed.visible
             self._keep_alive_due, self.drained = False, True
-            return chunk
+            return feed.newest
         self.drained = False
         while True:
             if self._rest is not None and self.cut_reason is None:
@@ -271,7 +263,7 @@ class Viewer:
         """The next piece of the rest of a chunk."""
         piece, left = bytes(rest[:CHUNK_BYTES]), rest[CHUNK_BYTES:]
         self._rest = left or None
-        self._find_live_feed()
+        self._find_live()
         return piece
 
     def _leave_log(self) -> None:
@@ -340,7 +332,7 @@ class Viewer:
     def cut(self, reason: str) -> None:
         """Make `poll` raise `ViewerCutError(reason)`. For use from another task."""
         if self.cut_reason is None:
-            self.cut_reason, self._live_feed = reason, None
+            self.cut_reason, self.live = reason, False
         self._tell()
 
     def drop(self, reason: str) -> None:
@@ -364,7 +356,7 @@ class Viewer:
 
     def _tell(self) -> None:
         if self._on_news is not None:
-            self._on_news()
+            self._on_news(b"", self.position)
 
 
 def _nothing(_: Viewer) -> None:

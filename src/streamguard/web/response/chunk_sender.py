@@ -40,6 +40,7 @@ class ChunkSender:
         "_inside",
         "_loop",
         "_news",
+        "_ready",
         "_rest",
         "_send",
         "_viewer",
@@ -65,6 +66,9 @@ class ChunkSender:
         self._at_once = at_once
         self._direct: Send | None = None
         """What sends an event where it is shown: the server's own `send`, once the response has started. Else None."""
+        self._ready: Send | None = None
+        """The same while the task waits, and no send is under way. Else None. Hot path: no event asks whether the task
+        was cancelled meanwhile, because a response cuts its viewer first."""
         self._news = False
         """Something happened since the last `poll`."""
         self._woken: asyncio.Future[None] | None = None
@@ -116,9 +120,11 @@ class ChunkSender:
                     return True
                 continue
             self._woken = woken = create_future()
+            self._ready = self._direct
             try:
                 await woken
             except asyncio.CancelledError as exc:
+                self._ready = None
                 if self._rest is not None:
                     await self._rest.cancelled(exc)
                 raise
@@ -165,26 +171,24 @@ class ChunkSender:
             await rest
             self._viewer.sending_since = None
 
-    def _wake(self) -> None:
-        """There is news: send it, or wake the task, if it waits."""
-        woken = self._woken
-        if woken is None:
-            self._news = True
-            return
-        self._woken, send = None, self._direct
-        if send is not None and not woken.done():
+    def _wake(self, newest: bytes, seq: int) -> None:
+        """There is news: send it, or wake the task, if it waits. See `OnNews`."""
+        send, viewer = self._ready, self._viewer
+        if send is not None and newest and viewer.live and viewer.position + 1 == seq:
+            self._ready, viewer.position = None, seq
             try:
-                chunk = self._viewer.newest()
-                if chunk is not None:
-                    steps = send({"type": "http.response.body", "body": chunk, "more_body": True}).__await__()
-                    for found in steps:  # as far as it goes without waiting, which is to its end, nearly always
-                        self._rest = RestOfSend(steps, found)
-                        break
-                    else:
-                        if not self._news:
-                            self._woken = woken
-                            return
+                steps = send({"type": "http.response.body", "body": newest, "more_body": True}).__await__()
+                for found in steps:  # as far as it goes without waiting, which is to its end, nearly always
+                    self._rest = RestOfSend(steps, found)
+                    break
+                else:
+                    if self._woken is not None:
+                        self._ready = send
+                        return
             except BaseException as exc:  # noqa: BLE001 -- the task raises it
                 self._failure = exc
-        if not woken.done():
+        woken, self._woken, self._ready = self._woken, None, None
+        if woken is None:
+            self._news = True
+        elif not woken.done():
             woken.set_result(None)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Protocol
 
 from ...event_times import EventTimes
 from ...runtime import Viewer
+from ...runtime.viewing.feed_viewer import OnNews
 
 __all__ = ["ChunkSource", "TimedViewer"]
 
@@ -14,6 +15,8 @@ __all__ = ["ChunkSource", "TimedViewer"]
 class ChunkSource(Protocol):
     """What a response sends: see `Viewer`."""
 
+    live: bool
+    position: int
     sending_since: float | None
 
     @property
@@ -22,11 +25,9 @@ class ChunkSource(Protocol):
     @property
     def at_end(self) -> bool: ...
 
-    def listen(self, on_news: Callable[[], None]) -> None: ...
+    def listen(self, on_news: OnNews) -> None: ...
 
     def poll(self) -> bytes | Awaitable[bytes] | None: ...
-
-    def newest(self) -> bytes | None: ...
 
     def end(self) -> None: ...
 
@@ -35,6 +36,8 @@ class TimedViewer:
     """Passes on what a viewer gives, and logs the times of it."""
 
     def __init__(self, viewer: Viewer, times: EventTimes) -> None:
+        self.live: bool = False
+        """Each chunk's times are noted by the task that sends it."""
         self._viewer = viewer
         self._times = times
         self._woken_at: float | None = None
@@ -43,20 +46,25 @@ class TimedViewer:
         self._began: float | None = None
         """When the server was given the present chunk."""
 
-    def listen(self, on_news: Callable[[], None]) -> None:
-        def wake() -> None:
+    def listen(self, on_news: OnNews) -> None:
+        def wake(newest: bytes, seq: int) -> None:
             if self._woken_at is None:
                 self._woken_at = self._times.now()
-            on_news()
+            on_news(newest, seq)
 
         self._viewer.listen(wake)
 
     def poll(self) -> bytes | Awaitable[bytes] | None:
         return self._viewer.poll()
 
-    def newest(self) -> bytes | None:
-        """Nothing: each chunk's times are noted by the task that sends it."""
-        return None
+    @property
+    def position(self) -> int:
+        """As the viewer's."""
+        return self._viewer.position
+
+    @position.setter
+    def position(self, seq: int) -> None:
+        self._viewer.position = seq
 
     @property
     def drained(self) -> bool:
