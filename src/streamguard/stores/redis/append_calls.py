@@ -8,7 +8,7 @@ from typing import Final
 from ...values import EventKind
 from ..appends import AppendRequest
 from .clock import ServerClock
-from .driver import pack_argument
+from .driver import pack, pack_argument
 from .keys import Keys
 from .pipeline import Connections
 
@@ -26,19 +26,36 @@ _DECIDED: Final = "="
 class KeptStream:
     """What is kept of a stream between its appends under one epoch."""
 
-    __slots__ = ("add", "add_line", "checked", "next_seq", "start")
+    __slots__ = ("_add_digits", "add", "add_below", "checked", "next_seq", "start")
 
     def __init__(self) -> None:
         self.start: bytes = b""
         """The beginning of the script's call with one event; empty until the first of them."""
         self.add: bytes = b""
-        """The beginning of an XADD, up to the event's number."""
-        self.add_line: int = 0
-        """How long that number is, with the end of its line."""
+        """The beginning of an XADD, up to the event's number. It says how many digits that has."""
+        self._add_digits: int = 0
+        self.add_below: int = 0
+        """Up to this number, `add` does for `next_seq`, whose form is kept, too."""
         self.checked: int = 0
         """The generation of the gate under which the script found nothing amiss, and left the log open."""
         self.next_seq: int = 0
         """The event that follows the log's last one, as of then."""
+
+    def follow(self, last_seq: int, generation: int) -> None:
+        """The script found this to be the log's last event, under the gate of that `generation`; 0 for none."""
+        self.checked, self.next_seq = generation, last_seq + 1
+        self.add_below = 0  # the log may have been longer: then its next number may be shorter
+
+    def begin_add(self, item: AppendRequest, keys: Keys) -> bytes:
+        """Have `add` be right for the first event of `item`. Returns its number in the form that it is sent in."""
+        digits = b"%d" % item.first_seq
+        length = len(digits)
+        if length != self._add_digits:
+            start, entry = pack(("XADD", keys.stream(item.ref).log, "NOMKSTREAM")), b"%d-" % item.epoch
+            self.add = b"*6%b$%d\r\n%b" % (start[2:], len(entry) + length, entry)
+            self._add_digits = length
+        self.add_below = min(10**length, KEPT_NUMBERS)
+        return digits + b"\r\n"
 
 
 class AppendCalls:

@@ -17,7 +17,7 @@ from ..appends import AllAppended, AppendReply, AppendRequest, appended
 from .append_calls import KEPT_NUMBERS, KINDS, SIZES, AppendCalls, KeptStream, until
 from .append_gate import EXEC, MULTI, AppendGate
 from .codec import append_reply, server_ms
-from .driver import Command, CommandError, Reply, Usual, pack
+from .driver import Command, CommandError, Reply, Usual
 from .namespace import RedisNamespace
 from .pipeline import OrderedConnection
 from .pipelined_connection import OtherConnectionError, PipelinedConnection
@@ -84,9 +84,7 @@ class Appends:
             if kept.checked != generation or kept.next_seq != seq or item.within_seconds < least:
                 others.append(at)
                 continue
-            line = _LINES[seq] if seq < KEPT_NUMBERS else b"%d\r\n" % seq
-            if len(line) != kept.add_line:  # the number has a digit more
-                self._lengthen(kept, item, line)
+            line = _LINES[seq] if seq < kept.add_below else kept.begin_add(item, self._keys)
             try:
                 head = _DATA_SIZES[len(data)]
             except IndexError:
@@ -218,7 +216,7 @@ class Appends:
             cache = batch[n].cache
             if type(reply) is int:  # nearly always
                 if cache.owner is calls:
-                    cache.value.checked, cache.value.next_seq = generation, reply + 1
+                    cache.value.follow(reply, generation)
                 answers.append(appended(reply))
                 continue
             if cache.owner is calls:
@@ -226,10 +224,3 @@ class Appends:
             self._clock.heard(server_ms(reply))
             answers.append(append_reply(reply, "append"))
         return answers
-
-    def _lengthen(self, kept: KeptStream, item: AppendRequest, line: bytes) -> None:
-        """Make the beginning of an XADD for numbers of this length."""
-        kept.add_line = len(line)
-        epoch = b"%d-" % item.epoch
-        start = pack(("XADD", self._keys.stream(item.ref).log, "NOMKSTREAM"))
-        kept.add = b"*6%b$%d\r\n%b" % (start[2:], len(epoch) + len(line) - 2, epoch)
