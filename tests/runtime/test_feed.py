@@ -125,24 +125,30 @@ def test_kinds_leave_the_window_with_their_events() -> None:
 
 
 @pytest.mark.parametrize("ids", [True, False])
-@pytest.mark.parametrize("protocol", ["plain", "ui-message", "opaque"])
-def test_however_it_is_read_the_form_is_the_same(protocol: str, ids: bool) -> None:
+@pytest.mark.parametrize("protocol", ["plain", "ui-message", "opaque", "ui-message-raw"])
+@pytest.mark.parametrize("next_alone", [False, True])
+def test_however_it_is_read_the_form_is_the_same(protocol: str, ids: bool, next_alone: bool) -> None:
     """One by one at the tip, in chunks, by one viewer or several, before and after the log was lost."""
     window = Feed(protocol_named(protocol), "0" * 24, start=START, limit_bytes=100_000)
     fault = Fault.of(FaultCode.SHUTTING_DOWN).to_json()
     alone, chunks, expected = b"", b"", b""
     position = 0
-    window.listen(lambda *_: None)
+    told: list[tuple[bytes, int]] = []
+    window.listen(lambda newest, seq: told.append((newest, seq)))
     usual = ids is window.protocol.ids_by_default
     for seq in range(1, 41):
         kind = EventKind.NOTICE if seq % 7 == 0 else EventKind.DATA
         data = b"%d\n%d" % (seq, seq) if seq % 5 == 0 else b"%d" % seq
-        if protocol == "opaque":
-            data = b"data: %d\n\n" % seq
+        if protocol in ("opaque", "ui-message-raw"):
+            data = b"\0\0\n: %d\n\n" % seq if seq % 9 == 0 else b"data: %d\n\n" % seq
         window.push(kind, fault if kind is EventKind.NOTICE else data)
         if seq == 25:
             window.lose_ids()
-        window.show(seq)
+        if next_alone and kind is EventKind.DATA:
+            window.show_next(seq, data)
+        else:
+            window.show(seq)
+        assert told[-1] == (window.newest, seq)
         newest = window.newest if usual else b""
         assert newest in (b"", window.take(seq - 1, ids=ids)[0])
         alone += newest or window.take(seq - 1, ids=ids)[0]

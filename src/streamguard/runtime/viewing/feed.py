@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Final
 
 from ...faults import Fault
@@ -18,6 +17,7 @@ from ...values import EventKind, Position
 from ...wire import UNDECIDED
 from ...wire.base import DataLineProtocol, WireProtocol
 from ...wire.sse import DIGITS, KEPT_DIGITS, LF
+from ...wire.upstream.protocol import UpstreamProtocol
 from .feed_mode import FeedMode
 from .feed_viewer import FeedViewer, OnNews
 
@@ -47,8 +47,8 @@ class Feed:
     """
 
     __slots__ = (
+        "_as_is",
         "_block",
-        "_default_id_prefix",
         "_dropped_bytes",
         "_id_prefix",
         "_large",
@@ -95,8 +95,7 @@ class Feed:
         self.data: list[bytes] = []
         """The payloads of the window's events, in order."""
         self.emitted_bytes: int = 0
-        """Bytes of all events so far: their payloads, and `EVENT_BYTES` for each. Code that adds to `data` adds to this
-        too."""
+        """Bytes of all events so far: their payloads, and `EVENT_BYTES` for each. What adds to `data` adds to this."""
         self.last_id: int | None = None
         """Number of the last event that carries an id, once the log is lost (see `lose_ids`); None before."""
         self.mode: FeedMode = FeedMode.RECENT
@@ -128,12 +127,12 @@ class Feed:
         """Sizes of the window's events that are over the limit by themselves, by number. Only `push` adds one."""
         self._taken: tuple[int, int, bytes] = (0, 0, b"")
         """The last chunk of `take` that reached the newest visible event: after which event, up to which, the bytes."""
-        self._default_id_prefix: bytes | None = None
-        """The prefix of an event's id, if `newest` has one."""
         self._block: Callable[[int, EventKind, bytes, bytes | None], bytes] | None = None
-        """The protocol's `block`, while `newest` may be made and somebody listens; otherwise None."""
+        """The protocol's `block`, while `newest` is made; otherwise None."""
         self._line_prefix: bytes | None = None
-        """The same, if the next `newest` may be a data event in the form of `DataLineProtocol`; otherwise None."""
+        """What its id begins with, if it has one and data has the form of `DataLineProtocol`; otherwise None."""
+        self._as_is: bool = False
+        """Whether it is made, and is the payload itself, as `UpstreamProtocol` has data without ids."""
 
     def speak(self, protocol: WireProtocol) -> None:
         """Its events are of this protocol. It has none yet, or all that it has were of an undecided one."""
@@ -188,14 +187,13 @@ class Feed:
         return after.seq < self.base or (after.seq <= self.emitted and self.position(after.seq) == after)
 
     def _find_form(self) -> None:
-        """Find out how `newest` is made, if somebody listens."""
-        if not self.listeners:
-            self._block = self._line_prefix = None
-            return
-        self._default_id_prefix = self._id_prefix if self.protocol.ids_by_default else None
-        self._block = None if self._simple is None or self.ended else self.protocol.block
-        lines = self._block and not self.kinds and type(self.protocol).block is DataLineProtocol.block
-        self._line_prefix = self._default_id_prefix if lines else None
+        """Find out how `newest` is made: not once the feed has ended, nor while nobody listens."""
+        made = self._simple is not None and not self.ended and bool(self.listeners)
+        kind, prefix = type(self.protocol), self._id_prefix if self.protocol.ids_by_default else None
+        self._block = self.protocol.block if made else None
+        self._line_prefix = prefix if made and kind.block is DataLineProtocol.block else None
+        as_is = kind.block is UpstreamProtocol.block and kind.frame is UpstreamProtocol.frame
+        self._as_is = made and as_is and prefix is None
 
     def _id_prefix_of(self, epoch: int) -> bytes:
         """An id line up to the event's number."""
@@ -207,7 +205,7 @@ class Feed:
         self.emitted_bytes += len(data) + EVENT_BYTES
         seq = self.base + len(self.data)
         if kind is not _DATA:
-            self.kinds[seq], self._line_prefix = kind, None
+            self.kinds[seq] = kind
         if len(data) > self._limit:
             self._large[seq] = len(data)
         return seq
@@ -219,7 +217,7 @@ class Feed:
         self._large = {at + (at >= seq): size for at, size in self._large.items()}
         self.data.insert(self.visible - self.base, data)
         self.emitted_bytes += len(data) + EVENT_BYTES
-        self.kinds[seq], self._line_prefix = kind, None
+        self.kinds[seq] = kind
 
     def show(self, up_to: int) -> None:
         """Make events up to number `up_to` visible, if they are not, and tell every listener."""
@@ -227,8 +225,11 @@ class Feed:
         if up_to > self.visible:
             if up_to == self.visible + 1 and self._block is not None:
                 kind, payload = self.kinds.get(up_to, _DATA), self.data[up_to - self.base - 1]
-                with suppress(Exception):  # `take` raises it again, where the event is delivered
-                    newest = self._block(up_to, kind, payload, self._default_id_prefix)
+                prefix = self._id_prefix if self.protocol.ids_by_default else None
+                try:
+                    newest = self._block(up_to, kind, payload, prefix)
+                except Exception:  # noqa: BLE001 -- `take` raises it again, where the event is delivered
+                    newest = b""
                 if len(newest) > NEWEST_BYTES:
                     newest = b""
             self.visible, self.newest = up_to, newest
@@ -241,11 +242,14 @@ class Feed:
         """Hot path of `show`: only event `seq` becomes visible, which is data and has this payload. It came while
         `emitted_bytes` were not over `trim_over`, so the window is not trimmed."""
         prefix = self._line_prefix
-        if prefix is None or LF in payload:
+        if prefix is not None and LF not in payload:  # as `block`, without the call
+            number = DIGITS[seq] if seq < KEPT_DIGITS else b"%d" % seq
+            newest = b"".join((prefix, number, b"\ndata: ", payload, b"\n\n"))
+        elif self._as_is:
+            newest = payload
+        else:
             self.show(seq)
             return
-        number = DIGITS[seq] if seq < KEPT_DIGITS else b"%d" % seq
-        newest = b"".join((prefix, number, b"\ndata: ", payload, b"\n\n"))  # as `block`, without the call
         if len(newest) > NEWEST_BYTES:
             newest = b""
         self.visible, self.newest = seq, newest
@@ -266,7 +270,6 @@ class Feed:
             self.emitted_bytes -= size + EVENT_BYTES
             self.kinds.pop(seq, None)
             self._large.pop(seq, None)
-        self._find_form()
 
     def end(self, *, complete: bool, fault: Fault | None = None) -> None:
         """End the feed: no event will follow. Idempotent: the first end stands.
@@ -275,8 +278,8 @@ class Feed:
         knows its last chunk when it takes that.
         """
         if not self.ended:
-            self.ended, self.newest, self._block, self._line_prefix = True, b"", None, None
-            self.complete, self.end_fault = complete, fault
+            self.ended, self.newest, self.complete, self.end_fault = True, b"", complete, fault
+            self._find_form()
         self.show(self.emitted if complete else self.visible)
 
     def wake(self) -> None:
@@ -364,7 +367,6 @@ class Feed:
         self._large.clear()
         self.base, self.newest, self.kinds = self.visible, b"", {}
         self._dropped_bytes, self.trim_over = self.emitted_bytes, self.emitted_bytes + 2 * self._limit
-        self._find_form()
 
     def keep_all(self) -> None:
         """Keep every event from now on; events that were dropped before stay dropped."""
@@ -390,7 +392,6 @@ class Feed:
         self.base += drop
         if self.kinds:
             self.kinds = {seq: kind for seq, kind in self.kinds.items() if seq > self.base}
-            self._find_form()
         if self.base == self.visible:
             self.newest = b""  # it has left the window
         for seq in [seq for seq in self._large if seq <= self.base]:
