@@ -62,7 +62,7 @@ class Play:
             owner=cast("LogOwner", Owner(self)),
             bounds=Bounds(ref, self.feed, Settings()),
             budget=cast("Budget", None),  # the writer's, whose first commits are not played
-            submit=self.submit,
+            queue=self,
             refresh_at=REFRESH_SECONDS,
         )
         self.backlog.begin_epoch(7)
@@ -74,6 +74,8 @@ class Play:
 
     def submit(self, _: Backlog) -> None:
         self.dirty = True
+
+    enqueue = submit
 
     def step(self, step: str) -> None:
         backlog, closed = self.backlog, self.backlog.closed

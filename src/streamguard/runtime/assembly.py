@@ -227,7 +227,7 @@ class Assembly:
             settings,
             bindings,
             self.saving,
-            submit=self.writer.submit,
+            writer=self.writer,
             viewers=self.viewer_registry,
             observe=observe,
             worker=self.worker,

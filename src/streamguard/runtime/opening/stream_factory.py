@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ...faults import Fault, FaultCode, Severity
 from ...observations import Observation, Signal
 from ...saving.bindings import Bindings
@@ -12,7 +10,7 @@ from ...settings import Settings
 from ...stores.budget import Budget
 from ...values import EventKind, Outcome, StreamRef
 from ..observers import Observers
-from ..producing.backlog import Backlog
+from ..producing.backlog import CommitQueue
 from ..producing.callbacks import StreamCallbacks
 from ..producing.stream import LiveStream
 from ..request import Ending, StreamRequest
@@ -31,7 +29,7 @@ class StreamFactory:
         bindings: Bindings,
         saving: Saving,
         *,
-        submit: Callable[[Backlog], None],
+        writer: CommitQueue,
         viewers: ViewerRegistry,
         observe: Observers,
         worker: str,
@@ -43,7 +41,7 @@ class StreamFactory:
         self._observe = observe
         self._callbacks = StreamCallbacks(
             worker=worker,
-            submit=submit,
+            writer=writer,
             on_degraded=self._degraded,
             on_superseded=self._superseded,
             on_shown=observe.first_event,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from ...deadlines import Interruption, Timer
 from ...stores.appends import LateDecision
@@ -20,7 +20,7 @@ from .log_owner import LogOwner
 from .reused_append import ReusedAppend
 from .wakeup import Wakeup
 
-__all__ = ["BACKLOG_BYTES", "REFRESH_SECONDS", "Backlog", "BacklogState"]
+__all__ = ["BACKLOG_BYTES", "REFRESH_SECONDS", "Backlog", "BacklogState", "CommitQueue"]
 
 BACKLOG_BYTES: Final = 1_048_576
 """A producer this far ahead of its log waits: memory stays bounded when the store is slower than the model."""
@@ -50,6 +50,18 @@ _PENDING: Final = BacklogState.PENDING
 _CLOSED: Final = BacklogState.CLOSED
 
 
+class CommitQueue(Protocol):
+    """The backlogs that wait for a writer's next commit."""
+
+    def submit(self, backlog: Backlog) -> None:
+        """Add one, and tell the writer that its events wait. Repeats are free."""
+
+    @property
+    def enqueue(self) -> Callable[[Backlog], object]:
+        """Adds one that is `undisturbed`. Hot path: while the writer is at work, and nobody counts, this is a function
+        of a dict."""
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class Backlog(ReusedAppend):
     """One stream's events that wait for their append, and the request for it.
@@ -63,8 +75,8 @@ class Backlog(ReusedAppend):
     bounds: Bounds
     budget: Budget
     """What the request that began the stream may wait for the store."""
-    submit: Callable[[Backlog], None]
-    """Tells the writer that events wait."""
+    queue: CommitQueue
+    """That of its writer."""
     refresh_at: float
     """When the next append is to renew the TTLs, in the event loop's time."""
 
@@ -136,7 +148,9 @@ class Backlog(ReusedAppend):
         if self.state is _IDLE:
             self.state = _PENDING
             self.lone, self.lone_bytes = payload, emitted
-            submit = self.submit  # measured: a slot's function that is called as a method is searched for each time
+            # A name of its own, measured: a slot's function that is called as a method is searched for each time.
+            queue = self.queue
+            submit = queue.enqueue if self.undisturbed else queue.submit
             submit(self)
 
     def added(self) -> None:
@@ -240,7 +254,7 @@ class Backlog(ReusedAppend):
         """Commit what waits without waiting for company."""
         self.urgent, self.undisturbed = True, False
         if self.state is _PENDING:
-            self.submit(self)
+            self.queue.submit(self)
 
     def close(self) -> None:
         """Nothing more goes into the log: the log is lost, another worker owns it, or the stream is over."""
@@ -367,7 +381,7 @@ class Backlog(ReusedAppend):
         """Tell the writer that events wait, also when it was told already."""
         if self.state is not _CLOSED:
             self.state, self.undisturbed = _PENDING, False
-            self.submit(self)
+            self.queue.submit(self)
 
     def end_logged(self) -> None:
         """The store closed the stream: every event in the feed is in the log."""

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from ...faults import Fault
 from ...wire.base import LeftOut, ToolNews
-from .backlog import Backlog
+from .backlog import CommitQueue
 
 __all__ = ["StreamCallbacks"]
 
@@ -22,8 +22,8 @@ class StreamCallbacks(Generic[S]):
 
     worker: str
     """The id of the runtime among all workers, under which its streams are registered."""
-    submit: Callable[[Backlog], None]
-    """Tells the writer that events wait."""
+    writer: CommitQueue
+    """Is told that events of a stream wait."""
     on_degraded: Callable[[S, str, Exception | None], None]
     """The stream goes on without its log, for this reason, and because of this error if it is known."""
     on_superseded: Callable[[S], None]

@@ -1,6 +1,6 @@
 """A writer for each server of a store that has several, so that a slow one holds up no stream on another.
 
-A backlog belongs to one writer at a time, which its `submit` leads to. When its stream moved to another server, its
+A backlog belongs to one writer at a time, which its `queue` is. When its stream moved to another server, its
 writer hands it over between two commits: then nothing of it is under way.
 """
 
@@ -76,8 +76,13 @@ class ServerWriters:
             writer = self._writers[server] = self._make(server)
             # Not under those of the stream that happened to be the first.
             self._context.copy().run(self._supervise, "writer", writer.run)
-        backlog.submit = writer.submit
+        backlog.queue = writer
         writer.submit(backlog)
+
+    @property
+    def enqueue(self) -> Callable[[Backlog], object]:
+        """See `CommitQueue`: this is the queue of those that have no writer yet."""
+        return self.submit
 
     def leave_to_end(self, backlog: Backlog) -> LastCommit | None:
         """As `Writer.leave_to_end`."""

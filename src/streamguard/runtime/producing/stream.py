@@ -109,7 +109,7 @@ class LiveStream:
             owner=self,
             bounds=bounds,
             budget=budget,
-            submit=callbacks.submit,
+            queue=callbacks.writer,
             refresh_at=opened_at + REFRESH_SECONDS,
         )
         self.lifecycle: Lifecycle = Lifecycle()

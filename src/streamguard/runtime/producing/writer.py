@@ -9,7 +9,7 @@ The writer knows streams by their backlogs. A backlog is dirty while events of i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 from typing import Final
@@ -74,22 +74,17 @@ class Writer:
         """When the last commit was begun, on the clock that judges the store."""
         self._retries = RETRY.retries()
         self._trouble = Trouble()
-        self._heeding = tally is not None
-        """What is submitted concerns more than the next commit: the writer has nothing to do, or counts."""
+        self.enqueue: Callable[[Backlog], object] = self.submit
+        """See `CommitQueue`. As `submit` while the writer has nothing to do, or somebody counts."""
 
     def submit(self, backlog: Backlog) -> None:
-        """The backlog has events to commit. Repeats are free; an urgent one ends the pause. Hot path: most
-        come while the writer commits or pauses."""
+        """The backlog has events to commit. Wakes the writer if it has nothing to do; an urgent one ends its pause.
+        Repeats are free."""
         self._dirty[backlog] = None
-        if self._heeding or backlog.urgent:
-            self._heed(backlog)
-
-    def _heed(self, backlog: Backlog) -> None:
-        """Wake the writer if it has nothing to do, and end its pause if the backlog is urgent."""
         if self._tally is not None:
             self._tally.watch(backlog)
         else:
-            self._heeding = False
+            self.enqueue = self._dirty.setdefault
         if backlog.urgent:
             self._gathering.end()
             if backlog.acked == 0 and backlog.first_commit is None and backlog.state is not _CLOSED:
@@ -150,7 +145,7 @@ class Writer:
         """Commit until cancelled, which leaves the last commit in doubt; retries resolve that."""
         while True:
             if not self._dirty:
-                self._wake, self._heeding = asyncio.get_running_loop().create_future(), True
+                self._wake, self.enqueue = asyncio.get_running_loop().create_future(), self.submit
                 await self._wake
                 self._wake = None
             await self._gathering.until_due()
@@ -178,6 +173,8 @@ class Writer:
         batch: Sequence[AppendRequest] = backlogs  # each is the request for its own events
         events = len(batch) + more
         self._dirty = dict.fromkeys(dirty)
+        if self._tally is None:
+            self.enqueue = self._dirty.setdefault
         if not batch:
             self._gathering.as_planned()
             return
