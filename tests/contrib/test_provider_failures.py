@@ -160,3 +160,15 @@ async def test_a_refusal_before_the_first_byte(library: str, reply: Reply, case:
     assert answer.retry_after in ({case.retry_after, 5, None} if library == "litellm" else {case.retry_after})
     assert (answer.outcome, answer.saved, dict(answer.used)) == (Outcome.FAILED, [], {})
     assert SECRET.encode() not in answer.body
+
+
+@pytest.mark.parametrize("library", CLIENTS)
+@pytest.mark.parametrize(
+    "blocks", [[], [b"<html>Busy</html>"], [b"data: [DONE]\n\n"]], ids=["empty", "page", "end only"]
+)
+async def test_an_answer_without_a_word_is_no_whole_one(library: str, blocks: list[bytes]) -> None:
+    client, _ = CLIENTS[library]
+    async with raw_provider(Reply(blocks)) as provider:
+        answer = await answered(client(provider))
+    assert (answer.outcome, answer.fault, answer.retryable) == (Outcome.FAILED, "provider_aborted", True)
+    assert (answer.saved, dict(answer.used)) == ([], {})

@@ -74,15 +74,29 @@ class _CompletionReader(ChatReader):
         self._thoughts: list[dict[str, object]] = []
         self._thinking = False
         self._stream: object = None
+        self._judges = False
+        self._silent = True
 
     def begin(self, stream: object) -> None:
-        # LiteLLM's own judgement came with `is_mock`. A mocked answer, which is a generator, has no finish reason.
-        judges = hasattr(stream, "is_mock") or inspect.isasyncgen(field_of(stream, "completion_stream"))
-        self._stream = None if judges or inspect.isgenerator(field_of(stream, "completion_stream")) else stream
+        # LiteLLM's own judgement came with `is_mock`; it takes an answer without a word for a whole one. A mocked
+        # answer, which was a generator before, has no finish reason.
+        self._judges = hasattr(stream, "is_mock")
+        made = field_of(stream, "completion_stream")
+        mocked = bool(field_of(stream, "is_mock")) if self._judges else inspect.isasyncgen(made)
+        self._stream = None if mocked or inspect.isgenerator(made) else stream
+
+    def read(self, event: object) -> Iterable[Item]:
+        for item in super().read(event):
+            self._silent = False
+            yield item
 
     def end(self) -> Iterable[Item]:
         told = ("received_finish_reason", "intermittent_finish_reason")
-        if hasattr(self._stream, told[0]) and not any(field_of(self._stream, name) for name in told):
+        if (
+            (self._silent or not self._judges)
+            and hasattr(self._stream, told[0])
+            and not any(field_of(self._stream, name) for name in told)
+        ):
             raise broken_off()
         return super().end()
 
