@@ -39,7 +39,10 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 OWN_TEXTS: Final = frozenset({"warning"})
 IDS_IN_SENTRY: Final = frozenset(
-    {"stream_id", "message_id", "request_id", "owner_hash", "fault_id", "error", "error_reason", "cause", "status"}
+    {
+        *("stream_id", "message_id", "request_id", "owner_hash", "fault_id", "status"),
+        *("error", "error_reason", "cause", "provider_request_id"),
+    }
 )
 """Of the context `streamguard` in Sentry, beside the fields that are allowed."""
 
