@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
-from blockbuster import blockbuster_ctx
+from blockbuster import BlockBuster
 from hypothesis import settings
 
 import streamguard
@@ -46,6 +46,9 @@ pytest.register_assert_rewrite(
     "streamguard.testing._stream_store", "streamguard.testing._message_store", "streamguard.testing._quota_store"
 )
 
+_blocking_calls = BlockBuster(scanned_modules=streamguard)
+"""Only calls made from the package's own code count, so that tests may use subprocesses and files on the loop. One for
+all tests: to gather the functions that may block takes as long as half a small test."""
 _TASK_GRACE_SECONDS = 0.5
 _TIER = "tier"
 """The property of a test's reports that names its tier."""
@@ -303,9 +306,11 @@ def _async_guards(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     request.getfixturevalue("_no_task_survives")
-    # Only calls made from the package's own code count, so that tests may use subprocesses and files on the loop.
-    with blockbuster_ctx(scanned_modules=streamguard):
+    _blocking_calls.activate()
+    try:
         yield
+    finally:
+        _blocking_calls.deactivate()
 
 
 @pytest.fixture
