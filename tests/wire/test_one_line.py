@@ -19,7 +19,7 @@ from streamguard.values import Event, EventKind, Outcome, Persisted, QuotaState
 from streamguard.wire import fold, protocol_named
 from streamguard.wire.values import encode_json, on_one_line
 
-BREAKS: Final = [chr(code) for code in range(sys.maxunicode + 1) if len(f"a{chr(code)}b".splitlines()) > 1]
+BREAKS: Final = [line[-1] for line in "".join(map(chr, range(sys.maxunicode + 1))).splitlines(keepends=True)[:-1]]
 """Every character that Python takes for a line's end: CR, LF and nine more."""
 UI: Final = protocol_named("ui-message")
 ID_PREFIX: Final = b"id: 1.0123456789abcdef01234567.1."

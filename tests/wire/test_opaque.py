@@ -7,14 +7,13 @@ import json
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from openai._streaming import SSEDecoder
 
 from streamguard.errors import InvalidPartError
 from streamguard.faults import REGISTRY, Fault, FaultCode
 from streamguard.values import Event, EventKind, Outcome
 from streamguard.wire.base import LeftOut
 from streamguard.wire.opaque import OpaqueProtocol
-from streamguard.wire.sse import BOM, KEEP_ALIVE, BlockSplitter, EventParser
+from streamguard.wire.sse import BOM, BlockSplitter, EventParser
 from streamguard.wire.upstream import UpstreamEncoder
 
 from .chunking import chunked, cuts, event_stream_bytes, independent_events
@@ -86,14 +85,6 @@ def test_ids_name_each_blocks_own_position() -> None:
     data, held = logged(CHAT)
     seen = independent_events(stream(data, held, ids=True))
     assert [event.id for event in seen] == ["c2", "c4", "c6"]
-
-
-def test_the_openai_sdk_survives_ids_comments_and_keep_alives() -> None:
-    data, held = logged(CHAT)
-    body = stream(data, held, ids=True).replace(b"id: ", KEEP_ALIVE + b"id: ")
-    events = list(SSEDecoder().iter_bytes(iter([body])))
-    assert [event.id for event in events] == ["c2", "c4", "c6"]
-    assert all(event.data for event in events)
 
 
 def test_an_upstream_id_wins() -> None:

@@ -11,11 +11,15 @@ from typing import Any, Final
 import anthropic
 import openai
 import pytest
+from openai._streaming import SSEDecoder
 
 from streamguard.faults import REGISTRY, Fault, FaultCode
 from streamguard.values import Outcome
 from streamguard.wire.sse import KEEP_ALIVE
 
+from .test_opaque import CHAT as BLOCKS
+from .test_opaque import logged as opaque_blocks
+from .test_opaque import stream
 from .transcripts import TRANSCRIPTS, Transcript, transcript
 from .upstreams import Logged, cut, logged
 
@@ -144,3 +148,11 @@ def test_sequence_numbers_stay_the_upstreams() -> None:
     one = transcript("openai-responses-text")
     events = responses(whole(one).frames(ids=True))
     assert [event["sequence_number"] for event in events if isinstance(event, dict)] == list(range(len(events)))
+
+
+def test_ids_comments_and_keep_alives_are_read_past() -> None:
+    data, held = opaque_blocks(BLOCKS)
+    body = stream(data, held, ids=True).replace(b"id: ", KEEP_ALIVE + b"id: ")
+    events = list(SSEDecoder().iter_bytes(iter([body])))
+    assert [event.id for event in events] == ["c2", "c4", "c6"]
+    assert all(event.data for event in events)
