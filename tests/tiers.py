@@ -1,10 +1,10 @@
 """The tiers of the tests: fast, slow, and all between.
 
 - **fast**, `scripts/test --fast`: under a minute on two cores, with tests that start no process. Left out are the
-  directories that are about processes, tests marked `slow`, `long` or `processes`, clauses that wait for time to pass,
-  and tests with a server: by fixture, or as one of several stores. A test that is let in by mistake fails as soon as it
-  starts a process. Property tests try fewer examples. Every process of a run imports all that is collected, so what no
-  test of the tier needs is not even looked at.
+  directories that are about processes, tests marked `slow`, `long` or `processes`, clauses that wait for time to pass
+  or write to a file, and tests with a server: by fixture, or as one of several stores. A test that is let in by mistake
+  fails as soon as it starts a process. Property tests try fewer examples. Every process of a run imports all that is
+  collected, so what no test of the tier needs is not even looked at.
 - **slow**, `scripts/test --slow`: tests and modules marked `slow`, which test the tests (a store with a seeded bug must
   be found), sweep over much, or take half a minute or more. `-m "not slow"` leaves them out.
 - **middle**: the others, with servers and processes.
@@ -27,6 +27,7 @@ from typing import Final
 import pytest
 
 __all__ = [
+    "ELSEWHERE",
     "EXAMPLES",
     "MODULES",
     "REPEATING",
@@ -49,6 +50,10 @@ DIRECTORIES: Final = frozenset(
 SERVERS: Final = ("redis", "postgres", "mariadb", "sqlite")
 """How the names of stores that need a server begin, where tests are parametrised with stores. SQLite needs none, but
 where tests keep messages in it, they keep streams in Redis."""
+
+ELSEWHERE: Final = ("OnRealTime", "OnSQLite")
+"""What the classes are called whose clauses the tier runs in another place: on a clock that is turned, and in memory,
+where each takes a fifth of what it takes with a file and a thread."""
 
 STARTING_FIXTURES: Final = frozenset(
     {
@@ -132,11 +137,16 @@ class Tier(StrEnum):
     SLOW = "slow"
 
 
+_TIER: Final = pytest.StashKey[Tier]()
+
+
 def tier_of(item: pytest.Item) -> Tier:
-    """The tier of a test."""
-    if item.get_closest_marker("slow"):
-        return Tier.SLOW
-    return Tier.FAST if _is_fast(item) else Tier.MIDDLE
+    """The tier of a test, found once: a run asks for that of each of its many tests again and again."""
+    if (known := item.stash.get(_TIER, None)) is not None:
+        return known
+    tier = Tier.SLOW if item.get_closest_marker("slow") else Tier.FAST if _is_fast(item) else Tier.MIDDLE
+    item.stash[_TIER] = tier
+    return tier
 
 
 def is_measured(item: pytest.Item) -> bool:
@@ -188,7 +198,7 @@ def _is_fast(item: pytest.Item) -> bool:
         return False
     if not is_looked_at(item.path):
         return False
-    if "OnRealTime" in item.nodeid:  # the same clauses run on a clock that is turned
+    if any(place in item.nodeid for place in ELSEWHERE):
         return False
     parameters = item.name.partition("[")[2].lower().rstrip("]").split("-")
     return not any(parameter.startswith(SERVERS) for parameter in parameters)

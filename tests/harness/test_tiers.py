@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from ..tiers import MODULES, REPEATING, Tier, directory_of, is_measured, only, processes_refused, slow_first, tier_of
+from ..tiers import (
+    ELSEWHERE,
+    MODULES,
+    REPEATING,
+    Tier,
+    directory_of,
+    is_measured,
+    only,
+    processes_refused,
+    slow_first,
+    tier_of,
+)
+from .sources import python_files
 
 pytestmark = pytest.mark.anyio
 
@@ -24,6 +37,12 @@ def test_a_process_may_not_be_started_in_the_fast_tier() -> None:
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_modules_that_it_leaves_out_are_there(module: str) -> None:
     assert (Path(__file__).parents[1] / module).exists()
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_classes_that_it_leaves_out_are_there(name: str) -> None:
+    classes = re.compile(rf"^class Test\w*{name}\b", re.MULTILINE)
+    assert any(classes.search(path.read_text()) for path in python_files(Path(__file__).parents[1]))
 
 
 @pytest.mark.parametrize("directory", sorted(REPEATING))
