@@ -31,7 +31,9 @@ TRACES: Final = {"left": "a1" * 16, "right": "b2" * 16, "killed": "c3" * 16}
 """The trace in which each session's request arrives."""
 OTHER: Final = "ee" * 16
 """The trace of the client that comes back."""
-QUICK: Final = {"lease_seconds": 1.5, "sweep_seconds": 0.1}
+QUICK: Final = {"lease_seconds": 10.0, "sweep_seconds": 0.1}
+"""The lease is waited for once, when the first worker is killed. Until then it must not run out, though a worker stands
+still on a busy machine: the SDK reads all that is installed when the first request comes."""
 
 
 class Seen:
