@@ -52,6 +52,8 @@ class Contained(Generic[T]):
         task: the task, to be waited for and cancelled. `result` has what became of it.
     """
 
+    __slots__ = ("_error", "_released", "_value", "task")
+
     def __init__(
         self,
         work: Callable[[], Awaitable[T]],
@@ -75,7 +77,9 @@ class Contained(Generic[T]):
             task.remove_done_callback(on_end)  # it would take a turn of the loop, to tell what was told
             del task
         try:
-            self._value = await work()
+            running = work()
+            del work  # or the task would hold the call's arguments for as long as it runs, beside the call's own frame
+            self._value = await running
         except BaseException as exc:
             if isinstance(exc, GeneratorExit):
                 on_end = None  # nothing runs this any more, nor a waiter, which a closed loop refuses to wake
