@@ -121,7 +121,11 @@ class StreamTasks:
             current_stream.set(context)  # for the whole task: also whoever tells that it failed asks for the stream
             with self._observe.scope(context):
                 stream.produced_by(asyncio.current_task())
-                ending = stream.early_end or await produce(stream, items)
+                ending = stream.early_end
+                if ending is None:
+                    producing = produce(stream, items)
+                    del items  # it has the endpoint's arguments, which this task would keep for as long as it runs
+                    ending = await producing
                 stream.produced_by(None)
                 self._tasks.finishing()
                 await self.end(stream, ending)

@@ -54,6 +54,7 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
     try:
         activity.called_at = activity.clock()
         iterator = part = items()
+        del items  # see `StreamTasks`
         try:
             while part is not None:
                 # Most are generators: asking an abstract class whether it has them takes longer than to begin one.
