@@ -40,6 +40,13 @@ def held(reader: RequestReader) -> Stream:
     return stream
 
 
+async def disconnect(reader: RequestReader) -> Message:
+    """Read as the watch for a disconnect does, until there is one."""
+    while (message := await reader.watch())["type"] != "http.disconnect":
+        pass
+    return message
+
+
 async def run(pieces: list[bytes], steps: list[str], gone: bool) -> tuple[list[bytes], list[Message]]:
     """Deliver `pieces` and let readers come and go as `steps` say. Gives what the application read."""
     waiting: asyncio.Queue[Message] = asyncio.Queue()
@@ -74,7 +81,7 @@ async def run(pieces: list[bytes], steps: list[str], gone: bool) -> tuple[list[b
         elif step == "read" and more:
             more = await read()
         elif step == "watch" and stream is not None and watch is None:
-            watch = asyncio.create_task(reader.disconnect())
+            watch = asyncio.create_task(disconnect(reader))
         elif step == "leave" and watch is not None:
             watch.cancel()
             watch = None
@@ -134,7 +141,7 @@ async def test_what_a_layer_outside_raises_reaches_whoever_reads() -> None:
 
     reader = RequestReader(failing, limit=lambda: None)
     held(reader)
-    readers = [asyncio.create_task(reader.receive_for_endpoint()), asyncio.create_task(reader.disconnect())]
+    readers = [asyncio.create_task(reader.receive_for_endpoint()), asyncio.create_task(disconnect(reader))]
     await asyncio.sleep(0)
     fail.set()
     results = await asyncio.wait_for(asyncio.gather(*readers, return_exceptions=True), 10)
@@ -145,7 +152,7 @@ async def test_the_calls_end_ends_what_waits_for_the_rest_of_a_body() -> None:
     forever: asyncio.Queue[Message] = asyncio.Queue()
     reader = RequestReader(forever.get, limit=lambda: None)
     held(reader)
-    readers = [asyncio.create_task(reader.receive_for_endpoint()), asyncio.create_task(reader.disconnect())]
+    readers = [asyncio.create_task(reader.receive_for_endpoint()), asyncio.create_task(disconnect(reader))]
     await asyncio.sleep(0)
     reader.close()
     messages = await asyncio.wait_for(asyncio.gather(*readers), 10)
@@ -165,7 +172,7 @@ async def test_a_body_that_is_known_to_be_empty_is_not_waited_for() -> None:
     reader = RequestReader(waiting.get, limit=lambda: None, empty=True)
     stream = held(reader)
     assert await reader.receive_for_endpoint() == {"type": "http.request", "body": b"", "more_body": False}
-    watch = asyncio.create_task(reader.disconnect())
+    watch = asyncio.create_task(disconnect(reader))
     waiting.put_nowait({"type": "http.request", "body": b"", "more_body": False})
     waiting.put_nowait({"type": "http.disconnect"})
     assert await watch == {"type": "http.disconnect"}
@@ -241,7 +248,7 @@ async def test_an_empty_body_that_comes_in_pieces_is_one_that_was_known_to_be_em
     reader = RequestReader(waiting.get, limit=lambda: None, empty=True)
     held(reader)
     assert await reader.receive() == {"type": "http.request", "body": b"", "more_body": False}
-    watch = asyncio.create_task(reader.disconnect())
+    watch = asyncio.create_task(disconnect(reader))
     waiting.put_nowait({"type": "http.request", "body": b"", "more_body": True})
     waiting.put_nowait({"type": "http.request", "body": b"", "more_body": False})
     waiting.put_nowait({"type": "http.disconnect"})

@@ -10,7 +10,7 @@ ends.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ...contained import Contained
 from ...errors import NotStartedError
 
-__all__ = ["ApplicationCall", "TaskOwner", "cancelled"]
+__all__ = ["ApplicationCall", "TaskOwner", "cancelled", "disconnected"]
 
 T = TypeVar("T")
 
@@ -119,12 +119,18 @@ class ApplicationCall:
 
     # -- what the application calls ----------------------------------------------------------------------------------
 
-    async def _application_receive(self) -> Message:
-        return {"type": "http.disconnect"} if self.detached else await self._receive()
+    def _application_receive(self) -> Awaitable[Message]:
+        """The application's `receive`. No coroutine of its own, which each request would wait in to its end."""
+        return disconnected() if self.detached else self._receive()
 
     def _resolve(self, _: asyncio.Task[None] | None) -> None:
         if not self._over.done():
             self._over.set_result(None)
+
+
+async def disconnected() -> Message:
+    """What `receive` gives once the client has left."""
+    return {"type": "http.disconnect"}
 
 
 async def cancelled(work: Contained[T]) -> None:

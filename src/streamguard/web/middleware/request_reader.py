@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Final
 
@@ -24,6 +24,7 @@ from ...faults import Fault, FaultCode
 from ...runtime import LiveStream
 from ...runtime.request import Ending
 from ...values import Outcome
+from .application_call import disconnected
 from .body_too_large import BodyTooLargeError
 
 __all__ = ["RequestReader", "body_of", "declared_length", "is_cancelled"]
@@ -60,6 +61,7 @@ class RequestReader:
         "_discards_body",
         "_empty",
         "_failure",
+        "_find_limit",
         "_limit",
         "_message_read",
         "_on_refused",
@@ -83,7 +85,10 @@ class RequestReader:
         on_refused: Callable[[], None] = lambda: None,
     ) -> None:
         self._receive = receive
-        self._limit = limit
+        self._find_limit: Callable[[], int | None] | None = limit
+        """Finds how many bytes the body may have; None once `check` was told."""
+        self._limit: int | None = None
+        """How many bytes it may have, as `check` was told."""
         self._declared = declared
         self._empty = empty
         self._on_refused = on_refused
@@ -210,7 +215,7 @@ class RequestReader:
         Raises:
             BodyTooLargeError: it is, or was refused before.
         """
-        self._limit = lambda: limit
+        self._find_limit, self._limit = None, limit
         if self._read_bytes > limit or self._declared > limit:
             self._check_limit()
         if self.refused:
@@ -238,20 +243,24 @@ class RequestReader:
 
     # -- the viewer's side --------------------------------------------------------------------------------------------
 
-    async def disconnect(self) -> Message:
-        """Wait until the client leaves, and keep for the endpoint what the client still sends. Cancelling it loses
-        nothing."""
+    def watch(self) -> Awaitable[Message]:
+        """Wait for one more message, and keep for the endpoint what the client still sends: a disconnect if the client
+        has left. Cancelling it loses nothing.
+
+        The watch for a disconnect waits in it for as long as a stream is open, so it is one coroutine and not several.
+
+        Raises:
+            Exception: what a layer outside raised in its `receive`.
+        """
         if self._stream is None:
             self._discards_body = True
-        while not self._client_left:
-            await self._read()
-        return {"type": "http.disconnect"}
+        return disconnected() if self._client_left else self._read()
 
     # -- both ---------------------------------------------------------------------------------------------------------
 
-    async def _read(self) -> None:
+    async def _read(self) -> Message:
         """Wait for one more message, or for another reader that waits for it. That one may have been cancelled: look
-        again whether there is a message.
+        again whether there is a message. Returns a disconnect once the client has left, else what is none.
 
         Raises:
             Exception: what a layer outside raised in its `receive`.
@@ -267,6 +276,7 @@ class RequestReader:
                 self._tell_read()
         if self._failure is not None:
             raise self._failure
+        return {"type": "http.disconnect" if self._client_left else "http.request"}
 
     async def _read_ahead(self) -> None:
         """Read the rest of the body; one without a limit only as fast as the endpoint takes it.
@@ -278,7 +288,7 @@ class RequestReader:
             while self._reading:  # a reader that was there before
                 await self._until_read()
             while not (self._complete or self._client_left or self.refused):
-                if self._buffered_bytes >= READ_AHEAD_BYTES and self._limit() is None:
+                if self._buffered_bytes >= READ_AHEAD_BYTES and self._most_bytes() is None:
                     self._room = asyncio.Event()
                     await self._room.wait()
                     continue
@@ -323,10 +333,14 @@ class RequestReader:
             self._room.set()
         return message
 
+    def _most_bytes(self) -> int | None:
+        """How many bytes the body may have, as far as it is known now."""
+        return self._limit if self._find_limit is None else self._find_limit()
+
     def _check_limit(self) -> None:
         if self.refused:
             return
-        limit = self._limit()
+        limit = self._most_bytes()
         if limit is None or (self._read_bytes <= limit and self._declared <= limit):
             return
         self.refused = True

@@ -82,7 +82,7 @@ class StreamResponse(Response):
         exchange = exchange_of(scope)
         call = exchange.call
         if exchange.reader is not None:
-            receive = exchange.reader.disconnect  # every other message is the endpoint's
+            receive = exchange.reader.watch  # every other message is the endpoint's
         with work_scope(self._about, self._runtime.observe):
             try:
                 try:
