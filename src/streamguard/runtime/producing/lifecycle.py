@@ -17,7 +17,7 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self.phase: Phase = Phase.PRODUCING
-        self._waiting: list[tuple[bool, asyncio.Future[None]]] = []
+        self._waiting: tuple[tuple[bool, asyncio.Future[None]], ...] = ()
         """Who waits, and whether that is for `FINISHED`: nobody, for most of a stream's life."""
         self._on_finished: Callable[[], object] | None = None
 
@@ -30,11 +30,10 @@ class Lifecycle:
         self.phase = move(self.phase, phase)
         finished = phase is Phase.FINISHED
         if self._waiting:
-            waiting, self._waiting = self._waiting, []
+            waiting = self._waiting
+            self._waiting = () if finished else tuple(waiter for waiter in waiting if waiter[0])
             for for_finished, woken in waiting:
-                if for_finished and not finished:
-                    self._waiting.append((for_finished, woken))
-                elif not woken.done():
+                if (finished or not for_finished) and not woken.done():
                     woken.set_result(None)
         if finished and self._on_finished is not None:
             self._on_finished()
@@ -59,9 +58,9 @@ class Lifecycle:
     async def _wait(self, *, for_finished: bool) -> None:
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiter = (for_finished, woken)
-        self._waiting.append(waiter)
+        self._waiting += (waiter,)
         try:
             await woken
         finally:
             if waiter in self._waiting:  # it was cancelled, and the phase did not change in that very moment
-                self._waiting.remove(waiter)
+                self._waiting = tuple(one for one in self._waiting if one is not waiter)

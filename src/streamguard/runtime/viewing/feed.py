@@ -105,8 +105,8 @@ class Feed:
         """The feed has ended, and its last visible event is the stream's own end."""
         self.end_fault: Fault | None = None
         """Why viewers are cut, when the feed ended incomplete."""
-        self.viewers: set[FeedViewer] = set()
-        """The viewers that read it, here."""
+        self.viewers: tuple[FeedViewer, ...] = ()
+        """The viewers that read it, here: nearly always one, for which a set would take four times the memory."""
         self.watched_at: float = -math.inf
         """Loop time at which the watchdog last saw a viewer, or at which the last viewer left."""
         self.listeners: tuple[OnNews, ...] = ()
@@ -116,7 +116,7 @@ class Feed:
         """The part of `emitted_bytes` that has left the window."""
         self.trim_over: int = 2 * limit_bytes
         """The window is trimmed when `emitted_bytes` passes this."""
-        self._writers: list[tuple[int, int]] = [(start.seq, start.epoch)]
+        self._writers: tuple[tuple[int, int], ...] = ((start.seq, start.epoch),)
         """For each epoch that wrote an event of this feed: the number of its first event, and the epoch, in order. The
         first entry is the event that the feed starts after."""
         self._id_prefix = self._id_prefix_of(start.epoch)
@@ -169,7 +169,7 @@ class Feed:
         if epoch == self.epoch:
             return
         self.epoch = epoch
-        self._writers.append((self.emitted + 1, epoch))
+        self._writers += ((self.emitted + 1, epoch),)
         if self.data:
             self._simple = None
         else:
@@ -354,7 +354,7 @@ class Feed:
             else:
                 kinds = self._kinds_of(after + 1, last)
                 chunk = b"".join(self.protocol.blocks(after + 1, kinds, self.data[index:end], prefix))
-        if simple and end == stop:
+        if simple and end == stop and len(self.viewers) > 1:
             self._taken = after, last, chunk
         return chunk, last
 

@@ -139,7 +139,7 @@ class Viewer:
         `ids`."""
         self._on_news: OnNews | None = None
         if feed is not None:
-            feed.viewers.add(self)
+            feed.viewers = (*feed.viewers, self)
             self._find_live()
 
     def protocol_decided(self, protocol: WireProtocol) -> None:
@@ -348,7 +348,7 @@ class Viewer:
             self._leave_log()
         feed = self.feed
         if feed is not None:
-            feed.viewers.discard(self)
+            feed.viewers = tuple(one for one in feed.viewers if one is not self)
             if self._on_news is not None:
                 feed.leave(self._on_news)
         self._on_news = None
