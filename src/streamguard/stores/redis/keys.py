@@ -48,22 +48,48 @@ _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 class SessionKeys(NamedTuple):
-    """The keys of one session."""
+    """The keys of one session. They are made when they are asked for: most are sent once or never, and the keys of
+    every open stream are kept."""
 
-    session: bytes
-    """Hash: the pointers and the ordinal counter."""
-    streams: bytes
-    """Sorted set: the ids of its streams, by ordinal; what an erasure has to delete."""
-    erased: bytes
-    """String: when the session was last erased."""
-    stopped: bytes
-    """String: when its pending requests were stopped."""
-    still: bytes
-    """Never written. A script that reaches keys which it does not name (the records of a session's streams) names this
-    one: while a cluster moves the session's slot, which it does key by key, no server carries out such a script."""
-    meta_prefix: bytes
-    """What the keys of its streams' records begin with; the stream id follows."""
-    log_prefix: bytes
+    prefix: bytes
+    """What all of them begin with."""
+
+    @property
+    def session(self) -> bytes:
+        """Hash: the pointers and the ordinal counter."""
+        return self.prefix + b"s"
+
+    @property
+    def streams(self) -> bytes:
+        """Sorted set: the ids of its streams, by ordinal; what an erasure has to delete."""
+        return self.prefix + b"i"
+
+    @property
+    def erased(self) -> bytes:
+        """String: when the session was last erased."""
+        return self.prefix + b"x"
+
+    @property
+    def stopped(self) -> bytes:
+        """String: when its pending requests were stopped."""
+        return self.prefix + b"p"
+
+    @property
+    def still(self) -> bytes:
+        """Never written. A script that reaches keys which it does not name (the records of a session's streams) names
+        this one: while a cluster moves the session's slot, which it does key by key, no server carries out such a
+        script."""
+        return self.prefix + b"q"
+
+    @property
+    def meta_prefix(self) -> bytes:
+        """What the keys of its streams' records begin with; the stream id follows."""
+        return self.prefix + b"m:"
+
+    @property
+    def log_prefix(self) -> bytes:
+        """What the keys of its streams' logs begin with."""
+        return self.prefix + b"l:"
 
 
 class StoredStreamKeys(TypedDict):
@@ -82,12 +108,21 @@ class StreamKeys(NamedTuple):
     """Hash: the stream's record. Its channels are named after it."""
     log: bytes
     """Stream: the events."""
-    session: bytes
-    streams: bytes
+    of_session: SessionKeys
     lease_shard: bytes
     """Sorted set: the part of the lease index that it belongs to."""
     member: bytes
     """Its name as a member of an index; see `encode_member`."""
+
+    @property
+    def session(self) -> bytes:
+        """See `SessionKeys`."""
+        return self.of_session.session
+
+    @property
+    def streams(self) -> bytes:
+        """See `SessionKeys`."""
+        return self.of_session.streams
 
     @property
     def stored(self) -> StoredStreamKeys:
@@ -146,7 +181,6 @@ class Keys:
         self.session: Callable[[SessionKey], SessionKeys] = lru_cache(_CACHED_STREAMS)(self._session)
         self.stream: Callable[[StreamRef], StreamKeys] = lru_cache(_CACHED_STREAMS)(self._stream)
         self.owner: Callable[[str], bytes] = lru_cache(_CACHED_STREAMS)(self._owner)
-        self.stops: Callable[[str], bytes] = lru_cache(_CACHED_STREAMS)(self._stops)
         self._lease_shards = [self._shard("lease", number) for number in range(LEASE_SHARDS)]
 
     def _digest(self, *texts: str) -> bytes:
@@ -157,20 +191,16 @@ class Keys:
         return _base64(digest.digest())[:22]
 
     def _session(self, key: SessionKey) -> SessionKeys:
-        prefix = self._prefix + self._digest(key.owner, key.session_id) + b"}:"
-        return SessionKeys(
-            prefix + b"s", prefix + b"i", prefix + b"x", prefix + b"p", prefix + b"q", prefix + b"m:", prefix + b"l:"
-        )
+        return SessionKeys(self._prefix + self._digest(key.owner, key.session_id) + b"}:")
 
     def _stream(self, ref: StreamRef) -> StreamKeys:
-        session = self.session(ref.key)
+        session = self._session(ref.key)  # not kept twice: who has a stream's keys has these too
         stream_id = ref.stream_id.encode("utf-8", "surrogatepass")
         meta = session.meta_prefix + stream_id
         return StreamKeys(
             meta,
             session.log_prefix + stream_id,
-            session.session,
-            session.streams,
+            session,
             self._lease_shards[_spread(session) % LEASE_SHARDS],
             encode_member(ref),
         )
@@ -179,9 +209,10 @@ class Keys:
         """Sorted set: an owner's running streams by lease deadline."""
         return self._prefix + b"o." + self._digest(owner) + b"}"
 
-    def _stops(self, owner: str) -> bytes:
-        """Sorted set: the sessions of an owner whose pending requests were stopped, by when that ends."""
-        return self._prefix + b"p." + self._digest(owner) + b"}"
+    def stops(self, owner: str) -> bytes:
+        """Sorted set: the sessions of an owner whose pending requests were stopped, by when that ends. It has the hash
+        tag of `owner`, but for the letter."""
+        return self._prefix + b"p" + self.owner(owner)[len(self._prefix) + 1 :]
 
     def lease_shard(self, ref: StreamRef) -> bytes:
         """Sorted set: the part of the lease index that `ref` belongs to."""

@@ -76,7 +76,8 @@ class RedisRegistry(StreamRegistry):
     ) -> Registered | Occupied | Full | Withdrawn:
         key = new.ref.key
         known = self._redis.keys
-        keys, session = known.stream(new.ref), known.session(key)
+        keys = known.stream(new.ref)
+        session = keys.of_session
         one_server = self._redis.one_server
         registering = Register(
             meta_key=keys.meta,
@@ -183,7 +184,8 @@ class RedisRegistry(StreamRegistry):
         return answer == b"marked"
 
     async def previous(self, ref: StreamRef, message_id: str) -> StreamMeta | None:
-        keys, session = self._redis.keys.stream(ref), self._redis.keys.session(ref.key)
+        keys = self._redis.keys.stream(ref)
+        session = keys.of_session
         found = await self._redis.call(
             "previous",
             PreviousStream(

@@ -217,7 +217,8 @@ class RedisWrites(StreamWrites):
 
     async def declare_lost(self, lost: LostLog) -> AppendReply:
         new, terminal = lost.new, lost.terminal
-        keys, session = self._redis.keys.stream(new.ref), self._redis.keys.session(new.ref.key)
+        keys = self._redis.keys.stream(new.ref)
+        session = keys.of_session
         losing = DeclareLost(
             **keys.stored,
             watch_note_key=keys.watch_note,
