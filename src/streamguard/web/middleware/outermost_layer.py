@@ -173,6 +173,7 @@ class _LayeredExchange:
             if exchange.ids is not None:
                 given = message.get("headers", ())  # any iterable, and perhaps for once
                 headers = _with_ids(given if type(given) is list else list(given), exchange.ids.headers())
+                exchange.ids = None  # there is no other answer to this exchange, and a stream's lasts
                 if headers is not given:
                     message = {**message, "headers": headers}
         return self._forward(message)

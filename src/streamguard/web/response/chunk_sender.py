@@ -89,6 +89,7 @@ class ChunkSender:
         viewer = self._viewer
         clock, create_future, at_once = self._loop.time, self._loop.create_future, self._at_once
         await self._send(start)
+        del start  # its headers, which this would keep as long as the stream is open
         send = self._inside
         for begin in range(0, len(before), CHUNK_BYTES):
             viewer.sending_since = clock()

@@ -10,7 +10,7 @@ from typing import Final
 import anyio
 from starlette.background import BackgroundTask
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from ...contained import Contained
 from ...event_times import event_times
@@ -34,6 +34,21 @@ __all__ = ["StreamResponse"]
 
 LEFT: Final = "left"
 OBSERVED_ELSEWHERE: Final = frozenset({LEFT, "slow"})
+
+
+class _Sending(Interruption):
+    """What breaks the sending off."""
+
+    __slots__ = ("_viewer",)
+
+    def __init__(self, viewer: Viewer, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._viewer = viewer
+
+    def leave(self) -> None:
+        """The client is gone."""
+        self._viewer.cut(LEFT)  # also for a `send` of the host's that keeps its cancellation to itself
+        self.request()
 
 
 class StreamResponse(Response):
@@ -72,7 +87,7 @@ class StreamResponse(Response):
         self._before = before
         self.raw_headers = headers
         self._runtime = runtime
-        self._view = view
+        self._view: Callable[[], Viewer] | None = view
         self._slot = slot
         self._stream = stream
         self._about = about
@@ -86,7 +101,7 @@ class StreamResponse(Response):
         with work_scope(self._about, self._runtime.observe):
             try:
                 try:
-                    viewer = self._view()
+                    viewer = self._opened()
                     exchange.response = ResponseState.CUT_SHORT  # until the terminal went out, whatever breaks this
                     try:
                         state = await self._send_stream(viewer, exchange, receive, send)
@@ -115,6 +130,18 @@ class StreamResponse(Response):
             if self._on_end is not None:
                 await self._on_end()
 
+    def _opened(self) -> Viewer:
+        """Begin to view the stream, once. The response lives as long as that, and does not keep what it began with."""
+        view, self._view = self._view, None
+        if view is None:
+            raise RuntimeError("a response is sent once")
+        return view()
+
+    def _start(self) -> Message:
+        """The message by which it starts. Its headers, likewise, are not kept."""
+        headers, self.raw_headers = self.raw_headers, []
+        return {"type": "http.response.start", "status": self.status_code, "headers": headers}
+
     @property
     def _failed(self) -> bool:
         """Whether the stream of this response has failed, was interrupted, or went on elsewhere."""
@@ -127,18 +154,13 @@ class StreamResponse(Response):
         present one watches. Hot path: each event wakes the task that sends, and a wake goes through every coroutine
         that awaits the next one; those of a framework, above the present task, are about twenty.
         """
-        sending = Interruption(exchange.loop)
-
-        def leave() -> None:
-            viewer.cut(LEFT)  # also for a `send` of the host's that keeps its cancellation to itself
-            sending.request()
-
+        sending = _Sending(viewer, exchange.loop)
         enter = self._runtime.viewer_registry.throttle.enter
-        watch = DisconnectWatch(receive, on_left=leave, enter=enter, loop=exchange.loop)
+        watch = DisconnectWatch(receive, on_left=sending.leave, enter=enter, loop=exchange.loop)
         viewer.on_drop = sending.request
         call = exchange.call
         if call is not None:
-            call.on_detach(leave)
+            call.on_detach(sending.leave)
         if viewer.all_there:
             watch.begin_soon()
             try:
@@ -156,7 +178,7 @@ class StreamResponse(Response):
                 if not work.task.done():
                     await asyncio.wait({work.task})
             except asyncio.CancelledError:
-                viewer.cut(LEFT)  # as in `leave`
+                viewer.cut(LEFT)  # as in `_Sending.leave`
                 await cancelled(work)
                 raise
             state = work.result()
@@ -173,14 +195,13 @@ class StreamResponse(Response):
         state = ResponseState.CUT_SHORT
         try:
             with sending:
-                start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
                 times = event_times()
                 source = viewer if times is None else TimedViewer(viewer, times)
                 try:
                     inside = inside_passing(send)
                     at_once = is_servers_own(inside, exchange)
                     sender = ChunkSender(source, send, inside=inside, at_once=at_once, exchange=exchange)
-                    body_ended = await sender.run(start, self._before)
+                    body_ended = await sender.run(self._start(), self._before)
                     viewer.on_drop = None
                     viewer.close()
                     exchange.response = state = ResponseState.WHOLE
