@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from types import AsyncGeneratorType
 from typing import Final
 
 from ...contained import passes
 from ...faults import Fault, FaultCode
 from ...values import Outcome, Usage
+from ...wire.base import Encoder
 from ..request import Ending
 from .failures import fault_of, status_of_answer, told_failure
 from .item_source import DivertedItems, ItemSource
@@ -28,27 +29,12 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
     `interrupted`, because finalisation must still happen.
     """
     backlog, activity = stream.backlog, stream.activity
-    add = backlog.add_data
-
-    encode: Callable[[object], Sequence[bytes]] | None = None
-    """Its encoder's, once the first item has decided what the stream speaks."""
+    encoder: Encoder | None = None
+    """Its encoder, once the first item has decided what the stream speaks."""
     lone_payload: Callable[[object], bytes] = _not_yet
-    count, turn = 0, 1
-
-    def take(item: object) -> bool:
-        """An item that is sent while the producer waits for it."""
-        nonlocal count
-        if stream.early_end is not None:
-            return False
-        activity.items = count = count + 1
-        payload = lone_payload(item)
-        if payload:
-            add(payload)
-        else:
-            for payload in stream.speaking.encoder.encode(item):
-                add(payload)
-        return count < turn and not backlog.full
-
+    turn = 1
+    take: Callable[[object], bool] | None = None
+    """See `_taking`, where items are diverted and one was emitted."""
     part: AsyncIterator[object] | None
     silent = True
     try:
@@ -60,34 +46,36 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
                 # Most are generators: asking an abstract class whether it has them takes longer than to begin one.
                 plain = type(part) is AsyncGeneratorType
                 divert = part.divert if not plain and isinstance(part, DivertedItems) else None
+                take = None if divert is None or silent else _taking(stream)
                 async for item in part:
                     if stream.early_end is not None:  # the endpoint swallowed its cancellation
                         break
-                    activity.items = count = count + 1
+                    activity.items = count = activity.items + 1
                     payload = lone_payload(item)
                     if payload:  # nearly always
-                        add(payload)
+                        backlog.add_data(payload)
                     elif type(item) is Usage:
                         stream.usage(**item.amounts)  # clients see nothing of it
                     else:
-                        if encode is None:
+                        if encoder is None:
                             activity.first_item_at = activity.clock()
-                            encode = stream.speaking.encoder.encode
-                        payloads = encode(item)
+                            encoder = stream.speaking.encoder
+                        payloads = encoder.encode(item)
                         if silent and payloads:
                             stream.begin()
                         for payload in payloads:
-                            add(payload)
+                            backlog.add_data(payload)
                         if silent and payloads:
                             silent = False
-                            lone_payload = stream.speaking.encoder.lone_payload
+                            lone_payload = encoder.lone_payload
                             stream.item_emitted()
+                            take = None if divert is None else _taking(stream)
                     if count >= turn:
                         turn = count + YIELD_EVERY
                         await asyncio.sleep(0)
                     if backlog.full:
                         await backlog.wait_for_capacity()
-                    if divert is not None and not silent:
+                    if divert is not None and take is not None:
                         divert(take)
                 part = None if plain or stream.early_end is not None else _rest_of(part)
         finally:
@@ -97,7 +85,7 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
         if stream.early_end is None:
             stream.begin()
             for payload in stream.speaking.encoder.finish():
-                add(payload)
+                backlog.add_data(payload)
             return told_failure(stream) or Ending(Outcome.COMPLETED, None)
     except asyncio.CancelledError as exc:
         cancelled = _uncancelled()
@@ -118,6 +106,27 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
     if stream.early_end.outcome is Outcome.STOPPED:
         stream.begin()  # the endpoint ran, so the request counts as answered
     return stream.early_end
+
+
+def _taking(stream: LiveStream) -> Callable[[object], bool]:
+    """Takes an item that is sent while the producer waits for it. Made where items are diverted, and no part of the
+    producer: a function inside it would take half a KiB of each stream that is open."""
+    activity, backlog, encoder = stream.activity, stream.backlog, stream.speaking.encoder
+    add, lone_payload = backlog.add_data, encoder.lone_payload
+
+    def take(item: object) -> bool:
+        if stream.early_end is not None:
+            return False
+        activity.items = count = activity.items + 1
+        payload = lone_payload(item)
+        if payload:
+            add(payload)
+        else:
+            for payload in encoder.encode(item):
+                add(payload)
+        return count % YIELD_EVERY > 0 and not backlog.full
+
+    return take
 
 
 def _not_yet(_: object) -> bytes:
