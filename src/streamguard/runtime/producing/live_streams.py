@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import ValuesView
-from typing import TypeVar
 
 from ...values import SessionKey, StreamRef
 from ..viewing.feed import Feed
 from .stream import LiveStream
 
 __all__ = ["LiveStreams"]
-
-K = TypeVar("K")
 
 
 class LiveStreams:
@@ -22,8 +19,9 @@ class LiveStreams:
         """By their ids, which are never used twice: a `StreamRef` takes a call to be hashed."""
         self._expected: dict[str, LiveStream] = {}
         """Those that are being registered, by their ids."""
-        self._by_session: dict[tuple[str, str], dict[str, LiveStream]] = {}
-        """By owner and session: a `SessionKey` takes a call to be hashed, too."""
+        self._by_session: dict[tuple[str, str], tuple[LiveStream, ...]] = {}
+        """By owner and session: a `SessionKey` takes a call to be hashed, too. Nearly always one: a dict of it would
+        take five times the memory."""
         self._by_owner: dict[str, dict[str, LiveStream]] = {}
         self.count: int = 0
         """How many there are. An attribute, since each request asks."""
@@ -35,7 +33,8 @@ class LiveStreams:
         key, stream_id = ref.key, ref.stream_id
         self._all[stream_id] = stream
         self.count = len(self._all)
-        self._by_session.setdefault((key.owner, key.session_id), {})[stream_id] = stream
+        session = key.owner, key.session_id
+        self._by_session[session] = (*self._by_session.get(session, ()), stream)
         self._by_owner.setdefault(key.owner, {})[stream_id] = stream
 
     def get(self, ref: StreamRef) -> LiveStream | None:
@@ -61,12 +60,19 @@ class LiveStreams:
         if self._all.pop(stream_id, None) is None:
             return
         self.count = len(self._all)
-        _discard(self._by_session, (key.owner, key.session_id), stream_id)
-        _discard(self._by_owner, key.owner, stream_id)
+        session = key.owner, key.session_id
+        if others := tuple(stream for stream in self._by_session[session] if stream.ref.stream_id != stream_id):
+            self._by_session[session] = others
+        else:
+            del self._by_session[session]
+        of_owner = self._by_owner[key.owner]
+        del of_owner[stream_id]
+        if not of_owner:
+            del self._by_owner[key.owner]
 
     def of_session(self, key: SessionKey) -> list[LiveStream]:
         """A session's streams, oldest first."""
-        return list(self._by_session.get((key.owner, key.session_id), {}).values())
+        return list(self._by_session.get((key.owner, key.session_id), ()))
 
     def of_owner(self, owner: str) -> list[LiveStream]:
         """An owner's streams, oldest first."""
@@ -88,10 +94,3 @@ class LiveStreams:
     def values(self) -> ValuesView[LiveStream]:
         """All streams, oldest first."""
         return self._all.values()
-
-
-def _discard(index: dict[K, dict[str, LiveStream]], key: K, stream_id: str) -> None:
-    some = index[key]
-    del some[stream_id]
-    if not some:
-        del index[key]

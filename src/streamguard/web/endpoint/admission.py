@@ -92,7 +92,7 @@ class Admission:
         content = await self._fingerprint(request) if may_retry else ""
         key = self._key(request, content, None if selected_session is None else ids.session_id) if has_key else None
         # Nothing is awaited and nothing can fail after the slots are taken: a refused request holds none.
-        slots = take_slots(context, identity, request, sync=self._is_sync)
+        slots = take_slots(context, identity, owner, request, sync=self._is_sync)
         call: StreamCall
         answering_errors: tuple[type[Exception], ...] = ()
         if configuration.call_inside is not None:

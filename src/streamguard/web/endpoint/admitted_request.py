@@ -54,8 +54,8 @@ class AdmittedRequest:
     """What its client has already, if the request may be a retry."""
 
 
-def take_slots(context: GuardContext, identity: Identity, request: Request, *, sync: bool) -> RequestSlots:
-    """Take the slots of a request, all or none.
+def take_slots(context: GuardContext, identity: Identity, owner: str, request: Request, *, sync: bool) -> RequestSlots:
+    """Take the slots of a request, all or none. `owner` names the identity, and is kept with its slot.
 
     Raises:
         FaultError: `limit_viewers`, or `limit_streams`.
@@ -64,7 +64,7 @@ def take_slots(context: GuardContext, identity: Identity, request: Request, *, s
     limits = context.limits
     try:
         new_visitor = limits.take_new_visitor(identity, request)
-        viewer = limits.viewers.take(identity)
+        viewer = limits.viewers.take(owner)
         return RequestSlots(viewer, context.sync_streams.take() if sync else None, new_visitor)
     except FaultError:
         _release([new_visitor, viewer])
