@@ -28,6 +28,8 @@ class Budget:
     Waiting for something else, such as the end of a stream to be replaced, costs nothing.
     """
 
+    __slots__ = ("asked_at", "breaker", "clock", "left_seconds", "loop", "seconds", "silent_seconds")
+
     def __init__(self, breaker: Breaker, seconds: float, clock: LoopClock) -> None:
         """`clock` is that of the running event loop."""
         self.breaker: Breaker = breaker

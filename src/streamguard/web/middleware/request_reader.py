@@ -35,6 +35,8 @@ READ_AHEAD_BYTES: Final = 262_144
 _LENGTH_DIGITS: Final = 20
 """A longer `Content-Length` is over any limit already."""
 
+_EMPTY_BODY: Final = ((b"", False),)
+
 _for_endpoint: Final = ContextVar("streamguard_for_endpoint", default=False)
 """Whether the endpoint asks for the message, through the layers around it."""
 
@@ -92,8 +94,9 @@ class RequestReader:
         self._declared = declared
         self._empty = empty
         self._on_refused = on_refused
-        self._buffered: list[Message] = []
-        """Pieces of the body that the viewer's watch read for the endpoint; within the limit."""
+        self._buffered: tuple[tuple[bytes, bool], ...] = ()
+        """Pieces of the body that the viewer's watch read for the endpoint, and whether more follow; within the limit.
+        An endpoint may never read them, so they are no messages, which would take three times the memory."""
         self._buffered_bytes = 0
         self._room: asyncio.Event | None = None
         """Set when the endpoint has taken a piece; None while nobody waits for that."""
@@ -226,7 +229,7 @@ class RequestReader:
         self._stream = stream
         if self._empty and not self._begun:
             self._complete = True  # the message that will say so need not be waited for
-            self._buffered.append({"type": "http.request", "body": b"", "more_body": False})
+            self._buffered = _EMPTY_BODY
         elif not (self._complete or self._client_left):
             self._reading_ahead = asyncio.get_running_loop().create_task(self._read_ahead())
 
@@ -307,12 +310,13 @@ class RequestReader:
             return
         if self._empty and self._complete and not message.get("body"):
             return  # `keep_for` gave it already
-        self._read_bytes += len(message.get("body", b""))
-        self._complete = not message.get("more_body", False)
+        body, more = message.get("body", b""), message.get("more_body", False)
+        self._read_bytes += len(body)
+        self._complete = not more
         self._check_limit()
         if not (self.refused or self._discards_body):
-            self._buffered.append(message)
-            self._buffered_bytes += len(message.get("body", b""))
+            self._buffered += ((body, more),)
+            self._buffered_bytes += len(body)
 
     async def _until_read(self) -> None:
         """Wait until the present reader is through, or has read one more message."""
@@ -327,11 +331,12 @@ class RequestReader:
             self._message_read = None
 
     def _take_buffered(self) -> Message:
-        message = self._buffered.pop(0)
-        self._buffered_bytes -= len(message.get("body", b""))
+        (body, more), *_ = self._buffered
+        self._buffered = self._buffered[1:]
+        self._buffered_bytes -= len(body)
         if self._room is not None:
             self._room.set()
-        return message
+        return {"type": "http.request", "body": body, "more_body": more}
 
     def _most_bytes(self) -> int | None:
         """How many bytes the body may have, as far as it is known now."""
@@ -344,7 +349,7 @@ class RequestReader:
         if limit is None or (self._read_bytes <= limit and self._declared <= limit):
             return
         self.refused = True
-        self._buffered.clear()
+        self._buffered = ()
         if self._stream is not None:
             fault = Fault.about(self._stream, FaultCode.PAYLOAD_TOO_LARGE)
             self._stream.cancel(Ending(Outcome.FAILED, fault))
