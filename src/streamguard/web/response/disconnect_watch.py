@@ -53,16 +53,23 @@ class DisconnectWatch:
         self._loop = loop
         self._over = False
         self._here: Interruption | None = None
-        """Ends the watch of a task in `until_left`; None while there is none."""
+        """Ends the watch; None before it has begun."""
         self._task: asyncio.Task[None] | None = None
         self._begin: asyncio.Handle | None = None
 
     async def until_left(self) -> None:
         """Watch in the present task, until the client left or `end` was called. Never raises what `receive` raises."""
-        if not self._over:
-            self._here = Interruption(self._loop)
-            with self._here:
-                await self._watch()
+        if self._over:
+            return
+        self._here = Interruption(self._loop)
+        with self._here:
+            try:
+                while (await self._receive())["type"] != "http.disconnect":
+                    pass
+            except Exception as exc:  # noqa: BLE001 -- the response raises it
+                self._heard(exc)
+            else:
+                self._heard(None)
 
     def begin_soon(self) -> None:
         """Watch in a task of its own, from the next turn of the event loop on: what is sent before that needs none."""
@@ -72,19 +79,19 @@ class DisconnectWatch:
         """Watch no longer: what the server says from here on means nothing. Repeats change nothing.
 
         `answered`: the server was just given the end of the answer. It then tells whoever waits for a message of a
-        disconnect, and the watch is broken off only if it does not: a cancellation goes through seven coroutines.
+        disconnect, and the watch is broken off only if it does not: a cancellation goes through every coroutine that waits.
         """
         if self._over:
             return
         self._over = True
+        if self._begin is not None:
+            self._begin.cancel()
         if self._here is not None:
             if answered:
                 self._loop.call_soon(self._here.request)
             else:
                 self._here.request()
-        if self._begin is not None:
-            self._begin.cancel()
-        if self._task is not None:
+        elif self._task is not None:
             self._task.cancel()
 
     async def ended(self) -> None:
@@ -97,21 +104,13 @@ class DisconnectWatch:
         self._task = None  # its cancellation refers back here, and would keep all of the answer in a cycle
 
     def _start(self) -> None:
-        self._task = self._loop.create_task(self._watch(), name="streamguard-disconnect")
+        self._task = self._loop.create_task(self.until_left(), name="streamguard-disconnect")
 
-    async def _watch(self) -> None:
-        try:
-            while (await self._receive())["type"] != "http.disconnect":
-                pass
-        except Exception as exc:  # noqa: BLE001 -- the response raises it
-            if self._over:
-                return
-            self.failure = exc
-        else:
-            if self._over:
-                return
-            self.client_left = True
-        self._enter(self._tell)
+    def _heard(self, failure: Exception | None) -> None:
+        """`receive` failed, or else the client left. Neither means anything once the watch is over."""
+        if not self._over:
+            self.failure, self.client_left = failure, failure is None
+            self._enter(self._tell)
 
     def _tell(self) -> None:
         if not self._over:
