@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 
 from starlette.responses import Response
 
@@ -32,7 +31,7 @@ from .configuration import EndpointConfiguration
 from .endpoint_result import EndpointResult
 from .quota_options import standing_headers
 from .returned_response import ResponseHead
-from .unfinished_call import close_dependencies
+from .unfinished_call import UnfinishedCall
 
 __all__ = ["StreamStart"]
 
@@ -205,13 +204,11 @@ class StreamStart:
             await closing()
 
     def _closing_dependencies(self) -> Callable[[], Awaitable[None]] | None:
-        """See `close_dependencies`. None behind a rule: its application's framework does that itself. It keeps nothing
-        but what an open stream keeps anyway."""
+        """See `UnfinishedCall`. None behind a rule: its application's framework does that itself."""
         configuration = self._configuration
         if configuration.keeps_response:
             return None
-        framework, scope = configuration.signature.framework, self._arguments.request.scope
-        return partial(close_dependencies, framework, scope, self._stream)
+        return UnfinishedCall(configuration.signature.framework, self._arguments.request.scope, self._stream)
 
     # -- a stream -----------------------------------------------------------------------------------------------------
 

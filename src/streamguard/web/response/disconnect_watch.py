@@ -79,7 +79,8 @@ class DisconnectWatch:
         """Watch no longer: what the server says from here on means nothing. Repeats change nothing.
 
         `answered`: the server was just given the end of the answer. It then tells whoever waits for a message of a
-        disconnect, and the watch is broken off only if it does not: a cancellation goes through every coroutine that waits.
+        disconnect, and the watch is broken off only if it does not: a cancellation goes through every coroutine that
+        waits.
         """
         if self._over:
             return
