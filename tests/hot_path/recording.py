@@ -1,10 +1,11 @@
-"""Writes `calls.json` and `streams.json`: what an event may cost, and what a stream may. Run as a program on the Python
-of continuous integration."""
+"""Writes `calls.json`, `streams.json` and `memory.json`: what an event may cost, what a stream may, and what memory an
+open one may take. Run as a program on the Python of continuous integration."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -13,12 +14,26 @@ from typing import Final, NamedTuple
 from tests.harness.redis import RedisServer
 
 from .counting import BURST, STREAMS, Calls, Kind, calls_per_event
+from .memory import StreamMemory, memory_per_stream
 from .opening import StreamCosts, costs_per_stream
 
-__all__ = ["CASES", "RECORD", "STREAM_CASES", "STREAM_RECORD", "Case", "Load", "StreamCase", "measured", "of_streams"]
+__all__ = [
+    "CASES",
+    "MEMORY_RECORD",
+    "RECORD",
+    "STREAM_CASES",
+    "STREAM_RECORD",
+    "Case",
+    "Load",
+    "StreamCase",
+    "measured",
+    "memory_of_streams",
+    "of_streams",
+]
 
 RECORD: Final = Path(__file__).parent / "calls.json"
 STREAM_RECORD: Final = Path(__file__).parent / "streams.json"
+MEMORY_RECORD: Final = Path(__file__).parent / "memory.json"
 RUNS: Final = 4
 """Of which the fewest calls count: the guard's own tasks run beside, whenever their time has come."""
 MOST_RUNS: Final = 16
@@ -88,6 +103,20 @@ async def of_streams(
     return min(runs)
 
 
+OPEN_STREAMS: Final = 100
+
+
+async def memory_of_streams(
+    case: StreamCase, url: str, enough: Callable[[StreamMemory], bool] = lambda _: True
+) -> tuple[StreamMemory, str]:
+    """What an open stream takes, and the list of the lines that took most. Once more while that is not `enough`: the
+    guard's own tasks may be at work in the moment in which it is counted."""
+    found = await memory_per_stream(case.kind, url, streams=OPEN_STREAMS)
+    if not enough(found[0]):
+        found = min(found, await memory_per_stream(case.kind, url, streams=OPEN_STREAMS))
+    return found
+
+
 async def _record(redis: RedisServer) -> None:
     found = {}
     for case in CASES:
@@ -95,6 +124,7 @@ async def _record(redis: RedisServer) -> None:
         found[str(case)] = {name: round(count, 2) for name, count in calls._asdict().items()}
     RECORD.write_text(json.dumps(found, indent=2) + "\n")
     await _record_streams(redis)
+    await _record_memory(redis)
 
 
 async def _record_streams(redis: RedisServer) -> None:
@@ -103,6 +133,15 @@ async def _record_streams(redis: RedisServer) -> None:
         costs, _ = await of_streams(case, redis.url if case.on_redis else "memory://")
         found[str(case)] = {name: round(count, 1) for name, count in costs._asdict().items()}
     STREAM_RECORD.write_text(json.dumps(found, indent=2) + "\n")
+
+
+async def _record_memory(redis: RedisServer) -> None:
+    found = {}
+    for case in STREAM_CASES:
+        memory, _ = await memory_of_streams(case, redis.url if case.on_redis else "memory://")
+        found[str(case)] = {name: round(count) for name, count in memory._asdict().items()}
+    version = ".".join(map(str, sys.version_info[:2]))
+    MEMORY_RECORD.write_text(json.dumps({"python": version, "streams": found}, indent=2) + "\n")
 
 
 def main() -> None:
