@@ -84,6 +84,31 @@ class Browser:
     def reload(self) -> None:
         self._call("POST", "refresh", {})
 
+    def back(self) -> None:
+        """Go back in the history, and wait for the page, which may come from the cache with all its state."""
+        self._call("POST", "back", {})
+
+    @contextmanager
+    def offline(self) -> Iterator[None]:
+        """Within the block the page has no network: requests fail, and it is told `offline`, then `online`."""
+        unlimited = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        self._devtools("Network.enable", {})
+        self._devtools("Network.emulateNetworkConditions", {"offline": True, **unlimited})
+        try:
+            yield
+        finally:
+            self._devtools("Network.emulateNetworkConditions", {"offline": False, **unlimited})
+            self._devtools("Network.disable", {})
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Within the block the page's tasks stand still, as those of a tab that has long been hidden."""
+        self._devtools("Page.setWebLifecycleState", {"state": "frozen"})
+        try:
+            yield
+        finally:
+            self._devtools("Page.setWebLifecycleState", {"state": "active"})
+
     def find(self, selector: str) -> Element:
         """The first element that matches the CSS selector, waited for.
 
