@@ -30,6 +30,7 @@ __all__ = [
     "plain_lines",
     "request_id_of",
     "stream_headers",
+    "with_encodings",
     "without_encodings",
 ]
 
@@ -86,6 +87,14 @@ def without_encodings(headers: RawHeaders) -> RawHeaders:
     if b"accept-encoding" not in dict(headers):
         return headers
     return [line for line in headers if line[0] != b"accept-encoding"]
+
+
+def with_encodings(headers: RawHeaders, given: RawHeaders) -> RawHeaders:
+    """A request's header lines with the encodings that were taken out of `given`; the very same as given, if nobody has
+    changed others meanwhile."""
+    if headers == without_encodings(given):
+        return given
+    return [*without_encodings(headers), *(line for line in given if line[0] == b"accept-encoding")]
 
 
 def header_of(scope: Scope, name: bytes) -> str | None:

@@ -83,6 +83,9 @@ class Exchange:
     """The task in which a guarded endpoint was called for it."""
     rule: str | None = None
     """The rule of `StreamGuardMiddleware` that answers it, by its name for messages."""
+    withheld: RawHeaders | None = None
+    """The request's header lines as the layer got them, where it took out the encodings for a rule that may turn out
+    not to match."""
     placement: Placement = Placement.NOWHERE
     """Where the layer is that this exchange began in."""
     sends: LayerSends | None = None

@@ -33,7 +33,8 @@ class OutermostLayer:
     **A body that is too large is refused** as its bytes arrive: see `TooLargeResponse`.
 
     **A response that a rule of `StreamGuardMiddleware` captures must not be compressed** on its way out either: the
-    application does not see which encodings the client of such a request takes.
+    application does not see which encodings the client of such a request takes, unless the rule's `when` turns out to
+    be false (`RuleTable.answer`).
 
     The call of a guarded endpoint, and of a request that matches a rule, runs in a task of its own: see
     `ApplicationCall`. Inside another such layer, as in a mounted application, the layer does nothing.
@@ -54,11 +55,14 @@ class OutermostLayer:
         exchange = scope[EXCHANGE] = Exchange()
         exchange.placement = Placement.INSIDE if runs_in_base_http_middleware(exchange.loop) else Placement.OUTERMOST
         exchange.mounted = "router" in scope  # the outermost router puts it there
-        layered = _LayeredExchange(self.app, self._lookup, exchange, scope, send, self._rule_for(scope))
+        rule = self._rule_for(scope)
+        layered = _LayeredExchange(self.app, self._lookup, exchange, scope, send, rule)
         endpoint = layered.endpoint()
         if endpoint is not None and endpoint.reads_plain:
             headers = without_encodings(scope["headers"])
             if headers is not scope["headers"]:  # else the rule that was found for this scope is found no more
+                if endpoint is rule:
+                    exchange.withheld = scope["headers"]
                 scope = {**scope, "headers": headers}
         try:
             if endpoint is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Collection
 from functools import partial
 from typing import Final
@@ -24,6 +23,7 @@ from ..endpoint.returned_response import ResponseHead, ReturnedStream
 from ..headers import RawHeaders, plain_lines, without_encodings
 from ..misuse import Misuse
 from .inner_call import InnerCall
+from .litestar_headers import have_litestar_read_them
 from .matched_request import MatchedRequest
 
 __all__ = ["PassedResponse", "RuleCall"]
@@ -53,8 +53,9 @@ class RuleCall:
         self._media_types = media_types
         self._matched = matched
         self._first_item_seconds = first_item_seconds
-        loop = matched.exchange.loop
-        self._call = matched.call = InnerCall(matched.app, _inner_scope(matched.scope), matched.body.receive, loop)
+        matched.exchange.withheld = None  # a rule further inside does not give them back
+        scope = _inner_scope(matched.scope)
+        self._call = matched.call = InnerCall(matched.app, scope, matched.body.receive, matched.exchange.loop)
 
     def launch(self, runtime: Runtime, stream: LiveStream) -> EndpointResult:
         """Let the runtime call the application as the stream's producer. Returns what to wait for: the head of the
@@ -155,7 +156,7 @@ class PassedResponse(Response):
 def _inner_scope(scope: Scope) -> Scope:
     """The scope of the application inside. A compressed stream could not be logged event by event, so the application
     does not see which encodings the client takes."""
-    _have_litestar_read_them(scope)
+    have_litestar_read_them(scope)
     asgi = scope.get("asgi", {})
     if asgi.get("spec_version", "2.0") > _SPEC_VERSION:
         # From 2.4 on Starlette takes every OSError, also one of the body, for a client that left. And it watches for no
@@ -163,15 +164,6 @@ def _inner_scope(scope: Scope) -> Scope:
         # not run. Measured, 2.4 would save an eighth of a stream of one event: a task group, and two turns of the loop.
         asgi = {**asgi, "spec_version": _SPEC_VERSION}
     return {**scope, "headers": without_encodings(scope["headers"]), "asgi": asgi}
-
-
-def _have_litestar_read_them(scope: Scope) -> None:
-    """Litestar keeps the headers that it has read once beside the scope, and would go on with those."""
-    state = scope.get("state")
-    if isinstance(state, dict) and (kept := state.get("_ls_connection_state")) is not None:
-        types = sys.modules.get("litestar.types")
-        if types is not None:
-            kept.headers = types.Empty
 
 
 def _adopt(runtime: Runtime, task: asyncio.Task[None]) -> None:

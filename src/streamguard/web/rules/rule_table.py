@@ -11,10 +11,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ...observations import Observation
 from ..application.guarded_endpoint import Guarded
 from ..application.route_tree import first_match, routes_of
+from ..application.rule_search import RuleSearch
 from ..guard_context import GuardContext
+from ..headers import with_encodings
 from ..middleware.body_too_large import BodyTooLargeError
 from ..routes.paths import may_be_own
 from ..routes.route import own_route
+from .litestar_headers import have_litestar_read_them
 from .matched_request import MatchedRequest
 from .path_pattern import path_below_mount
 from .rule_checks import advice, problems
@@ -86,6 +89,8 @@ class RuleTable:
         self._rules = rules
         self._app = app
         self._endpoints = [RuleEndpoint(context, rule) for rule in rules]
+        self._inside: RuleSearch | None = None
+        """The rules in the application inside; None before they were looked for."""
         self._methods = frozenset(method for rule in rules for method in rule.methods)
         self._exact = frozenset(rule.pattern.text for rule in rules if rule.pattern.exact)
         patterns = [_NAMED.sub("(?:", rule.pattern.expression) for rule in rules if not rule.pattern.exact]
@@ -138,7 +143,21 @@ class RuleTable:
             if holds:
                 await endpoint.respond(matched, receive, send)
                 return
+        self._give_back_encodings(matched)
         await self._app(scope, matched.body.receive, send)
+
+    def _give_back_encodings(self, matched: MatchedRequest) -> None:
+        """The application may compress its answer to a request that no rule matches after all, unless there is another
+        rule inside, whose stream would go through the same compressor."""
+        given, scope = matched.exchange.withheld, matched.scope
+        if given is None:
+            return
+        if self._inside is None:
+            self._inside = RuleSearch(self._app)
+        if self._inside.any and self._inside.find(scope) is not None:
+            return
+        scope["headers"] = with_encodings(scope["headers"], given)
+        have_litestar_read_them(scope)
 
     def check(self) -> list[Observation]:
         """Check the application inside, whose middlewares and routes are complete when the guard starts. Returns
