@@ -6,13 +6,14 @@ Source: `Runnable.astream` and `Runnable.astream_events` (version 2), langchain-
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, Mapping
+from functools import partial
 from traceback import walk_tb
 from typing import Final, cast
 
 from ..errors import FaultError, InvalidPartError
 from ..faults import Fault, FaultCode
 from ._langchain_messages import MessageParts, is_message
-from ._model_streams import EventReader, field_of, items_of, text_in
+from ._model_streams import EventReader, ModelItems, close_stream, field_of, items_of, text_in
 from ._ui_parts import Item
 
 __all__ = ["StreamReader", "messages_in", "parts_of"]
@@ -21,13 +22,17 @@ _RAISING: Final = "_convert_responses_chunk_to_generation_chunk"
 """The function of langchain-openai that raises a `ValueError` where OpenAI's stream tells of a failure."""
 
 
-async def parts_of(source: AsyncIterable[object], reader: StreamReader) -> AsyncIterator[Item]:
-    """The items of a stream of LangChain's or LangGraph's. Closing the generator closes the stream.
+def parts_of(source: AsyncIterable[object], reader: StreamReader) -> AsyncIterator[Item]:
+    """The items of a stream of LangChain's or LangGraph's. Closing them closes the stream.
 
     Raises:
         FaultError: the provider told of a failure, or broke off.
         Exception: what the stream raises, unchanged.
     """
+    return ModelItems(_parts_of(source, reader), partial(close_stream, source))
+
+
+async def _parts_of(source: AsyncIterable[object], reader: StreamReader) -> AsyncIterator[Item]:
     items = items_of(source, reader)
     try:
         async for item in items:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, ExitStack
-from typing import TypeAlias, cast
+from functools import partial
+from typing import TypeAlias, TypeVar, cast
 
 from pydantic_core import to_jsonable_python
 
@@ -17,14 +29,18 @@ from ._ui_parts import Item
 __all__ = [
     "AsyncSource",
     "EventReader",
+    "ModelItems",
     "Source",
     "broken_off",
+    "close_stream",
     "field_of",
     "items_of",
     "iter_items_of",
     "plain_of",
     "text_in",
 ]
+
+T = TypeVar("T")
 
 AsyncSource: TypeAlias = (
     AsyncIterable[object] | AbstractAsyncContextManager[AsyncIterable[object]] | Awaitable[AsyncIterable[object]]
@@ -54,13 +70,67 @@ class EventReader(ABC):
         """
 
 
-async def items_of(source: AsyncSource, reader: EventReader) -> AsyncIterator[Item]:
-    """The items of an asynchronous stream. Closing the generator closes the stream, and so the provider's connection.
+def items_of(source: AsyncSource, reader: EventReader) -> AsyncIterator[Item]:
+    """The items of an asynchronous stream. Closing them closes the stream, and so the provider's connection, also if
+    none was asked for.
 
     Raises:
         TypeError: `source` is no asynchronous stream.
         Exception: what the stream raises, unchanged.
     """
+    return ModelItems(_items_of(source, reader), partial(close_stream, source))
+
+
+def iter_items_of(source: Source, reader: EventReader) -> Iterator[Item]:
+    """The items of a synchronous stream. Closing them closes the stream, and so the provider's connection, also if none
+    was asked for.
+
+    Raises:
+        TypeError: `source` is no synchronous stream.
+        Exception: what the stream raises, unchanged.
+    """
+    return _IterModelItems(_iter_items_of(source, reader), getattr(source, "close", None))
+
+
+class ModelItems(AsyncIterator[T]):
+    """A generator's items. `aclose` closes the generator; one that was never begun has no `finally` to run, so then
+    `close_unread` closes what it would have read."""
+
+    def __init__(self, items: AsyncIterator[T], close_unread: Callable[[], Awaitable[None]]) -> None:
+        self._items = items
+        self._close_unread: Callable[[], Awaitable[None]] | None = close_unread
+        """None once an item was asked for."""
+
+    def __anext__(self) -> Awaitable[T]:
+        self._close_unread = None
+        return self._items.__anext__()
+
+    async def aclose(self) -> None:
+        close, self._close_unread = self._close_unread, None
+        await cast("AsyncGenerator[T]", self._items).aclose()
+        if close is not None:
+            await close()
+
+
+class _IterModelItems(Iterator[Item]):
+    """The same, of a plain generator."""
+
+    def __init__(self, items: Iterator[Item], close_unread: Callable[[], object] | None) -> None:
+        self._items = items
+        self._close_unread = close_unread
+
+    def __next__(self) -> Item:
+        self._close_unread = None
+        return next(self._items)
+
+    def close(self) -> None:
+        close, self._close_unread = self._close_unread, None
+        cast("Generator[Item]", self._items).close()
+        if close is not None:
+            close()
+
+
+async def _items_of(source: AsyncSource, reader: EventReader) -> AsyncIterator[Item]:
     async with AsyncExitStack() as opened:
         stream: object = await source if inspect.isawaitable(source) else source
         if not hasattr(stream, "__aiter__") and hasattr(stream, "__aenter__"):
@@ -71,7 +141,7 @@ async def items_of(source: AsyncSource, reader: EventReader) -> AsyncIterator[It
                 f"{type(stream).__name__} is no asynchronous stream: pass stream=True, and an asynchronous client; "
                 "a synchronous stream is read by the function of the same name with iter_ before it"
             )
-        opened.push_async_callback(_aclose, stream)
+        opened.push_async_callback(close_stream, stream)
         reader.begin(stream)
         async for event in cast("AsyncIterable[object]", stream):
             for item in reader.read(event):
@@ -80,13 +150,7 @@ async def items_of(source: AsyncSource, reader: EventReader) -> AsyncIterator[It
             yield item
 
 
-def iter_items_of(source: Source, reader: EventReader) -> Iterator[Item]:
-    """The items of a synchronous stream. Closing the generator closes the stream, and so the provider's connection.
-
-    Raises:
-        TypeError: `source` is no synchronous stream.
-        Exception: what the stream raises, unchanged.
-    """
+def _iter_items_of(source: Source, reader: EventReader) -> Iterator[Item]:
     with ExitStack() as opened:
         stream: object = source
         if not hasattr(stream, "__iter__") and hasattr(stream, "__enter__"):
@@ -105,8 +169,11 @@ def iter_items_of(source: Source, reader: EventReader) -> Iterator[Item]:
         yield from reader.end()
 
 
-async def _aclose(stream: object) -> None:
-    """Close a stream through whichever of `aclose` and `close` it has."""
+async def close_stream(stream: object) -> None:
+    """Close a stream through whichever of `aclose` and `close` it has; a task that makes one is cancelled."""
+    if isinstance(stream, asyncio.Future):
+        stream.cancel()
+        return
     close = getattr(stream, "aclose", None) or getattr(stream, "close", None)
     if close is None:
         return

@@ -32,7 +32,7 @@ _EXTRA: Final = "langchain"
 def stream_parts(source: AsyncIterable[object]) -> AsyncIterator[Item]:
     """The parts of a stream, and what was consumed, once for each message.
 
-    Closing the generator closes the stream, and so ends what it runs. Its exceptions are raised as they are.
+    Closing them closes the stream, and so ends what it runs. Its exceptions are raised as they are.
 
     Args:
         source: what `astream(…)` of a chat model or a runnable returned, with messages or text; or

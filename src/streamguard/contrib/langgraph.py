@@ -36,7 +36,7 @@ def graph_parts(source: AsyncIterable[object], *, stream_mode: str | None = None
     it is, if it is a dict with a type that begins with `data-`, and else the data of a part of type `data-custom`.
     Other modes are left out.
 
-    Closing the generator closes the stream, which cancels the nodes that are running. Exceptions are raised as they
+    Closing them closes the stream, which cancels the nodes that are running. Exceptions are raised as they
     are.
 
     Args:

@@ -26,10 +26,10 @@ class CompletionTurn(ChatTurn):
     """One call of a model in a loop with tools; see `completion_parts`."""
 
 
-async def completion_parts(stream: AsyncSource, turn: CompletionTurn | None = None) -> AsyncIterator[Item]:
+def completion_parts(stream: AsyncSource, turn: CompletionTurn | None = None) -> AsyncIterator[Item]:
     """The UI message parts of one streamed completion, and its usage.
 
-    Closing the generator closes the stream, and with it the connection to the provider.
+    Closing them closes the stream, and with it the connection to the provider.
 
     Args:
         stream: what `await litellm.acompletion(stream=True, …)` gives. Usage is told only if
@@ -41,8 +41,7 @@ async def completion_parts(stream: AsyncSource, turn: CompletionTurn | None = No
         FaultError: the stream was broken off.
         Exception: what the library raises, unchanged.
     """
-    async for item in items_of(stream, _CompletionReader(turn)):
-        yield item
+    return items_of(stream, _CompletionReader(turn))
 
 
 def iter_completion_parts(stream: Source, turn: CompletionTurn | None = None) -> Iterator[Item]:

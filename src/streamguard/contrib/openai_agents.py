@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from ..decoding import DAMAGE, read_json
 from ..values import Usage
-from ._model_streams import EventReader, field_of, items_of, text_in
+from ._model_streams import EventReader, ModelItems, field_of, items_of, text_in
 from ._ui_parts import Item, Part, UsageMeter
 from .openai.responses import ResponsesReader
 from .openai.responses_input import responses_input
@@ -39,19 +40,24 @@ _CALLS: Final = frozenset({"tool_called", "handoff_requested", "tool_search_call
 _OUTPUTS: Final = frozenset({"tool_output", "handoff_occured", "handoff_occurred", "tool_search_output_created"})
 
 
-async def run_parts(run: RunResultStreaming) -> AsyncIterator[Item]:
+def run_parts(run: RunResultStreaming) -> AsyncIterator[Item]:
     """The parts of a run, and what it consumed: texts, reasoning, calls of tools with their results, handoffs.
 
     A handoff is a call whose result names the new agent; a part of type `data-agent` with its `name` follows. A tool
     failed if its result is the SDK's default text for a tool that raised an exception; what a `failure_error_function`
     of your own says is a result like any other.
 
-    Closing the generator, as a stop does, cancels the run and the tools that it is calling. The run's own exceptions
+    Closing them, as a stop does, cancels the run and the tools that it is calling. The run's own exceptions
     are raised as they are. What the responses that came had consumed is charged then too.
 
     Args:
-        run: what `Runner.run_streamed(…)` returned.
+        run: what `Runner.run_streamed(…)` returned. It has begun then: closing the parts ends it, also if none was
+            asked for.
     """
+    return ModelItems(_run_parts(run), partial(_end, run))
+
+
+async def _run_parts(run: RunResultStreaming) -> AsyncIterator[Item]:
     reader = _RunReader(run)
     events = items_of(cast("AsyncIterable[object]", run.stream_events()), reader)
     try:
@@ -80,6 +86,13 @@ def input_items(ui_messages: Iterable[object]) -> list[TResponseInputItem]:
         ValueError: something among them is no UI message.
     """
     return responses_input(ui_messages)
+
+
+async def _end(run: RunResultStreaming) -> None:
+    """End a run whose events nobody reads."""
+    if not run.is_complete:
+        run.cancel()
+    await _ended(run)
 
 
 async def _ended(run: object) -> None:

@@ -18,12 +18,14 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from ..decoding import read_json
 from ..errors import FaultError
 from ..faults import Fault, FaultCode
 from ._libraries import library
+from ._model_streams import ModelItems
 from ._pydantic_ai_events import EXTRA, RunEnded, Tally, events_of
 from ._ui_messages import Call, Content, File, HistoryMessage, Reasoning, Text, read_history, turns_of
 from ._ui_parts import Item, Part
@@ -42,10 +44,10 @@ _KEPT_NULLS: Final = frozenset({"input", "output", "data"})
 _RESULTS: Final = frozenset({"tool-output-available", "tool-output-error", "tool-output-denied", "tool-input-error"})
 
 
-async def agent_parts(source: object, *, usage: RunUsage | None = None, approvals: bool = False) -> AsyncIterator[Item]:
+def agent_parts(source: object, *, usage: RunUsage | None = None, approvals: bool = False) -> AsyncIterator[Item]:
     """The parts of an agent's run, and what it consumed.
 
-    Closing the generator, as a stop does, cancels the run and the tools that it is calling. The run's own exceptions
+    Closing them, as a stop does, cancels the run and the tools that it is calling. The run's own exceptions
     are raised as they are.
 
     Args:
@@ -61,10 +63,14 @@ async def agent_parts(source: object, *, usage: RunUsage | None = None, approval
         ConfigurationError: pydantic-ai is not installed.
         TypeError: `source` is no stream of an agent.
     """
+    return ModelItems(_agent_parts(source, usage, approvals=approvals), partial(_close, source))
+
+
+async def _agent_parts(source: object, usage: RunUsage | None, *, approvals: bool) -> AsyncIterator[Item]:
     tally = Tally(usage)
-    parts = _EventParts(approvals=approvals)
-    events = events_of(source, tally)
+    events = ModelItems(events_of(source, tally), partial(_close, source))
     try:
+        parts = _EventParts(approvals=approvals)
         async for event in events:
             async for part in parts.of(event):
                 yield part
@@ -76,12 +82,12 @@ async def agent_parts(source: object, *, usage: RunUsage | None = None, approval
             yield item
         raise
     finally:
-        await events.aclose()  # type: ignore[attr-defined]
+        await events.aclose()
     for item in tally.grown():
         yield item
 
 
-async def adapter_parts(source: AsyncIterable[object], *, usage: RunUsage | None = None) -> AsyncIterator[Item]:
+def adapter_parts(source: AsyncIterable[object], *, usage: RunUsage | None = None) -> AsyncIterator[Item]:
     """The parts that pydantic-ai's own Vercel adapter made: `adapter.run_stream(…)`, or `adapter.encode_stream(…)` of
     it.
 
@@ -97,6 +103,10 @@ async def adapter_parts(source: AsyncIterable[object], *, usage: RunUsage | None
     Raises:
         FaultError: the run failed.
     """
+    return ModelItems(_adapter_parts(source, usage), partial(_close, source))
+
+
+async def _adapter_parts(source: AsyncIterable[object], usage: RunUsage | None) -> AsyncIterator[Item]:
     tally = Tally(usage)
     failed = False
     try:
@@ -108,11 +118,16 @@ async def adapter_parts(source: AsyncIterable[object], *, usage: RunUsage | None
             for item in tally.grown():
                 yield item
     finally:
-        close = getattr(source, "aclose", None)
-        if close is not None:
-            await close()
+        await _close(source)
     if failed:
         raise FaultError(Fault.of(FaultCode.PROVIDER_ERROR))
+
+
+async def _close(source: object) -> None:
+    """Close a source that is an iterator. The host closes what it entered itself."""
+    close = getattr(source, "aclose", None)
+    if close is not None:
+        await close()
 
 
 def message_history(ui_messages: Iterable[object]) -> list[ModelMessage]:

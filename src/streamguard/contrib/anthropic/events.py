@@ -71,10 +71,10 @@ class MessageTurn(ToolTurn):
         self._blocks.append(block)
 
 
-async def message_parts(stream: AsyncSource, turn: MessageTurn | None = None) -> AsyncIterator[Item]:
+def message_parts(stream: AsyncSource, turn: MessageTurn | None = None) -> AsyncIterator[Item]:
     """The UI message parts of one streamed message, and its usage.
 
-    Closing the generator closes the stream, and with it the connection to the provider. What the input cost is told
+    Closing them closes the stream, and with it the connection to the provider. What the input cost is told
     first, so that it is charged whatever comes. A stream that ends without a stop reason was broken off: it fails as
     `provider_aborted`, and does not pass for a whole answer.
 
@@ -88,8 +88,7 @@ async def message_parts(stream: AsyncSource, turn: MessageTurn | None = None) ->
         FaultError: the stream was broken off.
         Exception: what the library raises, unchanged.
     """
-    async for item in items_of(stream, MessageReader(turn)):
-        yield item
+    return items_of(stream, MessageReader(turn))
 
 
 def iter_message_parts(stream: Source, turn: MessageTurn | None = None) -> Iterator[Item]:

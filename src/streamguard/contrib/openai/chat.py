@@ -62,10 +62,10 @@ class ChatTurn(ToolTurn):
         self._more[name] = value
 
 
-async def chat_parts(stream: AsyncSource, turn: ChatTurn | None = None) -> AsyncIterator[Item]:
+def chat_parts(stream: AsyncSource, turn: ChatTurn | None = None) -> AsyncIterator[Item]:
     """The UI message parts of one streamed chat completion, and its usage.
 
-    Closing the generator closes the stream, and with it the connection to the provider. A stream that ends without a
+    Closing them closes the stream, and with it the connection to the provider. A stream that ends without a
     finish reason was broken off: it fails as `provider_aborted`, and does not pass for a whole answer.
 
     Args:
@@ -78,8 +78,7 @@ async def chat_parts(stream: AsyncSource, turn: ChatTurn | None = None) -> Async
         FaultError: the stream was broken off.
         Exception: what the library raises, unchanged.
     """
-    async for item in items_of(stream, ChatReader(turn)):
-        yield item
+    return items_of(stream, ChatReader(turn))
 
 
 def iter_chat_parts(stream: Source, turn: ChatTurn | None = None) -> Iterator[Item]:

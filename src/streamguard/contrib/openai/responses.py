@@ -81,10 +81,10 @@ class ResponsesTurn(ToolTurn):
             self._items.append({name: value for name, value in fields.items() if name not in _NOT_IN_INPUT})
 
 
-async def responses_parts(stream: AsyncSource, turn: ResponsesTurn | None = None) -> AsyncIterator[Item]:
+def responses_parts(stream: AsyncSource, turn: ResponsesTurn | None = None) -> AsyncIterator[Item]:
     """The UI message parts of one streamed response, and its usage.
 
-    Closing the generator closes the stream, and with it the connection to the provider. A stream that ends without a
+    Closing them closes the stream, and with it the connection to the provider. A stream that ends without a
     last event was broken off: it fails as `provider_aborted`, and does not pass for a whole answer.
 
     Args:
@@ -97,8 +97,7 @@ async def responses_parts(stream: AsyncSource, turn: ResponsesTurn | None = None
         FaultError: the response failed, or the stream was broken off.
         Exception: what the library raises, unchanged.
     """
-    async for item in items_of(stream, ResponsesReader(turn)):
-        yield item
+    return items_of(stream, ResponsesReader(turn))
 
 
 def iter_responses_parts(stream: Source, turn: ResponsesTurn | None = None) -> Iterator[Item]:
