@@ -91,8 +91,7 @@ class Signal(StrEnum):
     """A reservation that nobody renewed or settled was ended. It no longer holds usage back."""
     BREAKER_OPENED = "streamguard.breaker_opened"
     """A store is not asked until it answers again. Fields: `breaker` is `messages` for a message store's breaker, and
-    absent for the stream store's. The stream store's carries the error
-    of its last call."""
+    absent for the stream store's. It carries the error of the last call."""
     BREAKER_CLOSED = "streamguard.breaker_closed"
     """The store answers again. Fields: `breaker`, as for `BREAKER_OPENED`."""
     STORE_WARNING = "streamguard.store_warning"

@@ -10,6 +10,7 @@ from streamguard.deadlines import Deadline
 from streamguard.errors import (
     MessageConflictError,
     MessageFailedError,
+    MessageStoreError,
     MessageTimeoutError,
     MessageUnavailableError,
 )
@@ -20,6 +21,7 @@ from streamguard.saving.attempts import Attempts
 from streamguard.saving.save_breaker import FAILURES, SaveBreaker, SavingPausedError
 from streamguard.saving.target_client import TargetClient
 from streamguard.stores.memory import MemoryStore
+from streamguard.unavailable import UnavailableReason
 from streamguard.values import Outcome, Persisted, SessionKey
 
 from ..harness.waiting import wait_until_async
@@ -34,6 +36,10 @@ __all__ = ["memory"]
 KEY = SessionKey("ana", "chat-1")
 
 
+AWAY = MessageUnavailableError("away", operation="append", reason=UnavailableReason.CONNECTION_REFUSED)
+LATE = MessageTimeoutError("late", operation="append")
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 100.0
@@ -43,30 +49,63 @@ class Clock:
 
 
 def test_a_breaker_opens_after_failures_in_a_row() -> None:
-    clock, changes = Clock(), list[bool]()
+    clock, changes = Clock(), list[MessageStoreError | None]()
     breaker = SaveBreaker(pause_seconds=1.0, clock=clock, on_change=changes.append)
     for _ in range(FAILURES - 1):
-        breaker.failed()
+        breaker.failed(AWAY)
     breaker.answered()
     for _ in range(FAILURES - 1):
-        breaker.failed()
+        breaker.failed(AWAY)
     assert breaker.admit("append") is False
-    breaker.failed()
+    breaker.failed(AWAY)
     with pytest.raises(SavingPausedError):
         breaker.admit("append")
-    assert changes == [True]
+    assert changes == [AWAY]
+
+
+def test_timeouts_of_one_session_are_no_outage() -> None:
+    """Somebody holds its lock: the store answers for all others."""
+    changes = list[MessageStoreError | None]()
+    breaker = SaveBreaker(pause_seconds=1.0, clock=Clock(), on_change=changes.append)
+    locked = MessageUnavailableError("locked", operation="append", reason=UnavailableReason.LOCKED)
+    for _ in range(FAILURES * 2):
+        breaker.failed(LATE, KEY)
+        breaker.failed(locked, KEY)
+    assert not breaker.open
+    for number in range(FAILURES - 1):
+        breaker.failed(LATE, SessionKey("ana", f"other-{number}"))
+    assert changes == [LATE]
+
+
+def test_an_outage_that_one_session_finds_opens_it() -> None:
+    breaker = SaveBreaker(pause_seconds=1.0, clock=Clock())
+    for _ in range(FAILURES):
+        breaker.failed(AWAY, KEY)
+    assert breaker.open
+
+
+async def test_a_locked_session_does_not_keep_others_from_being_saved() -> None:
+    messages = Messages()
+    client = TargetClient(messages, quick(save_attempt_seconds=0.01), on_change=lambda _: None)
+    deadline = Deadline.after(20)
+    messages.hold("open_session")
+    for _ in range(FAILURES):
+        with pytest.raises(MessageTimeoutError):
+            await client.call("open_session", lambda: messages.open_session(KEY), deadline=deadline, key=KEY)
+    assert not client.breaker.open
+    messages.let_go("open_session")
 
 
 def test_a_breaker_lets_one_probe_through_at_a_time() -> None:
-    clock, changes = Clock(), list[bool]()
+    clock, changes = Clock(), list[MessageStoreError | None]()
     breaker = SaveBreaker(pause_seconds=1.0, clock=clock, on_change=changes.append)
     for _ in range(FAILURES):
-        breaker.failed()
+        breaker.failed(AWAY)
     clock.now += 1.0
     assert breaker.admit("append") is True
     with pytest.raises(SavingPausedError):
         breaker.admit("append")
-    breaker.failed()
+    breaker.failed(AWAY)
     breaker.probed()
     with pytest.raises(SavingPausedError):
         breaker.admit("append")  # its pause begins anew
@@ -75,7 +114,7 @@ def test_a_breaker_lets_one_probe_through_at_a_time() -> None:
     breaker.answered()
     breaker.probed()
     assert breaker.admit("append") is False
-    assert changes == [True, False]
+    assert changes == [AWAY, None]
 
 
 async def test_a_cancelled_probe_makes_room_for_the_next() -> None:
@@ -83,7 +122,7 @@ async def test_a_cancelled_probe_makes_room_for_the_next() -> None:
     client, clock = TargetClient(messages, quick(), on_change=lambda _: None), Clock()
     client.breaker = SaveBreaker(pause_seconds=1.0, clock=clock, on_change=lambda _: None)
     for _ in range(FAILURES):
-        client.breaker.failed()
+        client.breaker.failed(AWAY)
     clock.now += 1.0
     deadline = Deadline.after(5)
     messages.hold("open_session")
@@ -112,7 +151,7 @@ async def test_a_refusal_is_an_answer() -> None:
 
 async def test_what_fails_at_one_message_says_nothing_of_the_store() -> None:
     """What a host's `save` raises: however often, and whatever becomes of others, the breaker is as it was."""
-    told: list[bool] = []
+    told: list[MessageStoreError | None] = []
     poison = {"poison"}
 
     async def save(message: MessageToSave) -> None:
@@ -139,7 +178,8 @@ async def test_what_fails_at_one_message_says_nothing_of_the_store() -> None:
         await saving("poison")
     with pytest.raises(MessageUnavailableError):
         await saving("away")
-    assert (client.breaker.open, told) == (True, [True])
+    assert client.breaker.open
+    assert [type(error) for error in told] == [MessageUnavailableError]
 
 
 async def test_a_call_that_hangs_is_given_up_and_counts() -> None:
@@ -225,6 +265,7 @@ async def test_a_database_that_fails_under_200_requests(memory: MemoryStore) -> 
         assert messages.most_at_once <= settings.max_concurrent_saves
         (opened,) = worker.signals(Signal.BREAKER_OPENED)
         assert opened.fields == {"breaker": "messages"}
+        assert isinstance(opened.error, MessageUnavailableError)
         health = worker.runtime.health()
         assert health.reasons == ("messages_unreachable",)
         assert health.ready

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..errors import MessageStoreError
 from ..faults import Fault
 from ..observations import Observation, Signal
 from ..values import StreamRef
@@ -74,10 +75,10 @@ class SaveReports:
         fields = {"binding": sealed.binding, "reason": reason}
         self._observe(Observation.about(sealed, Signal.SAVE_OWED, fields=fields))
 
-    def breaker_changed(self, is_open: bool) -> None:
-        """A message store is not asked any more, or again."""
-        signal = Signal.BREAKER_OPENED if is_open else Signal.BREAKER_CLOSED
-        self._observe(Observation(signal, fields={"breaker": "messages"}))
+    def breaker_changed(self, error: MessageStoreError | None) -> None:
+        """A message store is not asked any more, because of this error, or again, without one."""
+        signal = Signal.BREAKER_CLOSED if error is None else Signal.BREAKER_OPENED
+        self._observe(Observation(signal, error=error, fields={"breaker": "messages"}))
 
 
 def _of_attempt(binding: str, attempts: Attempts) -> dict[str, str | int | float | None]:

@@ -80,7 +80,10 @@ class SessionWriter:
         if messages is not None:
             opened = await attempts(
                 lambda: self._client.call(
-                    "open_session", lambda: messages.open_session(self._key), deadline=attempts.deadline
+                    "open_session",
+                    lambda: messages.open_session(self._key),
+                    deadline=attempts.deadline,
+                    key=self._key,
                 )
             )
             if self.branch is None:
@@ -98,6 +101,7 @@ class SessionWriter:
                     "get",
                     lambda: messages.get(self._key, message_id, branches=branches),
                     deadline=attempts.deadline,
+                    key=self._key,
                 )
             )
         except MessageNotFoundError:
@@ -121,7 +125,9 @@ class SessionWriter:
             return None
 
         return await attempts(
-            lambda: self._client.call("last", lambda: messages.last(self._key), deadline=attempts.deadline)
+            lambda: self._client.call(
+                "last", lambda: messages.last(self._key), deadline=attempts.deadline, key=self._key
+            )
         )
 
     async def mark(self, message_id: str, status: MessageStatus, attempts: Attempts) -> None:
@@ -132,7 +138,10 @@ class SessionWriter:
         with suppress(MessageNotFoundError):
             await attempts(
                 lambda: self._client.call(
-                    "mark", lambda: messages.mark(self._key, message_id, status), deadline=attempts.deadline
+                    "mark",
+                    lambda: messages.mark(self._key, message_id, status),
+                    deadline=attempts.deadline,
+                    key=self._key,
                 )
             )
 
@@ -142,7 +151,7 @@ class SessionWriter:
         if messages is None:
             return []
         step = partial(messages.list, self._key, after=position, limit=limit)
-        return await attempts(lambda: self._client.call("list", step, deadline=attempts.deadline))
+        return await attempts(lambda: self._client.call("list", step, deadline=attempts.deadline, key=self._key))
 
     async def append(self, message: Message, attempts: Attempts, *, certain: bool = True) -> bool:
         """Store a message. Opens the session if it is not there, but never one that was erased. A question that is
@@ -183,7 +192,7 @@ class SessionWriter:
             message=message,
         )
         superseded = await self._in_session(
-            lambda: attempts(lambda: self._client.call("supersede", step, deadline=attempts.deadline)),
+            lambda: attempts(lambda: self._client.call("supersede", step, deadline=attempts.deadline, key=self._key)),
             attempts,
             certain=certain,
         )
@@ -262,7 +271,7 @@ class SessionWriter:
                 return None
             return await target.append(self._key, placed)
 
-        appended = await attempts(lambda: self._client.call("append", step, deadline=attempts.deadline))
+        appended = await attempts(lambda: self._client.call("append", step, deadline=attempts.deadline, key=self._key))
         self._announced = self._announced or self._unannounced is not None
         self._unannounced = None
         if appended is Appended.DUPLICATE and message.role is Role.USER:

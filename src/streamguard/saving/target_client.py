@@ -11,6 +11,7 @@ from ..deadlines import Deadline, LoopClock
 from ..errors import MessageFailedError, MessageStoreError, MessageTimeoutError, MessageUnavailableError
 from ..messages.callable import host_error
 from ..settings import Settings
+from ..values import SessionKey
 from .bindings import SaveTarget
 from .save_breaker import SaveBreaker
 
@@ -22,7 +23,9 @@ T = TypeVar("T")
 class TargetClient:
     """The one way from this process to a message store or function."""
 
-    def __init__(self, target: SaveTarget, settings: Settings, *, on_change: Callable[[bool], None]) -> None:
+    def __init__(
+        self, target: SaveTarget, settings: Settings, *, on_change: Callable[[MessageStoreError | None], None]
+    ) -> None:
         self.target = target
         self.breaker: SaveBreaker = SaveBreaker(
             pause_seconds=settings.breaker_probe_seconds, clock=LoopClock.current().time, on_change=on_change
@@ -30,8 +33,11 @@ class TargetClient:
         self._attempt_seconds = settings.save_attempt_seconds
         self._slots = asyncio.Semaphore(settings.max_concurrent_saves)
 
-    async def call(self, operation: str, step: Callable[[], Awaitable[T]], *, deadline: Deadline) -> T:
-        """One call, until `deadline` at the latest. Cancelling it leaves in doubt whether it happened.
+    async def call(
+        self, operation: str, step: Callable[[], Awaitable[T]], *, deadline: Deadline, key: SessionKey | None = None
+    ) -> T:
+        """One call, about the session of `key`, until `deadline` at the latest. Cancelling it leaves in doubt whether
+        it happened.
 
         Raises:
             SavingPausedError: the store is not asked at present.
@@ -43,7 +49,7 @@ class TargetClient:
             try:
                 if not probe:  # it may have opened while this call waited its turn
                     probe = self.breaker.admit(operation)
-                return await self._asked(operation, step, deadline)
+                return await self._asked(operation, step, deadline, key)
             finally:
                 self._slots.release()
         finally:
@@ -59,7 +65,9 @@ class TargetClient:
                 f"{operation}: as many saves as may are under way (max_concurrent_saves)", operation=operation
             ) from exc
 
-    async def _asked(self, operation: str, step: Callable[[], Awaitable[T]], deadline: Deadline) -> T:
+    async def _asked(
+        self, operation: str, step: Callable[[], Awaitable[T]], deadline: Deadline, key: SessionKey | None
+    ) -> T:
         breaker = self.breaker
         try:
             async with deadline.within(self._attempt_seconds).limit():
@@ -68,21 +76,22 @@ class TargetClient:
             raise
         except MessageStoreError as exc:
             if exc.retryable:
-                breaker.failed()
+                breaker.failed(exc, key)
             else:
                 breaker.answered()
             raise
         except TimeoutError as exc:
-            breaker.failed()
-            raise MessageTimeoutError(
+            late = MessageTimeoutError(
                 f"{operation}: no answer within {self._attempt_seconds} s (save_attempt_seconds)", operation=operation
-            ) from exc
+            )
+            breaker.failed(late, key)
+            raise late from exc
         except BaseException as exc:  # a host's own store may raise what it likes
             if passes(exc):
                 raise
             error = host_error(operation, "the message store failed", exc)
             if isinstance(error, MessageUnavailableError):
-                breaker.failed()
+                breaker.failed(error, key)
             raise error from exc
         breaker.answered()
         return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..errors import MessageStoreError
 from ..settings import Settings
 from ..stores.breaker import Breaker
 from ..stores.store import StreamStore
@@ -19,11 +20,17 @@ __all__ = ["TargetClients"]
 class TargetClients:
     """One `TargetClient` for each message store or function, made when it is first asked for.
 
-    `on_change` is told whether the breaker of one of them is open now; `breaker` is the stream store's.
+    `on_change` is told the error that opened the breaker of one of them, and None when it closes; `breaker` is the
+    stream store's.
     """
 
     def __init__(
-        self, store: StreamStore, settings: Settings, breaker: Breaker, *, on_change: Callable[[bool], None]
+        self,
+        store: StreamStore,
+        settings: Settings,
+        breaker: Breaker,
+        *,
+        on_change: Callable[[MessageStoreError | None], None],
     ) -> None:
         self._store = store
         self._settings = settings
