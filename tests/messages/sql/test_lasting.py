@@ -15,6 +15,7 @@ from streamguard.errors import MessageUnavailableError
 from streamguard.messages import Appended
 from streamguard.messages.sql.engines import ids_of
 from streamguard.testing._message_store.steps import asked, everything, insistently, opened, texts
+from streamguard.unavailable import UnavailableReason
 
 from .places import Place
 
@@ -82,3 +83,38 @@ async def test_a_connection_to_a_server_that_only_reads_is_not_used_again(place:
     demoted = False
     assert await store.append(key, asked("two")) is Appended.CREATED
     assert texts(await everything(store, key)) == ["two"]
+
+
+async def test_nor_are_the_others_of_its_pool(place: Place) -> None:
+    """They are as old: each would cost a save that fails. What the host does on its engine has no such effect."""
+    demoted, at_once = True, 3
+    store, key = await place.store(place.engine), await opened(place.main_store)
+    only_reads = _ONLY_READS[place.engine.dialect.name]
+
+    def connected(connection: Any, _: object) -> None:
+        made.append(connection)
+        if demoted:
+            cursor = connection.cursor()
+            cursor.execute(only_reads)
+            cursor.close()
+            connection.commit()
+
+    made: list[object] = []
+    event.listen(place.engine.sync_engine, "connect", connected)
+    async with contextlib.AsyncExitStack() as taken:
+        for _ in range(at_once):
+            await taken.enter_async_context(place.engine.connect())
+    assert len(made) == at_once
+    with pytest.raises(DBAPIError):
+        async with place.engine.begin() as connection:
+            await connection.execute(place.tables.sessions.delete())
+    async with contextlib.AsyncExitStack() as taken:
+        for _ in range(at_once):
+            await taken.enter_async_context(place.engine.connect())
+    assert len(made) == at_once
+    with pytest.raises(MessageUnavailableError) as caught:
+        await store.append(key, asked("one"))
+    assert caught.value.reason is UnavailableReason.READ_ONLY
+    demoted = False
+    for number in range(at_once):
+        assert await store.append(key, asked(f"two {number}")) is Appended.CREATED

@@ -129,7 +129,7 @@ def _refused(operation: str, exc: DBAPIError) -> MessageStoreError:
         missing = UnavailableReason.TABLES_MISSING
         return _unavailable(operation, f"the database refused ({code})", reason if reason in _NAMES else missing)
     reason = _reason_of(exc.orig, code)
-    if exc.connection_invalidated:
+    if exc.connection_invalidated and not only_reads(exc):
         lost = UnavailableReason.CONNECTION_LOST if reason is UnavailableReason.OTHER else reason
         return _unavailable(operation, f"the connection to the database was lost ({code})", lost)
     return _unavailable(operation, f"the database refused ({code})", reason)

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ...deadlines import Deadline
 from ...errors import ConfigurationError
 from ...loops import PerLoop, keep_inherited
+from .demotions import watch
 from .engines import isolated
 
 __all__ = ["Engines", "LoopEngine"]
@@ -93,13 +94,16 @@ class Engines:
         turns = asyncio.Lock() if self._on_sqlite else nullcontext()
         if not self._taken:
             self._taken = True
+            watch(self._engine)
             return LoopEngine(self._engine, turns)
         if self._remake is None:
             raise ConfigurationError(
                 "this engine is in use in another event loop, which still runs; give SQLMessageStore a URL, and it "
                 "makes an engine for each"
             )
-        return LoopEngine(isolated(self._remake()), turns)
+        engine = isolated(self._remake())
+        watch(engine)
+        return LoopEngine(engine, turns)
 
     def _abandon(self, theirs: LoopEngine) -> None:
         """Drop the engine of a closed loop, whose connections can no longer be used."""

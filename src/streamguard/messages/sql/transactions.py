@@ -14,13 +14,13 @@ from functools import partial
 from typing import TypeVar
 
 import anyio
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...contained import Contained
 from ...deadlines import Deadline
 from ...errors import MessageTimeoutError
-from .failures import mapped_errors, only_reads
+from .demotions import in_step
+from .failures import mapped_errors
 from .loops import Engines
 
 __all__ = ["Transactions"]
@@ -53,30 +53,21 @@ class Transactions:
             return await _finished(work, breakable=self._breakable)
 
     async def _transact(self, operation: str, step: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        in_step.set(True)  # of this task alone
         mine = self._engines.current()
         if not self._breakable:
             async with mine.turns, mine.engine.begin() as connection:
-                return await _stepped(connection, step)
+                return await step(connection)
         limit = Deadline.after(self._timeout_seconds).limit()
         try:
             async with limit, mine.turns, mine.engine.begin() as connection:
-                return await _stepped(connection, step)
+                return await step(connection)
         except TimeoutError as exc:
             if not limit.expired:
                 raise
             raise MessageTimeoutError(
                 f"{operation}: no answer from the database within {self._timeout_seconds:g} s", operation=operation
             ) from exc
-
-
-async def _stepped(connection: AsyncConnection, step: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-    try:
-        return await step(connection)
-    except DBAPIError as exc:
-        if only_reads(exc):
-            # A demoted primary goes on answering on the connections that it has: only a new one may lead elsewhere.
-            await connection.invalidate(exc)
-        raise
 
 
 async def _finished(work: Contained[T], *, breakable: bool) -> T:
