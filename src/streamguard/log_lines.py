@@ -59,6 +59,11 @@ class LogEvent(StrEnum):
     """Events of a stream were sent on one connection; level `debug`, of the same logger. Fields: first_seq,
     last_seq; woken_at, the Unix time when the connection's viewer learned of them; at, when they were handed to the
     server; seconds, how long it took them."""
+    STORE_UNREACHABLE = "streamguard.store_unreachable"
+    """Two probes of the stream store in a row failed, or the first of all did, though no request had noticed that it
+    was away; once, at level `warning`. Fields: error, error_reason."""
+    STORE_REACHABLE = "streamguard.store_reachable"
+    """The stream store answers again, after `STORE_UNREACHABLE`, at level `info`."""
     REPEATED = "streamguard.repeated"
     """Lines at `warning` or above that were left out because many alike had been logged. It has their level. Fields:
     repeated: the event, code, reason and error that they had in common; count; and seconds, since the first of them."""

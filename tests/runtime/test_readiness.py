@@ -13,13 +13,16 @@ from fastapi import FastAPI
 
 from streamguard import Anonymous, Settings, StreamGuard
 from streamguard.errors import StoreForbiddenError, StoreUnavailableError
+from streamguard.log_lines import LogEvent
 from streamguard.observations import Signal
 from streamguard.runtime.upkeep.health import RecentReasons
 from streamguard.runtime.upkeep.readiness import Readiness
 from streamguard.stores.memory import MemoryStore
+from streamguard.unavailable import UnavailableReason
 from tests.harness.proxy import FaultProxy
 from tests.harness.redis import RedisServer
 from tests.harness.waiting import wait_until_async
+from tests.telemetry.logged import logged
 
 from .lines import Line
 from .stage import quick, working
@@ -59,6 +62,38 @@ async def test_one_look_that_failed_is_no_outage() -> None:
         assert shown == [True, True, True, False]
         await readiness.probe()
         assert worker.runtime.health().ready
+
+
+async def test_the_log_says_once_that_it_went_away_and_once_that_it_is_back() -> None:
+    """Nobody asks for anything, so nothing else would say so."""
+    line = Line(MemoryStore())
+    with logged() as lines:
+        async with working(line, quick(readiness_probe_seconds=60.0)) as worker:
+            readiness = worker.runtime.readiness
+            line.errors["ping"] = [away(), None, away(), away(), away(), None, None, away(), away(), forbidden("XADD")]
+            while line.errors["ping"]:
+                await readiness.probe()
+    events = [line["event"] for line in lines if str(line["event"]).startswith("streamguard.store_")]
+    gone, back = LogEvent.STORE_UNREACHABLE, LogEvent.STORE_REACHABLE
+    assert events == [gone, back, gone, back]
+    (first, _) = (line for line in lines if line["event"] == gone)
+    assert {name: first[name] for name in ("level", "error", "error_reason")} == {
+        "level": "warning",
+        "error": "StoreUnavailableError",
+        "error_reason": UnavailableReason.OTHER,
+    }
+
+
+async def test_what_the_breaker_said_is_not_said_again() -> None:
+    line = Line(MemoryStore())
+    with logged() as lines:
+        async with working(line, quick(readiness_probe_seconds=60.0, breaker_probe_seconds=60.0)) as worker:
+            line.errors["ping"] = [away(), away()]
+            worker.runtime.breaker.exhausted(away())
+            for _ in range(2):
+                await worker.runtime.readiness.probe()
+        assert len(worker.signals(Signal.BREAKER_OPENED)) == 1
+    assert LogEvent.STORE_UNREACHABLE not in {line["event"] for line in lines}
 
 
 @pytest.mark.parametrize("error", [away(), ZeroDivisionError("a bug")], ids=["away", "bug"])

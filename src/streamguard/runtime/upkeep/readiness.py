@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable
 from typing import Final
@@ -11,6 +12,7 @@ from ...contained import passes
 from ...deadlines import Deadline
 from ...errors import StoreError, StoreForbiddenError
 from ...faults import Fault, FaultCode
+from ...log_lines import LOGGER, LogEvent, log_line
 from ...observations import Observation, Signal
 from ...settings import Settings
 from ...stores.breaker import Breaker
@@ -47,6 +49,8 @@ class Readiness:
         self._lacks: tuple[str, ...] = ()
         self._error: StoreError | TimeoutError | None = None
         """What the last probe failed with."""
+        self._told = False
+        """The log says that the store is away."""
         breaker.when_closed(self._answered)
 
     @property
@@ -77,6 +81,7 @@ class Readiness:
             self._observe(Observation(Signal.FAULT, fault=Fault.of(FaultCode.INTERNAL), error=exc))
         if self._failures:
             self._failures = FAILURES
+            self._log_if_away()
 
     async def run(self, *, on_probe: Callable[[], object]) -> None:
         """Probe until cancelled; `on_probe` is called after each probe."""
@@ -97,14 +102,32 @@ class Readiness:
         except (StoreError, TimeoutError) as exc:
             self._failures += 1
             self._error = exc
+            self._log_if_away()
         else:
             self._answered()
 
     def _answered(self) -> None:
         self._failures, self._lacks, self._error = 0, (), None
+        self._log_if_back()
+
+    def _log_if_away(self) -> None:
+        """Of an open breaker the log has a line already."""
+        if self._told or self._breaker.open or self._failures < FAILURES:
+            return
+        self._told = True
+        fields: dict[str, str] = {}
+        if self._error is not None:
+            fields = {"error": type(self._error).__name__, "error_reason": _reason_of(self._error)}
+        log_line(LOGGER, logging.WARNING, LogEvent.STORE_UNREACHABLE, fields)
+
+    def _log_if_back(self) -> None:
+        if self._told:
+            self._told = False
+            log_line(LOGGER, logging.INFO, LogEvent.STORE_REACHABLE, {})
 
     def _forbidden(self, lacks: tuple[str, ...]) -> None:
         self._failures = 0
+        self._log_if_back()
         if lacks != self._lacks:
             self._lacks = lacks
             warning = f"the account of the stream store may not do what streams need; it lacks {', '.join(lacks)}"
