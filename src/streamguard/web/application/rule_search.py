@@ -17,7 +17,7 @@ from ...locks import step_lock
 from .guarded_endpoint import Guarded
 from .route_tree import children_of, own_class, routes_of
 
-__all__ = ["RuleHolder", "RuleSearch", "middleware_classes"]
+__all__ = ["RuleHolder", "RuleSearch", "layers_around", "middleware_classes"]
 
 _MAX_LAYERS: Final = 64
 """How many middlewares and mounts inside each other are looked through."""
@@ -43,7 +43,7 @@ class RuleSearch:
 
     def __init__(self, app: object, *, depth: int = 0) -> None:
         self._holders: tuple[RuleHolder, ...] = tuple(
-            cast("RuleHolder", layer) for layer in _layers_around(app) if hasattr(type(layer), _MARK)
+            cast("RuleHolder", layer) for layer in layers_around(app) if hasattr(type(layer), _MARK)
         )
         self._routes: list[BaseRoute] = []
         """All routes of the application, if there are rules behind one of them."""
@@ -76,7 +76,7 @@ class RuleSearch:
 
 def middleware_classes(app: object) -> Iterator[type]:
     """The classes of the middlewares around an application's router, also of one that has not begun yet."""
-    for layer in _layers_around(app):
+    for layer in layers_around(app):
         yield type(layer)
         if getattr(layer, "middleware_stack", layer) is None:
             for declared in getattr(layer, "user_middleware", ()):
@@ -85,7 +85,7 @@ def middleware_classes(app: object) -> Iterator[type]:
                     yield found
 
 
-def _layers_around(app: object) -> Iterator[object]:
+def layers_around(app: object) -> Iterator[object]:
     """An application and the middlewares around its router, from the outside in. Of an application that has not begun,
     and so has made no middlewares, only itself, unless one of them has rules."""
     for _ in range(_MAX_LAYERS):

@@ -15,6 +15,7 @@ from ..endpoint.endpoint import GuardedEndpoint
 from ..endpoint.signature import EndpointSignature
 from ..guard_context import GuardContext
 from ..misuse import Misuse
+from .host_errors import answer_error
 from .matched_request import MatchedRequest, matched_request
 from .rule_call import RuleCall
 from .rule_source import RuleEstimate
@@ -40,14 +41,19 @@ class RuleEndpoint(GuardedEndpoint):
 
         Raises:
             ConfigurationError: the application inside, or the guard, is used in a way that cannot work.
-            Exception: what the application inside raises before it has begun to stream.
+            Exception: what the application inside raises before it has begun to stream; what a function of the host's
+                raises and the application has no handler for.
         """
         request, exchange = matched.request, matched.exchange
         if exchange.rule is not None:
             raise Misuse.GUARDED_TWICE.error(endpoint=self.rule.name, rule=exchange.rule)
         exchange.rule = self.rule.name
         try:
-            response = await self.answer(EndpointArguments({}, request, None))
+            try:
+                response = await self.answer(EndpointArguments({}, request, None))
+            except Exception as exc:  # noqa: BLE001 -- raised again unless the host has a handler for it
+                await answer_error(exc, matched.scope, matched.app, receive, send)
+                return
             await response(request.scope, receive, send)
         finally:
             if matched.call is not None:

@@ -17,6 +17,7 @@ from ..headers import with_encodings
 from ..middleware.body_too_large import BodyTooLargeError
 from ..routes.paths import may_be_own
 from ..routes.route import own_route
+from .host_errors import answer_error
 from .litestar_headers import have_litestar_read_them
 from .matched_request import MatchedRequest
 from .path_pattern import path_below_mount
@@ -139,6 +140,9 @@ class RuleTable:
                 holds = condition is None or await condition.find({}, matched.request)
             except BodyTooLargeError:
                 await endpoint.too_large(scope)(scope, receive, send)
+                return
+            except Exception as exc:  # noqa: BLE001 -- raised again unless the host has a handler for it
+                await answer_error(exc, scope, self._app, receive, send)
                 return
             if holds:
                 await endpoint.respond(matched, receive, send)
