@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 from collections.abc import Callable
 from copy import copy
 from socket import SO_KEEPALIVE, SOL_SOCKET
@@ -15,12 +14,11 @@ from redis.asyncio.connection import parse_url
 
 from ...errors import ConfigurationError
 from .driver import RawConnection, pack
+from .tls import VERIFY, Tls
 
 __all__ = ["Address", "ClusterAddress"]
 
 _DATABASE: Final = re.compile(r"/?[0-9]*")
-
-_VERIFY: Final = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 
 _OPTIONS: Final = frozenset(
     {
@@ -48,7 +46,6 @@ class Address:
         """Raises `ConfigurationError` for anything but `redis://`, `rediss://` and `unix://` URLs; its text never
         repeats the URL, since a password with a slash in it ends up in the strangest places."""
         scheme = self._scheme = url.partition("://")[0]
-        self._context: ssl.SSLContext | None = None
         if scheme not in ("redis", "rediss", "unix"):
             raise ConfigurationError("the URL of a single Redis begins with redis://, rediss:// or unix://")
         try:
@@ -70,8 +67,10 @@ class Address:
             raise ConfigurationError(
                 f"a Redis URL takes the options db and ssl_…; {', '.join(unknown)} has no meaning here"
             )
-        if self._options.get("ssl_cert_reqs", "none") not in _VERIFY:
-            raise ConfigurationError(f"ssl_cert_reqs is one of {', '.join(_VERIFY)}")
+        if self._options.get("ssl_cert_reqs", "none") not in VERIFY:
+            raise ConfigurationError(f"ssl_cert_reqs is one of {', '.join(VERIFY)}")
+        options = {name: str(value) for name, value in self._options.items() if name.startswith("ssl_")}
+        self._tls = Tls(options) if scheme == "rediss" else None
         if scheme == "unix":
             if "path" not in self._options:
                 raise ConfigurationError("a unix:// URL names a socket: unix:///run/redis.sock?db=0")
@@ -84,7 +83,6 @@ class Address:
 
     def at(self, host: str, port: int) -> Address:
         """The same login at another place."""
-        self._tls()  # made once, for all places
         other = copy(self)
         other._options = {**self._options, "host": host, "port": port}  # noqa: SLF001 -- its own class
         other._text = f"{self._scheme}://{_bracketed(host)}:{port}"  # noqa: SLF001
@@ -118,7 +116,8 @@ class Address:
             _, raw = await loop.create_unix_connection(protocol, path)
         else:
             host, port = str(options.get("host", "localhost")), cast("int", options.get("port", 6379))
-            _, raw = await loop.create_connection(protocol, host, port, ssl=self._tls())
+            tls = None if self._tls is None else self._tls.context()
+            _, raw = await loop.create_connection(protocol, host, port, ssl=tls)
             raw.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
         try:
             await raw.log_in(self._greeting())
@@ -139,25 +138,6 @@ class Address:
         if database:
             commands.append(("SELECT", database))
         return [pack(command) for command in commands]
-
-    def _tls(self) -> ssl.SSLContext | None:
-        """For `rediss://`, made once: the server is verified, unless the URL says otherwise."""
-        if self._scheme != "rediss":
-            return None
-        if self._context is None:
-            options = {name: str(value) for name, value in self._options.items() if name.startswith("ssl_")}
-            context = ssl.create_default_context()
-            mode = _VERIFY[options.get("ssl_cert_reqs", "required")]
-            # A name cannot be checked without a certificate.
-            checks_name = options.get("ssl_check_hostname", "true").lower() not in ("false", "0", "no", "n", "f")
-            context.check_hostname = checks_name and mode is not ssl.CERT_NONE
-            context.verify_mode = mode
-            if "ssl_certfile" in options or "ssl_keyfile" in options:
-                context.load_cert_chain(options.get("ssl_certfile", ""), options.get("ssl_keyfile"))
-            if "ssl_ca_certs" in options or "ssl_ca_path" in options:
-                context.load_verify_locations(options.get("ssl_ca_certs"), options.get("ssl_ca_path"))
-            self._context = context
-        return self._context
 
 
 class ClusterAddress:
