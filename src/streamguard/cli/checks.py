@@ -12,7 +12,7 @@ from typing import Final
 from ..errors import StoreError
 from ..stores.damage import Unreadable
 from ..stores.partial import complete, lacking_roles
-from ..stores.redis.server_facts import Clock, RedisInspector, ServerFacts
+from ..stores.redis.server_facts import FULL, OLDEST, Clock, RedisInspector, ServerFacts
 from ..stores.roles.inspection import Inspection
 from ..stores.roles.stream_log import StreamLog
 from ..unavailable import reason_of
@@ -37,10 +37,8 @@ __all__ = [
     "unreachable",
 ]
 
-OLDEST: Final = (6, 2)
 CLOCK_SECONDS: Final = 1.0
 """Writers' clocks date streams, erasures and ages; leases are measured on the server's."""
-FULL: Final = 0.9
 LATE_SECONDS: Final = 60.0
 """How long after its lease a stream is ended at the latest where workers run: lease and sweep are 20 seconds."""
 OVERDUE_SECONDS: Final = 300.0

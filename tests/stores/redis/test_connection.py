@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -281,6 +282,23 @@ async def test_a_server_that_evicts_is_a_warning(own_redis: Callable[..., RedisS
     assert "allkeys-lru" in warning
     assert "noeviction" in warning
     await store.aclose()
+
+
+async def test_a_server_that_is_full_is_a_warning(own_redis: Callable[..., RedisServer]) -> None:
+    """Of a store beside the streams too; and none once there is room."""
+    server = own_redis(config={"maxmemory": "3mb"})
+    client = server.client()
+    with suppress(redis.exceptions.OutOfMemoryError):
+        for number in range(1_000):
+            client.set(f"x:{number}", "x" * 10_000, ex=60)
+    store, beside = RedisStore(server.url), RedisClient(server.url)
+    (warning,) = await store.start()
+    assert "over 90% of its maxmemory (3145728 bytes)" in warning
+    assert await beside.start() == [warning]
+    client.flushall()
+    assert await store.start() == []
+    await store.aclose()
+    await beside.aclose()
 
 
 async def test_a_server_that_hides_its_facts_is_no_warning(own_redis: Callable[..., RedisServer]) -> None:

@@ -25,7 +25,7 @@ from .record_scan import RecordScan, scan_records
 from .scripts import Scripts
 from .topology import topology_of
 
-__all__ = ["Clock", "KeySample", "RedisInspector", "ServerFacts", "inspect_servers", "unusable"]
+__all__ = ["FULL", "OLDEST", "Clock", "KeySample", "RedisInspector", "ServerFacts", "inspect_servers", "unusable"]
 
 _SECTIONS: Final = ("server", "replication", "memory", "persistence")
 _FACT: Final = re.compile(r"^([a-z_]+):([^\r\n]*)", re.M)
@@ -33,7 +33,9 @@ _SCAN_COUNT: Final = 500
 _SCANS: Final = 200
 """How many steps a sample takes at most: a database may hold millions of keys that are not ours."""
 _WRITTEN_MS: Final = 10_000
-_OLDEST: Final = (6, 2)
+OLDEST: Final = (6, 2)
+FULL: Final = 0.9
+"""From which part of its memory on a server counts as nearly full."""
 _NAMED: Final = 10
 """How many keys without a TTL a sample names."""
 
@@ -231,7 +233,7 @@ class RedisInspector:
 
 
 async def inspect_servers(connections: Connections) -> list[str]:
-    """Warnings about the version and the eviction policy of every server that takes writes.
+    """Warnings about the version, the eviction policy and the memory of every server that takes writes.
 
     Raises:
         StoreUnavailableError: one does not answer.
@@ -245,24 +247,31 @@ async def _inspect(server: Server) -> list[str]:
 
 
 async def _warnings_of(connections: Connections, address: str) -> list[str]:
-    """Warnings about the server's version and eviction policy. An account that may not run INFO gets none.
+    """Warnings about the server's version, eviction policy and memory, as `streamguard doctor` has them. An account
+    that may not run INFO gets none.
 
     Raises:
         StoreUnavailableError: the server does not answer.
     """
     replies = await connections.run("start", [Command.of("INFO", "server"), Command.of("INFO", "memory")])
     text = b"\n".join(reply for reply in replies if isinstance(reply, bytes))
-    facts = dict(re.findall(r"^(redis_version|maxmemory_policy):([^\r\n]*)", text.decode("utf-8", "replace"), re.M))
+    facts = dict(_FACT.findall(text.decode("utf-8", "replace")))
     warnings = []
     numbers = re.findall(r"\d+", facts.get("redis_version", ""))
     version = tuple(int(number) for number in numbers[:2])
-    if version and version < _OLDEST:
+    if version and version < OLDEST:
         warnings.append(f"Redis at {address} is version {facts['redis_version']}; streamguard needs 6.2 or later")
     policy = facts.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         warnings.append(
             f"Redis at {address} evicts keys when memory is full (maxmemory-policy {policy}), live streams among them; "
             "set it to noeviction"
+        )
+    used, limit = _number(facts.get("used_memory")), _number(facts.get("maxmemory"))
+    if used is not None and limit and used > FULL * limit:
+        warnings.append(
+            f"Redis at {address} is nearly full: it has used over {FULL:.0%} of its maxmemory ({limit} bytes); when it "
+            "is full, streams go on unlogged; raise maxmemory, or free memory"
         )
     return warnings
 
