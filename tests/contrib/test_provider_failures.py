@@ -11,19 +11,17 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from streamguard import Outcome, Signal
+from streamguard import Outcome
 from streamguard.contrib import anthropic, litellm, openai
 
-from ..telemetry.logged import logged
 from .guarded import answered
 from .provider_chats import NOISE_OF_LIBRARIES
-from .raw_provider import REQUEST_ID, SECRET, RawProvider, Reply, chat, event, raw_provider, refused
+from .raw_provider import SECRET, RawProvider, Reply, chat, event, raw_provider, refused
 
 pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings(*NOISE_OF_LIBRARIES)]
 
 KEY: Final = "sk-ours"
-QUESTION: Final = "A secret question"
-ASKED: Final[Any] = {"model": "m", "messages": [{"role": "user", "content": QUESTION}], "stream": True}
+ASKED: Final[Any] = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
 
 
 Start = Callable[[], AsyncIterator[object]]
@@ -156,11 +154,7 @@ async def test_a_failure_that_is_told_in_mid_stream(library: str, error: dict[st
 async def test_a_refusal_before_the_first_byte(library: str, reply: Reply, case: Case) -> None:
     client, _ = CLIENTS[library]
     async with raw_provider(reply) as provider:
-        with logged() as lines:
-            answer = await answered(client(provider))
-    (line,) = [line for line in lines if line["event"] == Signal.FAULT]
-    assert line["provider_request_id"] == REQUEST_ID
-    assert not any(secret in str(lines) for secret in (SECRET, KEY, QUESTION))
+        answer = await answered(client(provider))
     assert (answer.fault, answer.retryable) == (case.fault, case.retryable)
     # Old LiteLLM loses the headers.
     assert answer.retry_after in ({case.retry_after, 5, None} if library == "litellm" else {case.retry_after})

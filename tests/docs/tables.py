@@ -39,10 +39,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 OWN_TEXTS: Final = frozenset({"warning"})
 IDS_IN_SENTRY: Final = frozenset(
-    {
-        *("stream_id", "message_id", "request_id", "owner_hash", "fault_id", "status"),
-        *("error", "error_reason", "cause", "provider_request_id"),
-    }
+    {"stream_id", "message_id", "request_id", "owner_hash", "fault_id", "error", "error_reason", "cause", "status"}
 )
 """Of the context `streamguard` in Sentry, beside the fields that are allowed."""
 

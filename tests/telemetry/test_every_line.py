@@ -83,7 +83,6 @@ def test_the_reference_names_no_key_that_no_line_has() -> None:
     of_streams = {"owner_hash", "session_id", "stream_id", "message_id", "user_message_id", "request_id", "trace_id"}
     of_faults = {"code", "phase", "severity", "status", "fault_id", "reason"}
     of_errors = {"error", "error_at", "raised_at", "error_text", "error_reason", "cause", "cause_at", "operation"}
-    of_errors |= {"provider_request_id"}
     assert LOG_KEYS.keys() - fields - of_streams - of_faults - of_errors == set()
 
 

@@ -10,7 +10,6 @@ from .. import values
 from ..errors import ConfigurationError, InvalidPartError, MessageStoreError, QuotaError, StoreError, StreamLimitError
 from ..frames import own_place, raised_in
 from ..unavailable import Unavailable, UnavailableReason, reason_of
-from .provider_requests import provider_request_id
 
 __all__ = ["class_name", "error_fields", "id_text", "plain_text", "short_hash", "told_error_reason"]
 
@@ -63,7 +62,7 @@ def told_error_reason(error: BaseException | None) -> str | None:
 def error_fields(error: BaseException) -> dict[str, str | int | None]:
     """An exception without its text, which may hold a provider's words or a user's: class, where the host's own code
     was (`error_at`), where it was raised if that is elsewhere (`raised_at`), safe attributes, why a store could not be
-    used (`error_reason`), and which request of a provider failed (`provider_request_id`)."""
+    used (`error_reason`)."""
     fields: dict[str, str | int | None] = {"error": class_name(error)}
     place = own_place(error)
     if place is not None:
@@ -77,8 +76,6 @@ def error_fields(error: BaseException) -> dict[str, str | int | None]:
         fields["operation"] = error.operation
     if (reason := told_error_reason(error)) is not None:
         fields["error_reason"] = reason
-    if (request_id := provider_request_id(error)) is not None:
-        fields["provider_request_id"] = request_id
     cause = error.__cause__
     if cause is not None:
         fields["cause"] = class_name(cause)

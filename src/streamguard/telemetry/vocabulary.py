@@ -28,7 +28,6 @@ LOG_KEYS: Final[Mapping[str, str]] = {
     "reason": "why, in one word of streamguard's; `other` for a reason that the application gave its fault",
     "error": "the class of the exception",
     "error_reason": "why a store could not be used, in one word of [a closed list](redis.md#why-redis-cannot-be-used)",
-    "provider_request_id": "the request of a provider that failed, as the provider's answer names it",
     "error_at": "the line of the application's own code at which it arose",
     "raised_at": "the line that raised it, where that is another one",
     "error_text": "the text of an exception of streamguard's own; of no other",

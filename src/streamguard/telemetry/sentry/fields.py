@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from ...observations import Observation
-from ..provider_requests import provider_request_id
 from ..safety import class_name, id_text, plain_text, short_hash, told_error_reason
 
 __all__ = ["ALLOWED", "allowed", "ids_of"]
@@ -59,7 +58,6 @@ def ids_of(observation: Observation) -> dict[str, object]:
     if (error := observation.error) is not None:
         found["error"] = class_name(error)
         found["error_reason"] = told_error_reason(error)
-        found["provider_request_id"] = provider_request_id(error)
         if error.__cause__ is not None:
             found["cause"] = class_name(error.__cause__)
     return {name: value for name, value in found.items() if value is not None}
