@@ -176,10 +176,14 @@ class _RunReader(EventReader):
                 part = part | {name: f"{self._responses}-{part[name]}"}
         return part
 
+    def _is_told(self, call_id: str) -> bool:
+        """Whether the response tells of this call itself: it did, or will when it ends."""
+        return call_id in self._called or (self._response is not None and self._response.holds(call_id))
+
     def _item(self, name: str, item: object) -> Iterator[Item]:
         raw = field_of(item, "raw_item")
         call_id = text_in(raw, "call_id") or text_in(raw, "id")
-        if name in _CALLS and call_id and call_id not in self._called and not _by_provider(raw):
+        if name in _CALLS and call_id and not self._is_told(call_id) and not _by_provider(raw):
             self._called.add(call_id)
             self._unanswered.add(call_id)
             tool = text_in(raw, "name") or text_in(item, "tool_name") or text_in(raw, "type").removesuffix("_call")

@@ -155,6 +155,10 @@ class ResponsesReader(EventReader):
             return [*out, *self._parts.finish_step()]
         return [*out, *self._parts.finish("tool-calls" if self._called and self._reason != "length" else self._reason)]
 
+    def holds(self, call_id: str) -> bool:
+        """Whether this call is whole, and told of as soon as it is known that no limit cut it off."""
+        return (text_in(self._last, "call_id") or text_in(self._last, "id")) == call_id
+
     def _response(self, kind: str, response: object) -> Iterator[Item]:
         """The items of an event about the whole response: it begins or ends."""
         if response is None:
@@ -166,10 +170,12 @@ class ResponsesReader(EventReader):
         match kind:
             case "response.completed":
                 self._reason = "stop"
+                yield from self._end_call()
             case "response.incomplete":
                 why = text_in(field_of(response, "incomplete_details"), "reason")
                 reasons = {"max_output_tokens": "length", "content_filter": "content-filter"}
                 self._reason = reasons.get(why, "other")
+                yield from self._end_call()
             case "response.failed" | "response.cancelled":
                 raise _failure(field_of(response, "error"))
 
