@@ -27,12 +27,12 @@ class Begun(Registered):
                 raise TypeError("not what a registration says")
             ordinal, epoch, began_us, stop = said.split(b" ")
             self._ordinal = int(ordinal)
-            self.epoch = int(epoch)
-            self.created_at = int(began_us) / 1_000_000
+            self.epoch: int = int(epoch)
+            self.created_at: float = int(began_us) / 1_000_000
         except DAMAGE as exc:
             text = f"register: the record of stream {new.ref.stream_id} is damaged"
             raise StoreCorruptError(text, operation="register") from exc
-        self.stop_requested = stop == b"1"
+        self.stop_requested: bool = stop == b"1"
         self._new = new
         self._lease_seconds = lease_seconds
 

@@ -85,7 +85,7 @@ class StreamResponse(Response):
         self.background = background
         self.body = b""
         self._before = before
-        self.raw_headers = headers
+        self.raw_headers: RawHeaders = headers
         self._runtime = runtime
         self._view: Callable[[], Viewer] | None = view
         self._slot = slot
