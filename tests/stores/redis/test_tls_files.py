@@ -17,7 +17,7 @@ from ...harness.certificates import Certificates
 from ...harness.redis_kinds import TlsRedisServer
 from ...harness.waiting import wait_until_async
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.processes]  # servers with certificates of their own
 
 
 class Installed:

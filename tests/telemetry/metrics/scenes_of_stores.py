@@ -47,7 +47,7 @@ async def the_database_is_away(stage: Stage) -> None:
     saves = meter.counts("persist_total")
     assert (saves["saved", "chat"], saves["owed", "chat"], saves["recovered", ""]) == (1, 1, 1)
     assert ("buried", "") not in saves
-    assert meter.counts("breaker_opened_total") == {("messages", ""): 1}
+    assert meter.counts("breaker_opened_total") == {("messages", "other"): 1}
     assert sum(meter.counts("persist_failures_total").values()) == saves.get(("failed", "chat"), 0)
     assert meter.counts("accepted_not_durable_total") == {}
 
