@@ -126,7 +126,7 @@ async def test_a_stop_ends_an_answer_whose_request_had_arrived(
         assert (meta.seal.outcome, meta.seal.silent) == (Outcome.STOPPED, True)
 
 
-class _Asked(Line):
+class _Arrivals(Line):
     """Notes how long ago each attempt to register says that its request arrived."""
 
     def __init__(self, inner: StreamStore) -> None:
@@ -154,7 +154,7 @@ class _Asked(Line):
 
 async def test_each_attempt_to_register_says_anew_how_long_ago_its_request_came(memory: MemoryStore) -> None:
     """The store counts back from the attempt: otherwise a stop between two of them would seem to come first."""
-    line = _Asked(memory)
+    line = _Arrivals(memory)
     async with working(line) as one:
         line.errors["register"] = [StoreUnavailableError("register: no answer", operation="register")]
         assert (await told(one, saying("a"), arrived(one))).text == "a"
