@@ -35,8 +35,6 @@ READ_AHEAD_BYTES: Final = 262_144
 _LENGTH_DIGITS: Final = 20
 """A longer `Content-Length` is over any limit already."""
 
-_EMPTY_BODY: Final = ((b"", False),)
-
 _for_endpoint: Final = ContextVar("streamguard_for_endpoint", default=False)
 """Whether the endpoint asks for the message, through the layers around it."""
 
@@ -55,7 +53,6 @@ class RequestReader:
     __slots__ = (
         "_begun",
         "_buffered",
-        "_buffered_bytes",
         "_client_left",
         "_closed",
         "_complete",
@@ -94,10 +91,9 @@ class RequestReader:
         self._declared = declared
         self._empty = empty
         self._on_refused = on_refused
-        self._buffered: tuple[tuple[bytes, bool], ...] = ()
-        """Pieces of the body that the viewer's watch read for the endpoint, and whether more follow; within the limit.
-        An endpoint may never read them, so they are no messages, which would take three times the memory."""
-        self._buffered_bytes = 0
+        self._buffered: bytearray | None = None
+        """What was read of the body for the endpoint, and it has not taken; within the limit. None without a piece.
+        Pieces are joined: their number, and so the work for them, is the client's choice."""
         self._room: asyncio.Event | None = None
         """Set when the endpoint has taken a piece; None while nobody waits for that."""
         self._read_bytes = 0
@@ -162,7 +158,7 @@ class RequestReader:
             is_over = self._closed if stream is None else stream.is_ending
             if is_over and (stream is None or for_endpoint or self._client_left or self._closed):
                 return {"type": "http.disconnect"}
-            if self._buffered:
+            if self._buffered is not None:
                 if is_cancelled():
                     await anyio.lowlevel.checkpoint()  # where the cancellation arrives
                 return self._take_buffered()
@@ -229,7 +225,7 @@ class RequestReader:
         self._stream = stream
         if self._empty and not self._begun:
             self._complete = True  # the message that will say so need not be waited for
-            self._buffered = _EMPTY_BODY
+            self._buffered = bytearray()
         elif not (self._complete or self._client_left):
             self._reading_ahead = asyncio.get_running_loop().create_task(self._read_ahead())
 
@@ -291,7 +287,7 @@ class RequestReader:
             while self._reading:  # a reader that was there before
                 await self._until_read()
             while not (self._complete or self._client_left or self.refused):
-                if self._buffered_bytes >= READ_AHEAD_BYTES and self._most_bytes() is None:
+                if len(self._buffered or b"") >= READ_AHEAD_BYTES and self._most_bytes() is None:
                     self._room = asyncio.Event()
                     await self._room.wait()
                     continue
@@ -310,13 +306,15 @@ class RequestReader:
             return
         if self._empty and self._complete and not message.get("body"):
             return  # `keep_for` gave it already
-        body, more = message.get("body", b""), message.get("more_body", False)
+        body = message.get("body", b"")
         self._read_bytes += len(body)
-        self._complete = not more
+        self._complete = not message.get("more_body", False)
         self._check_limit()
-        if not (self.refused or self._discards_body):
-            self._buffered += ((body, more),)
-            self._buffered_bytes += len(body)
+        if self.refused or self._discards_body:
+            return
+        if self._buffered is None:
+            self._buffered = bytearray()
+        self._buffered += body
 
     async def _until_read(self) -> None:
         """Wait until the present reader is through, or has read one more message."""
@@ -331,12 +329,10 @@ class RequestReader:
             self._message_read = None
 
     def _take_buffered(self) -> Message:
-        (body, more), *_ = self._buffered
-        self._buffered = self._buffered[1:]
-        self._buffered_bytes -= len(body)
+        body, self._buffered = bytes(self._buffered or b""), None
         if self._room is not None:
             self._room.set()
-        return {"type": "http.request", "body": body, "more_body": more}
+        return {"type": "http.request", "body": body, "more_body": not self._complete}
 
     def _most_bytes(self) -> int | None:
         """How many bytes the body may have, as far as it is known now."""
@@ -349,7 +345,7 @@ class RequestReader:
         if limit is None or (self._read_bytes <= limit and self._declared <= limit):
             return
         self.refused = True
-        self._buffered = ()
+        self._buffered = None
         if self._stream is not None:
             fault = Fault.about(self._stream, FaultCode.PAYLOAD_TOO_LARGE)
             self._stream.cancel(Ending(Outcome.FAILED, fault))
