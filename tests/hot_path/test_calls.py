@@ -6,7 +6,7 @@ After a change that has to make more of them: `python -m tests.hot_path.recordin
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from starlette.types import Message
@@ -16,52 +16,35 @@ from streamguard.web.response.chunk_sender import ChunkSender
 from tests.harness.redis import RedisServer
 
 from .counting import Calls, Kind
+from .growth import check, tenth_more
 from .recording import CASES, RECORD, Case, Load, measured
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
-GROWTH = 1.1
 ONE_CALL = 0.9
 """Less than one more call for each event."""
 RECORDED = {name: Calls(**calls) for name, calls in json.loads(RECORD.read_text()).items()}
 
 
-@pytest.fixture(scope="module")
-def redis() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-async def check(case: Case, url: str) -> None:
-    recorded = RECORDED[str(case)]
-    most_now = Calls(*(_most(case, before) for before in recorded))
-
-    def enough(found: Calls) -> bool:
-        return all(now <= most for now, most in zip(found, most_now, strict=True))
-
-    found, most = await measured(case, url, enough)
-    assert enough(found), (
-        f"{case}: an event makes {found}, {recorded} are on record. Nothing per event that a commit could do: see "
-        "docs/explanation/performance.md. If it has to be, write the new figures with "
-        f"`python -m tests.hot_path.recording`, and say why in the commit.\n{most}"
-    )
+async def check_calls(case: Case, url: str) -> None:
+    await check(case, url, RECORDED[str(case)], measured, partial(_most, case))
 
 
 def _most(case: Case, before: float) -> float:
     """How many calls pass where so many are on record."""
     if not case.on_redis and case.load is not Load.LONE:  # the same in every run: a single call more is found
-        return min(before * GROWTH, before + ONE_CALL)
-    return before * GROWTH
+        return min(tenth_more(before), before + ONE_CALL)
+    return tenth_more(before)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.on_redis], ids=str)
 async def test_an_event_in_memory_makes_no_more_calls_than_on_record(case: Case) -> None:
-    await check(case, "memory://")
+    await check_calls(case, "memory://")
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.on_redis], ids=str)
 async def test_an_event_on_redis_makes_no_more_calls_than_on_record(case: Case, redis: RedisServer) -> None:
-    await check(case, redis.url)
+    await check_calls(case, redis.url)
 
 
 def test_every_case_is_on_record() -> None:
@@ -76,10 +59,10 @@ async def test_one_more_call_per_event_is_found(kind: Kind, monkeypatch: pytest.
         add_data(self, payload)
 
     case = Case(kind, on_redis=False, load=Load.BURST)
-    await check(case, "memory://")
+    await check_calls(case, "memory://")
     monkeypatch.setattr(Backlog, "add_data", add_and_more)
-    with pytest.raises(AssertionError, match="an event makes Calls"):
-        await check(case, "memory://")
+    with pytest.raises(AssertionError, match="found Calls"):
+        await check_calls(case, "memory://")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.UVICORN])  # there no task is woken

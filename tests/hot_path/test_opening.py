@@ -6,7 +6,6 @@ After a change that has to make more of them: `python -m tests.hot_path.recordin
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,42 +13,27 @@ from streamguard.runtime.producing.stream import LiveStream
 from tests.harness.redis import RedisServer
 
 from .counting import Kind
+from .growth import check
 from .opening import StreamCosts
 from .recording import STREAM_CASES, STREAM_RECORD, StreamCase, of_streams
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
-GROWTH = 1.1
 RECORDED = {name: StreamCosts(**costs) for name, costs in json.loads(STREAM_RECORD.read_text()).items()}
 
 
-@pytest.fixture(scope="module")
-def redis() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-async def check(case: StreamCase, url: str) -> None:
-    recorded = RECORDED[str(case)]
-
-    def enough(found: StreamCosts) -> bool:
-        return all(now <= before * GROWTH for now, before in zip(found, recorded, strict=True))
-
-    found, most = await of_streams(case, url, enough)
-    assert enough(found), (
-        f"{case}: a stream costs {found}, {recorded} are on record. If it has to be, write the new figures with "
-        f"`python -m tests.hot_path.recording`, and say why in the commit.\n{most}"
-    )
+async def check_costs(case: StreamCase, url: str) -> None:
+    await check(case, url, RECORDED[str(case)], of_streams)
 
 
 @pytest.mark.parametrize("case", [case for case in STREAM_CASES if not case.on_redis], ids=str)
 async def test_a_stream_in_memory_costs_no_more_than_on_record(case: StreamCase) -> None:
-    await check(case, "memory://")
+    await check_costs(case, "memory://")
 
 
 @pytest.mark.parametrize("case", [case for case in STREAM_CASES if case.on_redis], ids=str)
 async def test_a_stream_on_redis_costs_no_more_than_on_record(case: StreamCase, redis: RedisServer) -> None:
-    await check(case, redis.url)
+    await check_costs(case, redis.url)
 
 
 def test_every_case_is_on_record() -> None:
@@ -67,5 +51,5 @@ async def test_a_tenth_more_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         begin(self)
 
     monkeypatch.setattr(LiveStream, "begin", begin_slowly)
-    with pytest.raises(AssertionError, match="a stream costs StreamCosts"):
-        await check(case, "memory://")
+    with pytest.raises(AssertionError, match="found StreamCosts"):
+        await check_costs(case, "memory://")
