@@ -8,11 +8,21 @@ import socket
 import time
 import weakref
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 
 import pytest
 import uvloop
 
-from streamguard.deadlines import TOLERANCE_SECONDS, Deadline, Interruption, LoopClock, MovableTimer, Timer
+from streamguard.deadlines import (
+    LOOK_SECONDS,
+    TOLERANCE_SECONDS,
+    WAKE_SECONDS,
+    Deadline,
+    Interruption,
+    LoopClock,
+    MovableTimer,
+    Timer,
+)
 
 from .harness.waiting import wait_until_async
 
@@ -368,6 +378,36 @@ def test_cancelled_timers_are_not_kept(factory: Callable[[], asyncio.AbstractEve
         assert clock._users == 0
 
     run(factory, step)
+
+
+def test_the_work_for_timers_is_bounded_however_many_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as those of thousands of requests whose model has not answered yet, each with a time of its own."""
+    looks: list[tuple[float, int]] = []
+    woken = LoopClock._woken
+
+    def counted(clock: LoopClock, at: float) -> None:
+        looks.append((clock.time(), len(clock._timers)))
+        woken(clock, at)
+
+    monkeypatch.setattr(LoopClock, "_woken", counted)
+
+    async def step() -> None:
+        clock, over, left = LoopClock.current(), asyncio.Event(), 10_000
+        begun = clock.time() + 0.5
+
+        def reached() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                over.set()
+
+        for n in range(left):
+            Timer(clock, begun + n * 0.2 / left, reached)
+        await over.wait()
+
+    run(asyncio.new_event_loop, step)
+    for (before, _), (at, running) in pairwise(looks):
+        assert at - before > max(WAKE_SECONDS, running * LOOK_SECONDS) / 2
 
 
 @pytest.mark.parametrize("factory", LOOPS, ids=["asyncio", "uvloop"])
