@@ -188,6 +188,31 @@ def test_a_lost_connection_is_said_and_can_be_restored_by_hand(browser: Browser,
         assert page.banners == []
 
 
+HELD = """
+const own = window.fetch;
+window.fetch = (url, init) =>
+  init?.method === "POST" ? new Promise((sent) => { window.letGo = () => sent(own(url, init)); }) : own(url, init);
+"""
+
+
+@ON_ONE
+def test_a_second_tab_waits_for_the_answer_to_begin(page: Page) -> None:
+    """It learns of the question before the server does."""
+    with page.browser.new_tab():
+        page.open()
+        reader = page.browser.tab()
+    page.browser.script(HELD)
+    page.ask(PROMPT)
+    with page.browser.in_tab(reader):
+        for _ in range(10):  # more requests than the page takes to find that there is no answer
+            page.browser.script("return fetch(location).then(({ status }) => status)")
+        assert page.messages() == 0
+    page.browser.script("window.letGo()")
+    with page.browser.in_tab(reader):
+        page.wait_for("completed")
+        assert page.answer == scripted_answer(PROMPT)
+
+
 def test_a_second_tab_reads_along(page: Page) -> None:
     with page.browser.new_tab():
         page.open()

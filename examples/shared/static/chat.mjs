@@ -314,6 +314,7 @@ async function readAnswer({ send = false } = {}) {
       found = false;
     }
     if (found) {
+      if (send) keepQuestion(opened.id, Object.assign(opened.asked, { begun: true })); // other tabs read along
       setOn(true);
       panel.look();
       if (!send) tellOfResume(0, "The page read the answer again from");
@@ -442,7 +443,7 @@ async function recover(answer, signal) {
 function remember(trigger, { messageId, overQuota } = {}) {
   const { id, text } = chat.messages.at(-1);
   const messages = chat.messages.map(({ id, role, text }) => ({ id, role, parts: [{ type: "text", text }] }));
-  chat.asked = { id, text, key: newId(), body: { id: chat.id, messages, trigger, messageId, overQuota }, answerId: null };
+  chat.asked = { id, text, key: newId(), body: { id: chat.id, messages, trigger, messageId, overQuota }, answerId: null, begun: false };
   keepQuestion(chat.id, chat.asked);
 }
 
@@ -612,13 +613,13 @@ $("#resend").addEventListener("click", () => {
 
 $("#new").addEventListener("click", () => openAnother(newId()));
 
-// Another tab with this chat asked something: read along.
+// Another tab with this chat asked something: read along, once there is an answer to read.
 addEventListener("storage", (event) => {
   const asked = questionOfEvent(event, chat.id);
   if (!asked) return;
-  const isNew = asked.key !== chat.asked?.key;
+  const isNew = asked.key !== chat.asked?.key || !chat.asked.begun;
   chat.asked = asked;
-  if (isNew) reload();
+  if (isNew && asked.begun) reload();
 });
 
 addEventListener("online", reconnect);

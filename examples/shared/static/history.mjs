@@ -37,7 +37,7 @@ export function questionOfEvent({ key, newValue }, chatId) {
   return key === keyOf(chatId) && newValue !== null ? JSON.parse(newValue) : null;
 }
 
-/** The last question asked in a chat, `{id, text, key, body, answerId}`, as it was kept; null without one. */
+/** The last question asked in a chat, `{id, text, key, body, answerId, begun}`, as it was kept; null without one. */
 export function keptQuestion(chatId) {
   try {
     return JSON.parse(localStorage.getItem(keyOf(chatId)));
