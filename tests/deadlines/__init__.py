@@ -1,0 +1,1 @@
+"""Deadlines, interruptions and timers, on the loops that servers run."""
