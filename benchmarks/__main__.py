@@ -6,10 +6,11 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .cells import cells_of
+from .beside import COMPARABLE, ROUNDS, as_table, compare, source_of
+from .cells import Cell, cells_of
 from .checks import CHECKED, Outcome, check_all
 from .contenders import contenders
 from .machine import facts, steal_seconds
@@ -45,10 +46,9 @@ def main(arguments: list[str] | None = None, sizes: Sizes | None = None) -> int:
             )
             return 2
         cells = [cell for cell in cells if cell.name in options.only]
+    if options.against:
+        return _against(options.against, cells, options.contenders or ["plain"], options.rounds or ROUNDS)
     started, stolen, load_before = time.monotonic(), steal_seconds(), os.getloadavg()[0]
-
-    def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
 
     def record_of(results: list[CellResult], checks: Mapping[str, Mapping[str, Outcome]]) -> Record:
         machine = facts() | {
@@ -62,11 +62,11 @@ def main(arguments: list[str] | None = None, sizes: Sizes | None = None) -> int:
     checked = _CHECKS in options.only or (not options.only and not options.quick)
     results: list[CellResult] = []
     try:
-        for result in run_cells(cells, rounds=options.rounds or sizes.rounds, only=options.contenders, say=say):
+        for result in run_cells(cells, rounds=options.rounds or sizes.rounds, only=options.contenders, say=_say):
             results.append(result)
             if options.record:  # a run that is broken off leaves what it measured
                 _keep(record_of([result], {}))
-        record = record_of(results, check_all(options.contenders or list(CHECKED), say) if checked else {})
+        record = record_of(results, check_all(options.contenders or list(CHECKED), _say) if checked else {})
     except BenchmarkError as exc:
         print(exc, file=sys.stderr)
         return 2
@@ -82,6 +82,27 @@ def main(arguments: list[str] | None = None, sizes: Sizes | None = None) -> int:
     floors = [mark for mark in record.marks if mark.floor is not None and (mark.value is not None or not options.only)]
     missed = options.assert_marks and not all(mark.reaches(mark.floor or 0.0) for mark in floors)
     return 1 if invalid or missed else 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _against(revision: str, cells: Sequence[Cell], names: Sequence[str], rounds: int) -> int:
+    """Compare this version with another one, and print what came of it. Returns the exit code."""
+    if unable := [cell.name for cell in cells if cell.kind not in COMPARABLE]:
+        print(f"--against needs --only with cells that one server answers, unlike {', '.join(unable)}")
+        return 2
+    found = []
+    try:
+        with source_of(revision) as source:
+            for cell in cells:
+                found += compare(cell, names, source, rounds=rounds, say=_say)
+    except BenchmarkError as exc:
+        print(exc, file=sys.stderr)
+        return 2
+    print(as_table(found, revision))
+    return 1 if any(one.problems for one in found) else 0
 
 
 def _keep(record: Record) -> None:
@@ -108,6 +129,12 @@ def _parser() -> argparse.ArgumentParser:
         "--record",
         action="store_true",
         help="also put the run, or the cells of --only, into the record of the documentation, and make its pages anew",
+    )
+    parser.add_argument(
+        "--against",
+        metavar="COMMIT",
+        help="compare the package with its source as of this commit, both at the same time, instead; "
+        f"in {ROUNDS} rounds, for `plain` unless --contenders says otherwise",
     )
     parser.add_argument("--assert-marks", action="store_true", help="exit with 1 when a figure is below its floor")
     return parser

@@ -13,8 +13,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -28,7 +28,16 @@ from .load import LOAD, TURN
 from .plan import Load, Log
 from .turns import Turn
 
-__all__ = ["BenchmarkError", "ChildProcess", "RedisProcess", "ServerProcess", "carry_out", "place", "redis_version"]
+__all__ = [
+    "BenchmarkError",
+    "ChildProcess",
+    "RedisProcess",
+    "ServerProcess",
+    "carry_out",
+    "carry_out_together",
+    "place",
+    "redis_version",
+]
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _START_SECONDS: Final = 20.0
@@ -53,10 +62,18 @@ class ChildProcess:
             raise BenchmarkError(f"{self.name} is not running")
         return self._child.pid
 
-    def _spawn(self, arguments: list[str], *, pass_fds: tuple[int, ...] = ()) -> None:
+    def _spawn(
+        self, arguments: list[str], *, pass_fds: tuple[int, ...] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
         with (self.directory / "output").open("wb") as output:
             self._child = subprocess.Popen(
-                arguments, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=pass_fds
+                arguments,
+                cwd=_ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=pass_fds,
             )
 
     def _failed(self, what: str) -> BenchmarkError:
@@ -121,9 +138,13 @@ class RedisProcess(ChildProcess):
 class ServerProcess(ChildProcess):
     """One uvicorn worker with uvloop and httptools that serves a contender on a free port."""
 
-    def __init__(self, contender: Contender, redis_process: RedisProcess | None = None) -> None:
+    def __init__(
+        self, contender: Contender, redis_process: RedisProcess | None = None, *, source: Path | None = None
+    ) -> None:
+        """`source`: a directory with another version of the package, instead of the installed one."""
         super().__init__(f"the server of {contender.name}")
         self.contender = contender
+        self._environment = None if source is None else os.environ | {"PYTHONPATH": str(source)}
         self.redis = redis_process if contender.store is Store.REDIS else None
         self._url = self.redis.url if self.redis is not None else "memory://"
         self.port = 0
@@ -132,7 +153,8 @@ class ServerProcess(ChildProcess):
         with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
             self.port = listener.getsockname()[1]
             fd = listener.fileno()
-            self._spawn([*self._program(), self.contender.name, str(fd), self._url], pass_fds=(fd,))
+            arguments = [*self._program(), self.contender.name, str(fd), self._url]
+            self._spawn(arguments, pass_fds=(fd,), environment=self._environment)
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             self._check_running()
@@ -163,23 +185,40 @@ def carry_out(load: Load, servers: Sequence[ServerProcess], *, apart: bool) -> T
         BenchmarkError: the load process crashed. A server that answers wrongly is not an error but a result with
             `problems`.
     """
-    with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.load"],
-        cwd=_ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as child:
-        redis_pids = {server.redis.pid for server in servers if server.redis is not None}
-        place([server.pid for server in servers], [child.pid, *redis_pids], apart=apart)
-        try:
-            answer, errors = child.communicate(LOAD.dump_json(load), load.timeout_seconds + 30)
-        except BaseException:
-            child.kill()
-            raise
-    if child.returncode != 0:
-        raise BenchmarkError(f"the load process failed:\n{errors.decode(errors='replace')[-3000:]}")
-    return TURN.validate_json(answer)
+    (turn,) = carry_out_together([(load, servers)], apart=apart)
+    return turn
+
+
+def carry_out_together(loads: Sequence[tuple[Load, Sequence[ServerProcess]]], *, apart: bool) -> list[Turn]:
+    """As `carry_out`, with a load process for each of the `loads`, all at the same time."""
+    with ExitStack() as stack:
+        children = []
+        for _, servers in loads:
+            child = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", "benchmarks.load"],
+                    cwd=_ROOT,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                )
+            )
+            stack.callback(child.kill)  # without effect once it has ended
+            redis_pids = {server.redis.pid for server in servers if server.redis is not None}
+            place([server.pid for server in servers], [child.pid, *redis_pids], apart=apart)
+            children.append(child)
+        for child, (load, _) in zip(children, loads, strict=True):
+            assert child.stdin is not None
+            child.stdin.write(LOAD.dump_json(load))
+            child.stdin.close()  # with that it begins
+            child.stdin = None
+        turns = []
+        for child, (load, _) in zip(children, loads, strict=True):
+            answer, errors = child.communicate(timeout=load.timeout_seconds + 30)
+            if child.returncode != 0:
+                raise BenchmarkError(f"the load process failed:\n{errors.decode(errors='replace')[-3000:]}")
+            turns.append(TURN.validate_json(answer))
+        return turns
 
 
 def place(servers: Iterable[int], others: Iterable[int], *, apart: bool) -> None:

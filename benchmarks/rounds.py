@@ -24,7 +24,7 @@ from .processes import RedisProcess, ServerProcess, carry_out
 from .telemetry import measure_telemetry
 from .turns import Turn, round_of
 
-__all__ = ["CellResult", "ContenderResult", "run_cells"]
+__all__ = ["CellResult", "ContenderResult", "load_of", "run_cells"]
 
 _SLOW_ROUNDS = 3
 _BUSY = 2.5
@@ -212,24 +212,26 @@ def _run_once(cell: Cell, server: ServerProcess, view: ServerProcess | None, *, 
 
 
 def _run(cell: Cell, server: ServerProcess, view: ServerProcess | None, *, gauged: bool = True) -> Turn:
-    redis_port = server.redis.port if server.redis is not None and gauged else None
-    return carry_out(
-        Load(
-            kind=Kind.PACED if cell.kind is Kind.COUNTS else cell.kind,
-            wire=server.contender.wire,
-            port=server.port,
-            pids=((view or server).pid,),
-            streams=cell.streams,
-            events=cell.events,
-            gap_seconds=cell.gap_seconds,
-            stagger_seconds=cell.stagger_seconds,
-            view_port=None if view is None else view.port,
-            redis_port=redis_port,
-            repeats=cell.repeats,
-            at_once=cell.at_once,
-        ),
-        [server] if view is None else [server, view],
-        apart=cell.apart,
+    load = load_of(cell, server, view, gauged=gauged)
+    return carry_out(load, [server] if view is None else [server, view], apart=cell.apart)
+
+
+def load_of(cell: Cell, server: ServerProcess, view: ServerProcess | None = None, *, gauged: bool = True) -> Load:
+    """What a load process does for one turn of a cell. `view`: the second worker, where viewers ask one; `gauged`:
+    with the figures of Redis."""
+    return Load(
+        kind=Kind.PACED if cell.kind is Kind.COUNTS else cell.kind,
+        wire=server.contender.wire,
+        port=server.port,
+        pids=((view or server).pid,),
+        streams=cell.streams,
+        events=cell.events,
+        gap_seconds=cell.gap_seconds,
+        stagger_seconds=cell.stagger_seconds,
+        view_port=None if view is None else view.port,
+        redis_port=server.redis.port if server.redis is not None and gauged else None,
+        repeats=cell.repeats,
+        at_once=cell.at_once,
     )
 
 

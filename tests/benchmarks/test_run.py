@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 from benchmarks.__main__ import main
+from benchmarks.beside import compare
+from benchmarks.cells import cells_of
 from benchmarks.monitor import SentCommands
 from benchmarks.plan import Sizes
+from benchmarks.processes import BenchmarkError
 from benchmarks.recording import load
 
 from ..harness.redis import RedisServer
@@ -112,3 +115,31 @@ def test_only_what_clients_send_is_counted_as_sent(redis_server: RedisServer, re
         client.set("k", 1, px=10_000)
 
     assert sent.counts == {"eval": 1, "set": 1}
+
+
+def test_a_version_is_compared_with_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    redis_binary()
+
+    code = main(["--only", "paced-10-20-2", "--against", "HEAD", "--rounds", "2"], sizes=TINY)
+
+    printed = capsys.readouterr()
+    assert code == 0, printed.out + printed.err
+    assert "| paced-10-20-2, plain | " in printed.out
+    assert " | 2 |" in printed.out
+
+
+def test_the_other_version_is_what_answers(tmp_path: Path) -> None:
+    package = tmp_path / "streamguard"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('the other version')")
+    (cell,) = (cell for cell in cells_of(TINY) if cell.name == "paced-10-20-2")
+
+    with pytest.raises(BenchmarkError, match="the other version"):
+        compare(cell, ["plain-memory"], tmp_path, rounds=1, say=print)
+
+
+def test_what_cannot_be_compared_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--only", "storm", "--against", "HEAD"], sizes=TINY) == 2
+    assert "storm" in capsys.readouterr().out
+    assert main(["--only", "burst-1", "--against", "no-such-commit"], sizes=TINY) == 2
+    assert "no-such-commit" in capsys.readouterr().err
