@@ -16,6 +16,7 @@ from .application_call import ApplicationCall
 from .base_http_middleware import break_connection, runs_in_base_http_middleware
 from .body_too_large import TooLargeResponse, caused_by_large_body
 from .exchange import EXCHANGE, Exchange, LayerSends, Placement, ResponseState
+from .hypercorn_streams import reset_http2_stream
 from .request_reader import RequestReader, body_of
 
 __all__ = ["OutermostLayer", "add_outermost_layer"]
@@ -84,8 +85,12 @@ class OutermostLayer:
 
 
 async def _break_if_cut_short(exchange: Exchange, send: Send) -> None:
-    if exchange.placement is Placement.INSIDE and exchange.response is ResponseState.CUT_SHORT:
+    if exchange.response is not ResponseState.CUT_SHORT:
+        return
+    if exchange.placement is Placement.INSIDE:
         await break_connection(send)
+    else:
+        await reset_http2_stream(send)
 
 
 class _LayeredExchange:
