@@ -167,6 +167,24 @@ async def test_cancelling_reaches_the_function(service: Service) -> None:
     assert ended.is_set()
 
 
+async def test_the_cancellation_of_a_task_that_a_function_awaits_is_its_failure() -> None:
+    async def awaits_a_cancelled_task(call: QuotaCall) -> None:
+        task = asyncio.ensure_future(asyncio.Event().wait())
+        task.cancel()
+        await task
+
+    quota = CallableQuota(awaits_a_cancelled_task, awaits_a_cancelled_task, awaits_a_cancelled_task)
+    calls: tuple[Callable[[], Awaitable[object]], ...] = (
+        lambda: quota.reserve(REF, {"tokens": 30}, []),
+        lambda: quota.commit(REF),
+        lambda: quota.release(REF),
+    )
+    for call in calls:
+        with pytest.raises(QuotaUnavailableError) as caught:
+            await call()
+        assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+
+
 def _sync(call: QuotaCall) -> None: ...
 
 

@@ -259,8 +259,8 @@ class Reservations:
         fault = Fault.of(
             FaultCode.QUOTA_EXCEEDED,
             reason=refused.reason,
-            retryable=False if refused.reason is RefusalReason.TOO_LARGE else None,
-            retry_after_seconds=None if wait is None else max(1, math.ceil(wait)),
+            retryable=False if refused.reason is RefusalReason.TOO_LARGE or wait == math.inf else None,
+            retry_after_seconds=None if wait is None or not math.isfinite(wait) else max(1, math.ceil(wait)),
             session_id=ref.key.session_id,
             request_id=request_id,
         )

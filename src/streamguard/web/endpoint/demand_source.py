@@ -11,6 +11,7 @@ from ...contained import passes
 from ...errors import ConfigurationError, FaultError, QuotaInvalidError
 from ...faults import Fault, FaultCode
 from ...quota import Quota, demand
+from ...quota.limits import check_amounts
 from ...runtime import Demand, QuotaTerms
 from .value_source import ValueSource
 
@@ -101,5 +102,6 @@ class DemandSource:
         if terms.quotas:
             return Demand(terms.quotas, demand(terms.quotas, estimate), terms.on_failure)
         named = estimate if isinstance(estimate, Mapping) else {} if estimate is None else {TOKENS: estimate}
+        check_amounts("reserve", named)
         known = [Quota(limit=0, per="day", unit=unit) for unit in {REQUESTS, *named}]  # for their checks alone
         return Demand((), demand(known, named), terms.on_failure)
