@@ -135,14 +135,14 @@ def _mapped_errors(operation: str) -> Iterator[None]:
     except TimeoutError as exc:
         raise QuotaTimeoutError(f"{operation}: the function did not finish in time", operation=operation) from exc
     except BaseException as exc:  # a host's function may raise what it likes
-        if passes(exc) and not _is_somebody_else_s(exc):
+        if passes(exc) and not _cancelled_elsewhere(exc):
             raise
         raise QuotaUnavailableError(
             f"{operation}: the function failed ({type(exc).__name__})", operation=operation
         ) from exc
 
 
-def _is_somebody_else_s(error: BaseException) -> bool:
+def _cancelled_elsewhere(error: BaseException) -> bool:
     """Whether this is the cancellation of a task that the function awaited, and nobody cancelled the one that runs."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and not task.cancelling()
