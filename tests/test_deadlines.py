@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import socket
 import time
 import weakref
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from streamguard.deadlines import (
     LoopClock,
 )
 
-from .two_loops import LOOPS, run
+from .harness.stalled_loops import LOOPS, answer_in_a_stall, run
 
 
 @pytest.mark.parametrize("factory", LOOPS, ids=["asyncio", "uvloop"])
@@ -53,18 +52,9 @@ def test_what_has_arrived_is_read_before_anybody_is_judged(factory: Callable[[],
     """The answer comes in the middle of a stall that begins before the deadline and ends long after it."""
 
     async def step() -> None:
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            ours.setblocking(False)
-            loop = asyncio.get_running_loop()
-
-            def stall() -> None:
-                theirs.send(b"answer")
-                time.sleep(0.5)
-
-            loop.call_later(0.06, stall)
+        with answer_in_a_stall(after_seconds=0.06, for_seconds=0.5) as answer:
             async with Deadline.after(0.1).limit():
-                assert await loop.sock_recv(ours, 16) == b"answer"
+                assert await answer() == b"answer"
 
     run(factory, step)
 
@@ -76,18 +66,9 @@ def test_a_stall_too_short_to_be_seen_keeps_no_answer_from_being_read(
     """Answer and deadline are there in the same turn of the loop: the answer counts."""
 
     async def step() -> None:
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            ours.setblocking(False)
-            loop = asyncio.get_running_loop()
-
-            def stall() -> None:
-                theirs.send(b"answer")
-                time.sleep(0.045)
-
-            loop.call_later(0.085, stall)
+        with answer_in_a_stall(after_seconds=0.085, for_seconds=0.045) as answer:
             async with Deadline.after(0.1).limit():
-                assert await loop.sock_recv(ours, 16) == b"answer"
+                assert await answer() == b"answer"
 
     run(factory, step)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import socket
-import time
 import weakref
 from collections.abc import Callable
 from itertools import pairwise
@@ -14,8 +12,8 @@ import pytest
 
 from streamguard.deadlines import LOOK_SECONDS, WAKE_SECONDS, LoopClock, MovableTimer, Timer
 
-from ..harness.waiting import wait_until_async
-from .two_loops import LOOPS, run
+from .harness.stalled_loops import LOOPS, answer_in_a_stall, run
+from .harness.waiting import wait_until_async
 
 
 @pytest.mark.parametrize("factory", LOOPS, ids=["asyncio", "uvloop"])
@@ -55,21 +53,13 @@ def test_a_movable_timer_counts_no_stall_and_reads_what_arrived(
     factory: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     async def step() -> None:
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            ours.setblocking(False)
-            clock, fired = LoopClock.current(), asyncio.Event()
-            timer = MovableTimer(clock, fired.set)
-            timer.set(clock.time() + 0.1)
-
-            def stall() -> None:
-                theirs.send(b"answer")
-                time.sleep(0.5)
-
-            asyncio.get_running_loop().call_later(0.06, stall)
-            assert await asyncio.get_running_loop().sock_recv(ours, 16) == b"answer"
+        clock, fired = LoopClock.current(), asyncio.Event()
+        timer = MovableTimer(clock, fired.set)
+        timer.set(clock.time() + 0.1)
+        with answer_in_a_stall(after_seconds=0.06, for_seconds=0.5) as answer:
+            assert await answer() == b"answer"
             assert not fired.is_set()
-            await fired.wait()
+        await fired.wait()
 
     run(factory, step)
 

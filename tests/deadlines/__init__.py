@@ -1,1 +1,0 @@
-"""Deadlines, interruptions and timers, on the loops that servers run."""
