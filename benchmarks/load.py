@@ -41,7 +41,10 @@ async def run(load: Load) -> Turn:
 
 def main() -> None:
     load = LOAD.validate_json(sys.stdin.buffer.read())
-    sys.stdout.buffer.write(TURN.dump_json(uvloop.run(run(load))))
+    answer = TURN.dump_json(uvloop.run(run(load)))
+    # Not `sys.stdout.buffer`: with PYTHONUNBUFFERED set that may write a part, and say no more.
+    with open(sys.stdout.fileno(), "wb", closefd=False) as output:
+        output.write(answer)
 
 
 if __name__ == "__main__":

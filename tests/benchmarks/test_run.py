@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,20 @@ def test_a_version_is_compared_with_itself(capsys: pytest.CaptureFixture[str]) -
     assert code == 0, printed.out + printed.err
     assert "| paced-10-20-2, plain | " in printed.out
     assert " | 2 |" in printed.out
+
+
+def test_a_long_answer_of_a_load_is_read_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """More than a pipe holds, while the answer of another load is read first."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    large = replace(TINY, burst_streams=20, burst_events=1_000)
+    versions = ["--against", "HEAD", "--contenders", "plain-memory", "--rounds", "1"]
+
+    code = main(["--only", "burst-100", *versions], sizes=large)
+
+    printed = capsys.readouterr()
+    assert code == 0, printed.out + printed.err
 
 
 def test_the_other_version_is_what_answers(tmp_path: Path) -> None:
