@@ -93,6 +93,9 @@ def _against(revision: str, cells: Sequence[Cell], names: Sequence[str], rounds:
     if unable := [cell.name for cell in cells if cell.kind not in COMPARABLE]:
         print(f"--against needs --only with cells that one server answers, unlike {', '.join(unable)}")
         return 2
+    if others := [name for name in names if not contenders()[name].ours]:
+        print(f"--against compares what streamguard serves, and {', '.join(others)} is without it")
+        return 2
     found = []
     try:
         with source_of(revision) as source:

@@ -77,7 +77,7 @@ def compare(cell: Cell, names: Sequence[str], source: Path, *, rounds: int, say:
         for name in names:
             pair = []
             for version in (source, None):
-                redis = stack.enter_context(RedisProcess()) if known[name].store is Store.REDIS else None
+                redis = stack.enter_context(RedisProcess(cell.log)) if known[name].store is Store.REDIS else None
                 pair.append(stack.enter_context(ServerProcess(known[name], redis, source=version)))
             servers.append((pair[0], pair[1]))
         measured: list[tuple[list[Measured], list[Measured]]] = [([], []) for _ in names]

@@ -209,8 +209,9 @@ def carry_out_together(loads: Sequence[tuple[Load, Sequence[ServerProcess]]], *,
             children.append(child)
         for child, (load, _) in zip(children, loads, strict=True):
             assert child.stdin is not None
-            child.stdin.write(LOAD.dump_json(load))
-            child.stdin.close()  # with that it begins
+            with suppress(BrokenPipeError):  # it ended, and its output says why
+                child.stdin.write(LOAD.dump_json(load))
+                child.stdin.close()  # with that it begins
             child.stdin = None
         turns = []
         for child, (load, _) in zip(children, loads, strict=True):

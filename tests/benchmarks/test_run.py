@@ -156,5 +156,7 @@ def test_the_other_version_is_what_answers(tmp_path: Path) -> None:
 def test_what_cannot_be_compared_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--only", "storm", "--against", "HEAD"], sizes=TINY) == 2
     assert "storm" in capsys.readouterr().out
+    assert main(["--only", "burst-1", "--against", "HEAD", "--contenders", "bare", "plain"], sizes=TINY) == 2
+    assert "bare is without it" in capsys.readouterr().out
     assert main(["--only", "burst-1", "--against", "no-such-commit"], sizes=TINY) == 2
     assert "no-such-commit" in capsys.readouterr().err
