@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import anyio
 import pytest
 
 from streamguard.quota import MemoryQuotaStore, RedisQuotaStore
@@ -12,44 +13,40 @@ from streamguard.stores import RedisClient
 from streamguard.testing._quota_store.steps import fresh_owner, reserved, tokens
 
 from ..harness.redis import RedisServer
-from ..runtime.savers import eventually
+from .clocks import Clock, TurnedClient
 
 pytestmark = pytest.mark.anyio
-
-HOLD_SECONDS = 0.05
 
 MeasuredQuotaStore: TypeAlias = MemoryQuotaStore | RedisQuotaStore
 
 
 @pytest.fixture(params=["memory", "redis"])
-def store(request: pytest.FixtureRequest) -> MeasuredQuotaStore:
-    """Its reservations expire at once, unless they are renewed."""
+def turning(request: pytest.FixtureRequest) -> tuple[MeasuredQuotaStore, Clock]:
+    """A store, and the clock that it goes by."""
     if request.param == "memory":
-        return MemoryQuotaStore(hold_seconds=HOLD_SECONDS, stale_seconds=0.01)
-    client: RedisClient = request.getfixturevalue("redis_client")
-    return RedisQuotaStore(client, hold_seconds=HOLD_SECONDS, stale_seconds=0.01)
+        clock = Clock()
+        return MemoryQuotaStore(clock=clock), clock
+    turned: TurnedClient = request.getfixturevalue("turned")
+    return RedisQuotaStore(turned), request.getfixturevalue("clock")
 
 
-async def test_what_nobody_settles_becomes_due_and_older(store: MeasuredQuotaStore) -> None:
+async def test_what_nobody_settles_becomes_due_and_older(turning: tuple[MeasuredQuotaStore, Clock]) -> None:
+    store, clock = turning
     settled, left = [await reserved(store, tokens(100), 9) for _ in range(2)]
     depths = await store.depths()
-    assert depths.reserved == 2
+    assert (depths.reserved, depths.due) == (2, 0)
     await store.release(settled)
-
-    async def is_old() -> bool:
-        depths = await store.depths()
-        return (depths.due_oldest_seconds or 0.0) > HOLD_SECONDS
-
-    await eventually(is_old, "the reservation is due, and has been for a while")
+    await anyio.to_thread.run_sync(clock.turn, store.hold_seconds + 2)
     depths = await store.depths()
     assert (depths.reserved, depths.due) == (1, 1)
+    assert depths.due_oldest_seconds == pytest.approx(2)
     await store.expire(left)
     depths = await store.depths()
     assert (depths.reserved, depths.due, depths.due_oldest_seconds) == (0, 0, None)
 
 
-async def test_an_owners_counters_are_right_or_too_many_to_look_at(store: MeasuredQuotaStore) -> None:
-    owner = fresh_owner()
+async def test_an_owners_counters_are_right_or_too_many_to_look_at(turning: tuple[MeasuredQuotaStore, Clock]) -> None:
+    store, owner = turning[0], fresh_owner()
     assert await store.drift(owner, [tokens(100)], most=2) == 0
     for _ in range(3):
         await store.release(await reserved(store, tokens(100), 9, owner=owner))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import Final
 
@@ -40,18 +40,6 @@ DAY = 86_400
 @pytest.fixture
 def store(redis_client: RedisClient) -> RedisQuotaStore:
     return RedisQuotaStore(redis_client)
-
-
-@pytest.fixture
-def clock(redis_server: RedisServer, redis_database: int) -> ServerClock:
-    return ServerClock(redis_server.client(redis_database))
-
-
-@pytest.fixture
-async def turned(redis_url: str, clock: ServerClock) -> AsyncIterator[TurnedClient]:
-    """Goes by `clock`."""
-    async with TurnedClient(redis_url, command_seconds=5) as client:
-        yield client
 
 
 class TestRedisQuotaStore(QuotaStoreSuite):
