@@ -66,6 +66,12 @@ class ClusterNode(RedisServer):
         return "master" in self.view()[self.node_id][2]
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it finds that every slot has an owner who is there."""
+        facts = self.info("cluster")
+        return facts["cluster_state"] == "ok" and int(facts["cluster_slots_ok"]) == SLOTS
+
+    @property
     def slots(self) -> list[range]:
         """The slots that it takes for its own."""
         ranges = []
@@ -338,8 +344,7 @@ class RedisCluster(RedisGroup):
         owners = set()
         for node in self.nodes:
             if node.running:
-                facts = node.info("cluster")
-                if facts["cluster_state"] != "ok" or int(facts["cluster_slots_ok"]) != SLOTS:
+                if not node.is_whole:
                     return False
                 lines = node.view().values()
                 owners.add(frozenset((words[0], *words[8:]) for words in lines if len(words) > 8))

@@ -20,7 +20,7 @@ from streamguard.testing._stream_store.worker_hints import WorkerHints, fresh_wo
 from streamguard.values import SessionKey, StreamRef
 
 from ...harness.redis_cluster import ClusterNode, RedisCluster
-from ...harness.waiting import wait_until_async
+from ...harness.waiting import wait_until, wait_until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -178,16 +178,22 @@ def cut_and_busy(node: ClusterNode) -> None:
 
 
 def remove(cluster: RedisCluster, node: ClusterNode) -> None:
-    """Give the slots of a node, in which there are no keys, to the other one, and let each forget the other."""
+    """Give the slots of a node, in which there are no keys, to the other one, and let each forget the other.
+
+    The other one's epoch becomes the highest before: while its own were lower, the node would take the slots back with
+    whatever it says meanwhile.
+    """
     other = cluster.another_master(node)
+    cluster.wait_until_epochs_known()
+    other.command("CLUSTER", "BUMPEPOCH")
     taking = other.client().pipeline(transaction=False)
     for slots in node.slots:
         for slot in slots:
             taking.execute_command("CLUSTER", "SETSLOT", slot, "NODE", other.node_id)  # type: ignore[no-untyped-call] # redis-py
     taking.execute_command("CLUSTER", "FORGET", node.node_id)  # type: ignore[no-untyped-call] # redis-py
     taking.execute()
-    node.client().flushall()
     node.command("CLUSTER", "RESET", "HARD")
+    wait_until(lambda: other.is_whole, description="the other one has every slot")
 
 
 async def answers(store: StreamStore, ref: StreamRef) -> bool:
