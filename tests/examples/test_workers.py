@@ -56,8 +56,14 @@ def get(demo: Launched, path: str) -> httpx.Response:
 async def test_a_killed_workers_answer_is_ended_by_another_and_nothing_seen_is_lost(
     demo: Launched, session: str
 ) -> None:
+    def saved(count: int) -> list[dict[str, Any]]:
+        messages: list[dict[str, Any]] = get(demo, f"/api/chat/{session}/messages").json()["messages"]
+        return messages if len(messages) == count else []
+
     async with post_chat(demo.port, session, ENDLESS, headers=ANN) as asked:
         await asked.read_events(10)
+        # The model does not wait for the question's save, and what is not saved yet dies with its worker.
+        await wait_until_async(lambda: saved(1), description="the question is saved")
         killed = kill(demo, session)
         assert killed.status_code == 202, killed.text
         assert killed.json() == {"killed": asked.headers["x-demo-worker"], "stream_id": asked.headers["x-stream-id"]}
@@ -71,13 +77,8 @@ async def test_a_killed_workers_answer_is_ended_by_another_and_nothing_seen_is_l
     assert rest.ending is Ending.CLEAN
     assert '"code":"interrupted"' in rest.body.decode()
     assert events[-1].data == "[DONE]"
-
-    def saved() -> list[dict[str, Any]]:
-        messages: list[dict[str, Any]] = get(demo, f"/api/chat/{session}/messages").json()["messages"]
-        return messages if len(messages) > 1 else []
-
-    # The end waits three seconds for the save, and a busy machine may take longer.
-    question, answer = await wait_until_async(saved, description="what the killed worker left is saved")
+    # The end waits three seconds for the answer's save, and a busy machine may take longer.
+    question, answer = await wait_until_async(lambda: saved(2), description="what the killed worker left is saved")
     assert question["parts"][0]["text"] == ENDLESS
     assert answer["parts"][0]["text"] == seen + ui_text(events)
     assert (answer["status"], answer["outcome"]) == ("partial", "interrupted")

@@ -128,7 +128,7 @@ async def stays_open(chat: Chat) -> None:
         while arrivals[-1] < SILENT_SECONDS:
             comments = len(stream.reader.comments)
             while len(stream.reader.comments) == comments:
-                assert await stream.read_bytes(1), f"{stream.ending} after {arrivals}"
+                assert await stream.read_bytes(1), f"{stream.ending} after {arrivals}: {stream.events[-3:]}"
             arrivals.append(time.monotonic() - began)
         assert not [event for event in stream.events if "w1" in event.data]
         assert max(later - earlier for earlier, later in pairwise(arrivals)) < 20.0
