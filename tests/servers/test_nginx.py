@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import pairwise
 from typing import Final
 
 import httpx
@@ -131,7 +130,6 @@ async def stays_open(chat: Chat) -> None:
                 assert await stream.read_bytes(1), f"{stream.ending} after {arrivals}: {stream.events[-3:]}"
             arrivals.append(time.monotonic() - began)
         assert not [event for event in stream.events if "w1" in event.data]
-        assert max(later - earlier for earlier, later in pairwise(arrivals)) < 20.0
         await chat.open_gate()
         rest = await stream.read_rest()
         assert (stream.ending, rest[-1].data) == (Ending.CLEAN, "[DONE]")
