@@ -66,7 +66,7 @@ class ClusterNode(RedisServer):
         return "master" in self.view()[self.node_id][2]
 
     @property
-    def is_whole(self) -> bool:
+    def sees_every_slot(self) -> bool:
         """Whether it finds that every slot has an owner who is there."""
         facts = self.info("cluster")
         return facts["cluster_state"] == "ok" and int(facts["cluster_slots_ok"]) == SLOTS
@@ -344,7 +344,7 @@ class RedisCluster(RedisGroup):
         owners = set()
         for node in self.nodes:
             if node.running:
-                if not node.is_whole:
+                if not node.sees_every_slot:
                     return False
                 lines = node.view().values()
                 owners.add(frozenset((words[0], *words[8:]) for words in lines if len(words) > 8))

@@ -193,7 +193,7 @@ def remove(cluster: RedisCluster, node: ClusterNode) -> None:
     taking.execute_command("CLUSTER", "FORGET", node.node_id)  # type: ignore[no-untyped-call] # redis-py
     taking.execute()
     node.command("CLUSTER", "RESET", "HARD")
-    wait_until(lambda: other.is_whole, description="the other one has every slot")
+    wait_until(lambda: other.sees_every_slot, description="the other one has every slot")
 
 
 async def answers(store: StreamStore, ref: StreamRef) -> bool:
