@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import httpx
+
 from .front_server import FrontServer
 from .workers import ROOT
 
@@ -50,6 +52,10 @@ class Vite(FrontServer):
             str(self.port),
             "--strictPort",
         ]
+
+    def _listening(self) -> bool:
+        # It listens for a moment before it serves, to see whether the port is free.
+        return super()._listening() and httpx.get(f"http://127.0.0.1:{self.port}/", trust_env=False).status_code == 200
 
 
 class Next(FrontServer):
